@@ -1,0 +1,72 @@
+"""Every field of a run, with the values of the paper's joint stage: full width, GAN + L1, Table 1
+encoder.
+
+The other files of this folder are this one with a few fields changed. Sources: [S] the paper's
+supplementary material, [C] the authors' released code, "ours" where both are silent.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """The config, its fields locked: an unknown name is an error."""
+  config = ml_collections.ConfigDict()
+  config.seed = 0  # initial weights, order of the data, crops and augmentation
+
+  config.model = model = ml_collections.ConfigDict()
+  model.width = 64  # channels of the generators and of the pyramid at full resolution
+  model.depth = 5  # levels of the generators' U-Nets
+  model.encoder = 'table1'  # or official_v1, official_v2 [C]
+  model.encoder_width = 64
+  model.encoder_stages = (1, 2, 4, 8, 8)  # channels of the stride-2 convolutions / encoder_width
+  model.encoder_input = 256  # side to which E resizes other pictures [C]; 0: takes them as they are
+  model.global_code = False  # one-dimensional ablation "Gr w/ 1D" [S]
+  model.modulation = 'spade'  # [C]; sam: the paper's figure
+  model.modulation_hidden = 128  # channels between map and modulation
+  model.discriminator_width = 64
+
+  config.loss = loss = ml_collections.ConfigDict()
+  loss.gan = 1.0  # hinge GAN on the reblurred picture
+  loss.reblur_l1 = 10.0  # L1 (reblurred, blurry); the weight is ours
+  loss.deblur_l1 = 10.0  # L1 (deblurred, sharp)
+  loss.feature_matching = 0.0  # L1 over the discriminator's features
+  loss.vgg = 0.0  # VGG19 perceptual loss (reblurred, blurry)
+  loss.vgg_path = ''  # torchvision's vgg19-*.pth, where loss.vgg is not 0
+
+  config.optimizer = optimizer = ml_collections.ConfigDict()
+  optimizer.learning_rate = 2e-4  # Adam, of generators and discriminator
+  optimizer.final_learning_rate = 1e-7  # cosine, reached after schedule_steps
+  optimizer.schedule_steps = 250_000
+  optimizer.beta1 = 0.9
+  optimizer.beta2 = 0.99
+  optimizer.clip_norm = 0.01  # global norm of the gradient of either network
+
+  config.train = train = ml_collections.ConfigDict()
+  train.steps = 240_000
+  train.batch_size = 32  # over all devices
+  train.official_order = False  # True: D learns from a second pass of the updated generators [C]
+
+  config.data = data = ml_collections.ConfigDict()
+  data.source = 'folder'  # or synthetic: photographs inside scikit-image, blurred on the fly
+  data.root = ''  # folder: GoPro's tree, or any tree of blur/ and sharp/ folders
+  data.eval_root = ''  # folder: where the evaluation pairs lie; empty: data.root
+  data.crop = 256  # side of the training crops, pixels
+  data.augment = True  # flips and transposition
+  data.shake = 14.0  # synthetic: largest path of the camera over the exposure, pixels
+  data.rotation = 1.0  # synthetic: largest rotation over the exposure, degrees
+  data.object_motion = 16.0  # synthetic: largest path of the foreground region, pixels
+  data.sub_frames = 17  # synthetic: sharp frames averaged into a blurry one
+  data.noise = 1.0  # synthetic: standard deviation of the sensor's noise, 8-bit units
+  data.eval_variants = 4  # synthetic: blurs per held-out photograph
+
+  config.eval = evaluation = ml_collections.ConfigDict()
+  evaluation.tile = 256  # side of the tiles of whole pictures [C]
+  evaluation.batch_size = 8  # tiles per forward pass over all devices
+
+  config.log = log = ml_collections.ConfigDict()
+  log.every_steps = 100  # scalars
+  log.pictures_every_steps = 2_000  # samples to TensorBoard
+  log.checkpoint_every_steps = 5_000
+  log.keep_checkpoints = 3  # the newest; the best by deblurred PSNR is kept as well
+  log.evaluate_every_steps = 20_000
+  return config.lock()

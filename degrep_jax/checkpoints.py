@@ -1,0 +1,105 @@
+"""Checkpoints of a workdir, by Orbax: `<workdir>/checkpoints/<step>`."""
+
+import os
+import pathlib
+from typing import Any
+
+import flax.serialization
+import orbax.checkpoint as ocp
+
+from degrep_jax.errors import UserError
+
+FOLDER = 'checkpoints'
+BEST = 'deblurred_psnr'  # the score by which the best checkpoint is kept
+
+
+def _score(metrics: dict[str, float]) -> float:
+  return metrics[BEST]
+
+
+class Checkpoints:
+  """Saves asynchronously; keeps the newest `keep` checkpoints and the best evaluated one.
+
+  Use as a context manager: leaving it waits for the last save.
+  """
+
+  def __init__(self, workdir: str | os.PathLike[str], keep: int):
+    policies = ocp.checkpoint_managers
+    preservation = policies.AnyPreservationPolicy(
+      [
+        policies.LatestN(keep),
+        policies.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
+      ]
+    )
+    options = ocp.CheckpointManagerOptions(best_fn=_score, preservation_policy=preservation)
+    self._manager = ocp.CheckpointManager(_folder(workdir), options=options)
+
+  def __enter__(self) -> 'Checkpoints':
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._manager.close()
+
+  def save(self, step: int, state: Any, scores: dict[str, float] | None) -> None:
+    """Saves a state of host arrays, with its scores where it was evaluated.
+
+    Args:
+      step: optimiser steps done; a step that is saved already is left as it is.
+      state: a pytree that `flax.serialization` knows, not replicated.
+      scores: means of an evaluation, with the key `BEST`.
+    """
+    if step not in self._manager.all_steps():
+      tree = flax.serialization.to_state_dict(state)
+      self._manager.save(step, args=ocp.args.StandardSave(tree), metrics=scores)
+
+
+def _folder(workdir: str | os.PathLike[str]) -> pathlib.Path:
+  return pathlib.Path(workdir).absolute() / FOLDER
+
+
+def saved_steps(workdir: str | os.PathLike[str]) -> list[int]:
+  """Steps of the checkpoints in a workdir, rising; empty where there are none."""
+  folder = _folder(workdir)
+  if not folder.is_dir():
+    return []
+  return sorted(ocp.path.step.checkpoint_steps(folder))
+
+
+def load(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
+  """A saved state as nested dictionaries of NumPy arrays; no config is needed.
+
+  Args:
+    workdir: of the run.
+    step: of the checkpoint; None takes the newest.
+
+  Returns:
+    The keys of `degrep_jax.state.TrainState`: 'step', 'generator' and 'discriminator', the latter
+    two with 'params', 'statistics' and 'opt_state'. E's weights, for instance, lie in
+    `['generator']['params']['encoder']`.
+
+  Raises:
+    UserError: no checkpoint, or none of that step.
+  """
+  steps = saved_steps(workdir)
+  if not steps:
+    raise UserError(f'{workdir} holds no checkpoint: train there first, or name another workdir.')
+  if step is not None and step not in steps:
+    have = ', '.join(map(str, steps))
+    raise UserError(f'{workdir} holds no checkpoint of step {step}: it has {have}.')
+  chosen = steps[-1] if step is None else step
+  with ocp.StandardCheckpointer() as checkpointer:
+    return checkpointer.restore(_folder(workdir) / str(chosen) / 'default')
+
+
+def restore(workdir: str | os.PathLike[str], state: Any, step: int | None = None) -> Any:
+  """A saved state in the structure of `state`.
+
+  Raises:
+    UserError: as `load`, or a checkpoint of other networks.
+  """
+  try:
+    return flax.serialization.from_state_dict(state, load(workdir, step))
+  except ValueError as error:
+    raise UserError(
+      f'the checkpoint in {workdir} is of other networks than the config: {error}'
+    ) from None

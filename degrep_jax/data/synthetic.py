@@ -1,0 +1,105 @@
+"""Pairs that ship with the package's dependencies: real photographs, blurred as they are asked for.
+
+The photographs lie inside the scikit-image wheel; nothing is ever downloaded.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+from PIL import Image
+
+from degrep_jax.data.exposure import BlurExample, blur_photograph, expose, to_linear, to_sensor
+from degrep_jax.data.motion import WEAKEST, Blur, draw_motion
+from degrep_jax.data.pairs import Pair, Source, random_window
+from degrep_jax.errors import UserError
+
+__all__ = ['PHOTOGRAPHS', 'Blur', 'BlurExample', 'SyntheticPairs', 'blur_photograph', 'photograph']
+
+# No photograph, and no scene, stands on both sides (the two motorcycles are one scene). Left out:
+# hubble_deep_field, ihc, retina, moon and cell are seen through instruments that no hand shakes
+# during an exposure, page and text are smaller than a training crop, clock_motion is blurred.
+PHOTOGRAPHS = {
+  'train': (
+    'astronaut.png',
+    'motorcycle_left.png',
+    'motorcycle_right.png',
+    'rocket.jpg',
+    'brick.png',
+    'coins.png',
+    'grass.png',
+    'gravel.png',
+  ),
+  'test': ('chelsea.png', 'coffee.png', 'camera.png'),
+}
+# Strengths of fixed examples follow multiples of the golden ratio: any run of them is spread.
+GOLDEN_RATIO = (5**0.5 - 1) / 2
+
+
+class SyntheticPairs(Source):
+  """Every photograph of a split with `variants` fixed blurs; crops draw fresh ones.
+
+  Args:
+    split: 'train' or 'test'.
+    blur: maxima of the blur.
+    variants: blurs for each photograph; `pair` and `example` are functions of (seed, item) alone.
+    seed: non-negative.
+
+  Raises:
+    UserError: unknown split, variants below 1 or a photograph missing from the installation.
+  """
+
+  def __init__(self, split: str, blur: Blur, variants: int, seed: int):
+    if split not in PHOTOGRAPHS:
+      raise UserError(f"The synthetic data has no split {split!r}; use 'train' or 'test'.")
+    if variants < 1:
+      raise UserError(f'variants is {variants}; it must be at least 1.')
+    self._files = [file for file in PHOTOGRAPHS[split] for _ in range(variants)]
+    self.names = tuple(
+      f'{Path(file).stem}/{item % variants}' for item, file in enumerate(self._files)
+    )
+    for file in PHOTOGRAPHS[split]:
+      photograph(file)
+    self._blur = blur
+    self._seed = (seed, list(PHOTOGRAPHS).index(split))
+
+  def __len__(self) -> int:
+    return len(self.names)
+
+  def example(self, item: int) -> BlurExample:
+    """The whole photograph under its fixed blur, with the blur's extent and moving region."""
+    rng = np.random.default_rng([*self._seed, item])
+    spread = (0.5 + item * GOLDEN_RATIO) % 1
+    strength = WEAKEST + (1 - WEAKEST) * spread
+    return blur_photograph(photograph(self._files[item]), self._blur, rng, strength=strength)
+
+  def pair(self, item: int) -> Pair:
+    """Like `example`, the pictures alone."""
+    example = self.example(item)
+    return Pair(self.names[item], example.blurry, example.sharp)
+
+  def crop(self, item: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A random window under a blur drawn from `rng`, (size, size, 3) uint8, not augmented."""
+    photo = photograph(self._files[item])
+    window = random_window(photo.shape, size, rng, self.names[item])
+    motion = draw_motion(self._blur, photo.shape, rng)
+    light = expose(_linear(self._files[item]), motion, window)
+    return to_sensor(light, motion.noise, rng), photo[window]
+
+
+@cache
+def photograph(file: str) -> np.ndarray:
+  """An embedded photograph, (H, W, 3) uint8 RGB, read-only; UserError where it is not installed."""
+  path = Path(skimage.data.__file__).parent / file
+  if not path.is_file():
+    raise UserError(f'scikit-image is installed without its photograph {file}; reinstall it.')
+  with Image.open(path) as picture:
+    photo = np.array(picture.convert('RGB'))
+  photo.flags.writeable = False
+  return photo
+
+
+@cache
+def _linear(file: str) -> np.ndarray:
+  return to_linear(photograph(file))

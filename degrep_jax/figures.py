@@ -1,0 +1,151 @@
+"""The figure of an evaluation: examples side by side, for readers who do not know the paper."""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from degrep_jax.metrics import psnr
+from degrep_jax.report import write_atomically
+
+_COLUMNS = {
+  'sharp': ('Sharp', 'the scene as it was'),
+  'blurry': ('Blurry', 'the scene as the camera took it'),
+  'degradation_map': ('Degradation map', 'the blur, read by the encoder\nfrom the blurry picture'),
+  'reblurred': ('Reblurred', 'the sharp picture, blurred\nagain by that map'),
+  'deblurred': ('Deblurred', 'the blurry picture, restored\nwith the help of that map'),
+}
+_NOTE = (
+  'PSNR in decibels: higher is closer. In brackets the gain: of deblurred over the blurry picture'
+  ' as it came, of reblurred over the sharp picture left unblurred.\nMap: like colours mean like'
+  ' blur, in all rows (its three main components as red, green and blue, over the grey picture).'
+)
+_CELL = 320  # px a picture is wide at most
+_COLUMN = 256  # px a column is wide at least, for its texts
+_GAP, _MARGIN, _HEAD, _CAPTION, _FOOT = 16, 32, 116, 48, 64  # px
+_DPI = 100
+_NAME = 28  # characters of a name that a column has room for, the last ones
+_INK, _QUIET = '#1a1a1a', '#5f5f5f'
+
+
+def map_colours(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
+  """Degradation maps as colours: their three principal components as red, green and blue.
+
+  Args:
+    maps: float (h, w, C) each, C the same in all; their places are taken together, so that a
+      colour means the same in every map.
+
+  Returns:
+    float64 (h, w, 3) each. Every component is scaled to [0, 1] over all the maps; one that does
+    not vary is 0.5.
+  """
+  places = np.concatenate([m.reshape(-1, m.shape[-1]) for m in maps]).astype(np.float64)
+  places -= places.mean(0)
+  axes = np.linalg.svd(places, full_matrices=False)[2][:3]
+  # An axis may point either way: its largest entry is made positive, so that colours are stable.
+  largest = np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], 1)
+  values = np.zeros((len(places), 3))
+  values[:, : len(axes)] = places @ (axes * np.sign(largest)).T
+  low, extent = values.min(0), np.ptp(values, 0)
+  varies = extent > 1e-9 * max(np.abs(places).max(), 1e-30)
+  colours = np.where(varies, (values - low) / np.where(varies, extent, 1), 0.5)
+  ends = np.cumsum([m.shape[0] * m.shape[1] for m in maps])[:-1]
+  parts = np.split(colours, ends)
+  return [part.reshape(*m.shape[:2], 3) for part, m in zip(parts, maps, strict=True)]
+
+
+def panel(
+  rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], overlay: float = 0.4
+) -> None:
+  """Draws examples below each other: sharp, blurry, degradation map, reblurred, deblurred.
+
+  All pictures have the same magnification, a whole number of screen pixels per pixel. Wider ones
+  than 320 px are reduced by a whole number, which hides blur: better crop them before.
+
+  Args:
+    rows: mappings with 'sharp', 'blurry', 'reblurred', 'deblurred', uint8 (H, W, 3) of one shape;
+      'degradation_map', float (h, w, C), of the same picture; and 'name', a text.
+    path: the PNG to write.
+    overlay: how much of the grey blurry picture shows through the map, 0 (not at all) to 1.
+
+  Raises:
+    ValueError: no rows, or pictures of one row that are not uint8 (H, W, 3) of one shape.
+    UserError: the file cannot be written.
+  """
+  if not rows:
+    raise ValueError('no examples to draw')
+  captions = [_captions(row) for row in rows]
+  widest = max(row['sharp'].shape[1] for row in rows)
+  colours = map_colours([row['degradation_map'] for row in rows])
+  cells = []
+  for row, colour in zip(rows, colours, strict=True):
+    pictures = {**row, 'degradation_map': _shade(colour, row['blurry'], overlay)}
+    cells.append([_magnify(pictures[column], widest) for column in _COLUMNS])
+  write_atomically(path, _draw(cells, captions))
+
+
+def _captions(row):
+  """The text under each picture of a row, in the order of the columns."""
+  before = psnr(row['blurry'], row['sharp'])
+  reblurred, deblurred = psnr(row['reblurred'], row['blurry']), psnr(row['deblurred'], row['sharp'])
+  h, w, channels = row['degradation_map'].shape
+  return (
+    row['name'][-_NAME:],
+    f'{before:.2f} dB to sharp',
+    f'{h} × {w} places, {channels} channels',
+    f'{reblurred:.2f} dB to blurry ({reblurred - before:+.2f})',
+    f'{deblurred:.2f} dB to sharp ({deblurred - before:+.2f})',
+  )
+
+
+def _shade(colour, blurry, overlay):
+  """Map colours (h, w, 3) at the picture's size, nearest neighbour, mixed with its grey."""
+  height, width = blurry.shape[:2]
+  rows = np.arange(height) * colour.shape[0] // height
+  columns = np.arange(width) * colour.shape[1] // width
+  grey = blurry.astype(np.float64).mean(-1, keepdims=True) / 255
+  shaded = (1 - overlay) * colour[rows][:, columns] + overlay * grey
+  return np.round(shaded * 255).astype(np.uint8)
+
+
+def _magnify(picture, widest):
+  """Enlarges by the whole number that takes `widest` to the cell, or reduces by block means."""
+  if widest <= _CELL:
+    return picture.repeat(_CELL // widest, 0).repeat(_CELL // widest, 1)
+  side = -(-widest // _CELL)
+  h, w = picture.shape[0] // side, picture.shape[1] // side
+  blocks = picture[: h * side, : w * side].reshape(h, side, w, side, 3)
+  return np.round(blocks.mean((1, 3))).astype(np.uint8)
+
+
+def _draw(cells, captions):
+  """The PNG file of cells[row][column], uint8 pictures, with their captions and headings."""
+  pitch = max(_COLUMN, *(cell.shape[1] for row in cells for cell in row)) + _GAP
+  lefts = [_MARGIN + i * pitch for i in range(len(_COLUMNS))]
+  heights = [row[0].shape[0] + _CAPTION for row in cells]
+  tops = _HEAD + np.cumsum([0, *heights])
+  width, height = lefts[-1] + pitch - _GAP + _MARGIN, int(tops[-1]) + _FOOT
+  canvas = np.full((height, width, 3), 255, np.uint8)
+  figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
+
+  def write(x, y, text, size, colour=_QUIET, weight='normal'):
+    for i, line in enumerate(text.split('\n')):
+      up = 1 - (y + 1.4 * size * i) / height  # of the baseline
+      style = {'fontsize': size * 72 / _DPI, 'color': colour, 'weight': weight}
+      figure.text(x / width, up, line, parse_math=False, **style)
+
+  for left, (title, subtitle) in zip(lefts, _COLUMNS.values(), strict=True):
+    write(left, _MARGIN + 20, title, 21, _INK, 'bold')
+    write(left, _MARGIN + 44, subtitle, 14)
+  for top, row, texts in zip(tops[:-1], cells, captions, strict=True):
+    for left, cell, text in zip(lefts, row, texts, strict=True):
+      canvas[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
+      write(left, top + cell.shape[0] + 22, text, 15, _INK)
+  write(_MARGIN, tops[-1] + 24, _NOTE, 13)
+  figure.figimage(canvas)
+  file = io.BytesIO()
+  figure.savefig(file, format='png', dpi=_DPI, metadata={'Software': None})
+  return file.getvalue()

@@ -1,0 +1,56 @@
+"""Losses of the joint stage as functions of pictures, logits and features (SPEC of the terms:
+supplementary section 1 and the released `image_restoration2_model.py`). Each returns a scalar mean
+over the local batch."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+
+Outputs = Sequence[
+  Sequence[jax.Array]
+]  # per scale of the discriminator, its layers' outputs, logits last
+
+
+def l1(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Mean absolute difference of two arrays of one shape."""
+  return jnp.abs(a - b).mean()
+
+
+def _mean_over_scales(values: list[jax.Array]) -> jax.Array:
+  return jnp.stack(values).mean()
+
+
+def hinge_generator(fake: Outputs) -> jax.Array:
+  """-E[D(fake)], mean over scales (Lim and Ye 2017; released `GANLoss('hinge')`)."""
+  return _mean_over_scales([-scale[-1].mean() for scale in fake])
+
+
+def hinge_discriminator_fake(fake: Outputs) -> jax.Array:
+  """E[max(0, 1 + D(fake))], mean over scales."""
+  return _mean_over_scales([jax.nn.relu(1 + scale[-1]).mean() for scale in fake])
+
+
+def hinge_discriminator_real(real: Outputs) -> jax.Array:
+  """E[max(0, 1 - D(real))], mean over scales."""
+  return _mean_over_scales([jax.nn.relu(1 - scale[-1]).mean() for scale in real])
+
+
+def feature_matching(fake: Outputs, real: Outputs) -> jax.Array:
+  """L1 between the discriminator's features of fake and real (held constant): summed over the
+  layers before the logits, mean over scales."""
+  return _mean_over_scales(
+    [
+      sum(l1(f, jax.lax.stop_gradient(r)) for f, r in zip(fakes[:-1], reals[:-1], strict=True))
+      for fakes, reals in zip(fake, real, strict=True)
+    ]
+  )
+
+
+def perceptual(fake: Sequence[jax.Array], real: Sequence[jax.Array]) -> jax.Array:
+  """L1 between VGG19 features relu1_1 .. relu5_1, weighted 1/32, 1/16, 1/8, 1/4, 1; `real` is held
+  constant."""
+  terms = zip(VGG_WEIGHTS, fake, real, strict=True)
+  return sum(weight * l1(f, jax.lax.stop_gradient(r)) for weight, f, r in terms)

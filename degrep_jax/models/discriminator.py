@@ -1,0 +1,58 @@
+"""The two-scale patch discriminator of the joint stage (released `discriminator.py`)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from degrep_jax.models.layers import Conv, instance_norm, leaky_relu
+
+
+class PatchDiscriminator(nn.Module):
+  """One scale: five 4x4 convolutions of padding 2; returns the five layers' outputs, the logits
+  last.
+
+  The first has bias, the next three are spectral-normalised without bias and followed by instance
+  norm; all four end in LeakyReLU. The last gives one logit per patch.
+  """
+
+  width: int = 64
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool = False) -> list[jax.Array]:
+    x = leaky_relu(Conv(self.width, kernel=4, stride=2, name='conv_0')(x))
+    outputs = [x]
+    for i, stride in ((1, 2), (2, 2), (3, 1)):
+      x = Conv(*(self.width * 2**i, 4, stride), use_bias=False, spectral=True, name=f'conv_{i}')(
+        x, train
+      )
+      x = leaky_relu(instance_norm(x))
+      outputs.append(x)
+    return [*outputs, Conv(1, kernel=4, name='conv_4')(x)]
+
+
+class Discriminator(nn.Module):
+  """D: is `picture` the blurry photograph of `sharp`, or a reblurred one?
+
+  Each further scale sees the pair averaged over 3x3 windows of stride 2 (the padding not counted),
+  with weights of its own.
+
+  Attributes:
+    width: channels of the first convolution.
+    scales: number of patch discriminators.
+  """
+
+  width: int = 64
+  scales: int = 2
+
+  @nn.compact
+  def __call__(
+    self, sharp: jax.Array, picture: jax.Array, train: bool = False
+  ) -> list[list[jax.Array]]:
+    """Args: both `(B, H, W, 3)`. Returns, per scale, the outputs of `PatchDiscriminator`."""
+    x = jnp.concatenate([sharp, picture], axis=-1)
+    outputs = []
+    for i in range(self.scales):
+      if i:
+        x = nn.avg_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)), count_include_pad=False)
+      outputs.append(PatchDiscriminator(self.width, name=f'scale_{i}')(x, train))
+    return outputs

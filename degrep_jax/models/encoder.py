@@ -1,0 +1,102 @@
+"""The degradation encoder E: a blurry picture to its 2-D degradation map.
+
+Three variants. `table1` is the supplementary material's Table 1. `official_v1` and `official_v2`
+are the released `encoder1.py` and `encoder2.py`, which put instance norm after the spectral
+convolutions and leave the 7x7 convolution and the residual blocks without spectral norm. All share
+one stem of stride-2 convolutions, `stages`.
+"""
+
+import flax.linen as nn
+import jax
+
+from degrep_jax.models.layers import Conv, instance_norm, leaky_relu
+
+VARIANTS = ('table1', 'official_v1', 'official_v2')
+
+
+class EncoderConv(nn.Module):
+  """Spectral-normalised 3x3 convolution: with bias, or without and followed by instance norm
+  (`norm`)."""
+
+  features: int
+  norm: bool
+  stride: int = 1
+  padding_mode: str = 'zeros'
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    x = Conv(
+      self.features,
+      stride=self.stride,
+      padding_mode=self.padding_mode,
+      use_bias=not self.norm,
+      spectral=True,
+      name='conv',
+    )(x, train)
+    return instance_norm(x) if self.norm else x
+
+
+class ResidualBlock(nn.Module):
+  """act(x + conv(act(conv(x)))), 3x3 convolutions with bias and reflection padding; keeps the
+  shape."""
+
+  spectral: bool
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    y = Conv(x.shape[-1], padding_mode='reflect', spectral=self.spectral, name='conv_0')(x, train)
+    y = leaky_relu(y)
+    y = Conv(x.shape[-1], padding_mode='reflect', spectral=self.spectral, name='conv_1')(y, train)
+    return leaky_relu(x + y)
+
+
+class Encoder(nn.Module):
+  """E. Input `(B, H, W, 3)` in [0, 1], output the degradation map `(B, h, w, C)`, unbounded.
+
+  At 256x256 and width 64: `table1` and `official_v1` 4x4x256, `official_v2` 8x8x2048.
+
+  Attributes:
+    width: channels of the first convolution.
+    variant: one of `VARIANTS`.
+    stages: channels of the stride-2 convolutions in units of `width`; each halves the picture. The
+      7x7 convolution follows the first.
+    input_size: any other picture is resized to this square first (bilinear, half-pixel centres, no
+      antialiasing), as the released code does with 256; None takes every picture as it is.
+  """
+
+  width: int = 64
+  variant: str = 'table1'
+  stages: tuple[int, ...] = (1, 2, 4, 8, 8)
+  input_size: int | None = 256
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    norm = self.variant != 'table1'
+    size = self.input_size
+    if size is not None and x.shape[1:3] != (size, size):
+      x = jax.image.resize(x, (len(x), size, size, 3), 'bilinear', antialias=False)
+    for i, multiple in enumerate(self.stages):
+      x = EncoderConv(multiple * self.width, norm, stride=2, name=f'down_{i}')(x, train)
+      if i == 0:
+        x = Conv(self.width, kernel=7, padding_mode='reflect', spectral=not norm, name='conv_7x7')(
+          leaky_relu(x), train
+        )
+      if i < len(self.stages) - 1:
+        x = leaky_relu(x)
+    if self.variant == 'official_v2':
+      return self._wide_head(x, train)
+    mode = 'zeros' if norm else 'reflect'
+    x = EncoderConv(x.shape[-1], norm, padding_mode=mode, name='conv_body')(leaky_relu(x), train)
+    for i in range(5):
+      x = ResidualBlock(spectral=not norm, name=f'residual_{i}')(x, train)
+      if i == 2:
+        x = nn.avg_pool(x, (2, 2), (2, 2))
+    return EncoderConv(4 * self.width, norm, padding_mode='reflect', name='conv_out')(x, train)
+
+  def _wide_head(self, x: jax.Array, train: bool) -> jax.Array:
+    for i in range(3):
+      x = ResidualBlock(spectral=False, name=f'residual_{i}')(x, train)
+    for i in range(3):
+      x = EncoderConv(32 * self.width, True, padding_mode='reflect', name=f'conv_out_{i}')(x, train)
+      x = leaky_relu(x)
+    return x

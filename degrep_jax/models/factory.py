@@ -1,0 +1,74 @@
+"""From `config.model` to modules: the only reader of that part of the config."""
+
+import ml_collections
+
+from degrep_jax.errors import UserError
+from degrep_jax.models.discriminator import Discriminator
+from degrep_jax.models.encoder import VARIANTS, Encoder
+from degrep_jax.models.joint import JointNet
+from degrep_jax.models.modulation import SamPyramid
+from degrep_jax.models.pyramid import MapPyramid
+from degrep_jax.models.unet import Generator
+
+MODULATIONS = ('spade', 'sam')
+
+
+def _one_of(field: str, value: str, choices: tuple[str, ...]) -> str:
+  if value not in choices:
+    raise UserError(f'config.model.{field} is {value!r}: choose one of {", ".join(choices)}')
+  return value
+
+
+def check_size(model: ml_collections.ConfigDict, size: int, field: str) -> None:
+  """Raises UserError naming `field` where the networks cannot take squares of `size` pixels."""
+  multiple = 2 ** (model.depth - 1)
+  if size < 2 * multiple or size % multiple:
+    raise UserError(
+      f'config.{field} is {size}: a U-Net of depth {model.depth} needs a multiple of {multiple}, '
+      f'{2 * multiple} at least.'
+    )
+  # The residual blocks pad by reflection, which needs 2x2 values: after the pooling, where there is
+  # one.
+  halvings = len(model.encoder_stages) + (model.encoder != 'official_v2')
+  seen = model.encoder_input or size
+  if seen % 2**halvings or seen < 2 ** (halvings + 1):
+    raise UserError(
+      f'config.{"model.encoder_input" if model.encoder_input else field} is {seen}: an encoder of '
+      f'{len(model.encoder_stages)} stages needs a multiple of {2**halvings}, '
+      f'{2 ** (halvings + 1)} at least.'
+    )
+
+
+def build_encoder(model: ml_collections.ConfigDict) -> Encoder:
+  """E as `config.model` describes it."""
+  return Encoder(
+    width=model.encoder_width,
+    variant=_one_of('encoder', model.encoder, VARIANTS),
+    stages=tuple(model.encoder_stages),
+    input_size=model.encoder_input or None,
+  )
+
+
+def build_generator(model: ml_collections.ConfigDict, axis_name: str | None = 'batch') -> JointNet:
+  """E, the pyramid, Gr and Gd of the joint stage.
+
+  Raises:
+    UserError: a field of `config.model` that has no such value.
+  """
+  modulation = _one_of('modulation', model.modulation, MODULATIONS)
+  # The map is as many times smaller than the encoder's input as the pyramid makes it larger.
+  blocks = len(model.encoder_stages) + (model.encoder != 'official_v2')
+  if modulation == 'sam':
+    pyramid = SamPyramid(model.width, blocks, levels=model.depth)
+  else:
+    pyramid = MapPyramid(model.width, blocks, levels=model.depth - 1)
+  generators = [
+    Generator(model.width, model.depth, modulation, model.modulation_hidden, axis_name)
+    for _ in range(2)
+  ]
+  return JointNet(build_encoder(model), pyramid, *generators, global_code=model.global_code)
+
+
+def build_discriminator(model: ml_collections.ConfigDict) -> Discriminator:
+  """D of the joint stage."""
+  return Discriminator(model.discriminator_width)

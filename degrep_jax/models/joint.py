@@ -1,0 +1,52 @@
+"""The networks of the joint stage as one module: E, the map pyramid, Gr and Gd (released
+`msdi2e_arch.py`)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class JointNet(nn.Module):
+  """Reblurs a sharp picture and deblurs a blurry one by the same degradation map.
+
+  The variables of the four parts lie side by side under their names, so that E and the pyramid can
+  be taken out of a checkpoint by key.
+
+  Attributes:
+    encoder: E, picture to degradation map.
+    pyramid: degradation map to the maps of the generators' scales.
+    reblurrer: Gr.
+    deblurrer: Gd.
+    global_code: averages the map over the picture and spreads the mean over its grid (supplementary
+      section 2, "Gr w/ 1D").
+  """
+
+  encoder: nn.Module
+  pyramid: nn.Module
+  reblurrer: nn.Module
+  deblurrer: nn.Module
+  global_code: bool = False
+
+  def degradation_map(self, blurry: jax.Array, train: bool = False) -> jax.Array:
+    """M = E(blurry): `(B, H, W, 3)` in [0, 1] to `(B, h, w, C)`."""
+    m = self.encoder(blurry, train)
+    if self.global_code:
+      m = jnp.broadcast_to(m.mean((1, 2), keepdims=True), m.shape)
+    return m
+
+  def generate(
+    self,
+    blurry: jax.Array,
+    sharp: jax.Array,
+    degradation_map: jax.Array,
+    train: bool = False,
+  ) -> tuple[jax.Array, jax.Array]:
+    """(Gd(blurry, M), Gr(sharp, M)): deblurred and reblurred, both `(B, H, W, 3)`, unbounded."""
+    maps = self.pyramid(degradation_map, train)
+    return self.deblurrer(blurry, maps, train), self.reblurrer(sharp, maps, train)
+
+  def __call__(
+    self, blurry: jax.Array, sharp: jax.Array, train: bool = False
+  ) -> tuple[jax.Array, jax.Array]:
+    """(deblurred, reblurred) of a batch of pairs `(B, H, W, 3)`, by the blurry pictures' maps."""
+    return self.generate(blurry, sharp, self.degradation_map(blurry, train), train)

@@ -1,0 +1,267 @@
+"""The layers that every network is made of: the one convolution, its transpose, norms and resizing.
+
+Every convolution of the project passes through `conv2d`, so that a faster path has one home. Arrays
+are NHWC, kernels HWIO. Initial weights follow PyTorch's default (uniform with bound 1 / sqrt(fan
+in), biases too), which is what the released networks start from.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from degrep_jax.models import spectral_norm
+
+_LAYOUT = ('NHWC', 'HWIO', 'NHWC')
+NORM_EPS = 1e-5
+
+
+def leaky_relu(x: jax.Array) -> jax.Array:
+  """LeakyReLU of slope 0.2, the activation of every network here unless its docstring says
+  otherwise."""
+  return nn.leaky_relu(x, 0.2)
+
+
+def pad(x: jax.Array, amount: int, mode: str) -> jax.Array:
+  """Pads height and width of `(B, H, W, C)` by `amount`; mode 'zeros' or 'reflect' (without the
+  border)."""
+  widths = ((0, 0), (amount, amount), (amount, amount), (0, 0))
+  return jnp.pad(x, widths) if mode == 'zeros' else jnp.pad(x, widths, mode='reflect')
+
+
+def _plain_conv(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+  return lax.conv_general_dilated(
+    x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=_LAYOUT
+  )
+
+
+def _space_to_depth_conv4(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """A 4x4 convolution of stride 2 and padding 1 as a 2x2 one of stride 1 over 2x2 blocks of
+  pixels."""
+  n, h, w, c = x.shape
+  blocks = pad(x, 1, 'zeros').reshape(n, h // 2 + 1, 2, w // 2 + 1, 2, c)
+  blocks = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(n, h // 2 + 1, w // 2 + 1, 4 * c)
+  kernel = kernel.reshape(2, 2, 2, 2, c, -1).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * c, -1)
+  return _plain_conv(blocks, kernel, 1, 0)
+
+
+@jax.custom_vjp
+def _conv4_stride2(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """The downsampling convolution: 4x4, stride 2, padding 1, on even heights and widths.
+
+  XLA's CPU backend takes 2 to 3 times as long for the input gradient of the plain form as for that
+  of the space-to-depth form, and longer for the other two passes of the latter: each pass has the
+  faster one.
+  """
+  return _plain_conv(x, kernel, 2, 1)
+
+
+def _conv4_stride2_forward(x, kernel):
+  return _conv4_stride2(x, kernel), (x, kernel)
+
+
+def _conv4_stride2_backward(residuals, cotangent):
+  x, kernel = residuals
+
+  def input_gradient(conv):
+    return lambda x, kernel, cotangent: jax.vjp(lambda x: conv(x, kernel), x)[1](cotangent)[0]
+
+  dx = lax.platform_dependent(
+    *(x, kernel, cotangent),
+    cpu=input_gradient(_space_to_depth_conv4),
+    default=input_gradient(lambda x, kernel: _plain_conv(x, kernel, 2, 1)),
+  )
+  dkernel = jax.vjp(lambda kernel: _plain_conv(x, kernel, 2, 1), kernel)[1](cotangent)[0]
+  return dx, dkernel
+
+
+_conv4_stride2.defvjp(_conv4_stride2_forward, _conv4_stride2_backward)
+
+
+def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0) -> jax.Array:
+  """Cross-correlation with zero padding: the one convolution of the project.
+
+  Args:
+    x: `(B, H, W, in)`.
+    kernel: `(kh, kw, in, out)`.
+    stride: the same in both directions.
+    padding: zeros added on each side.
+
+  Returns:
+    `(B, (H + 2 padding - kh) // stride + 1, ..., out)`.
+  """
+  if (kernel.shape[:2], stride, padding) == ((4, 4), 2, 1) and x.shape[1] % 2 == x.shape[
+    2
+  ] % 2 == 0:
+    return _conv4_stride2(x, kernel)
+  return _plain_conv(x, kernel, stride, padding)
+
+
+def upconv2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """Transposed 2x2 convolution of stride 2 as a 1x1 convolution and depth-to-space: exact.
+
+  The filter gradient of XLA's own transposed form takes 10 to 20 times as long on a CPU.
+
+  Args:
+    x: `(B, H, W, in)`.
+    kernel: `(2, 2, in, out)`; `kernel[a, b]` makes the pixel (2 i + a, 2 j + b).
+
+  Returns:
+    `(B, 2 H, 2 W, out)`.
+  """
+  n, h, w, _ = x.shape
+  y = jnp.einsum('nhwi,rcio->nhrwco', x, kernel)
+  return y.reshape(n, 2 * h, 2 * w, kernel.shape[-1])
+
+
+def _uniform(bound: float):
+  return lambda key, shape: jax.random.uniform(key, shape, jnp.float32, -bound, bound)
+
+
+class Conv(nn.Module):
+  """Convolution with zero or reflection padding, optionally spectral-normalised.
+
+  Attributes:
+    features: filters.
+    kernel: side of the square kernel.
+    stride: the same in both directions.
+    padding: pixels on each side; None is half the kernel.
+    padding_mode: 'zeros' or 'reflect'.
+    use_bias: adds a bias per filter.
+    spectral: divides the kernel by its largest singular value; u and v live in the collection
+      'spectral' and advance by one power iteration per call with `train=True` (the collection must
+      then be mutable).
+  """
+
+  features: int
+  kernel: int = 3
+  stride: int = 1
+  padding: int | None = None
+  padding_mode: str = 'zeros'
+  use_bias: bool = True
+  spectral: bool = False
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+    bound = 1 / np.sqrt(np.prod(shape[:3]))
+    kernel = self.param('kernel', _uniform(bound), shape)
+    if self.spectral:
+      kernel = self._normalised(kernel, train)
+    padding = self.kernel // 2 if self.padding is None else self.padding
+    if padding and self.padding_mode == 'reflect':
+      x, padding = pad(x, padding, 'reflect'), 0
+    y = conv2d(x, kernel, self.stride, padding)
+    if self.use_bias:
+      y = y + self.param('bias', _uniform(bound), (self.features,))
+    return y
+
+  def _normalised(self, kernel: jax.Array, train: bool) -> jax.Array:
+    def initial_u():
+      u = jax.random.normal(self.make_rng('params'), (self.features,))
+      return u / jnp.linalg.norm(u)
+
+    u = self.variable('spectral', 'u', initial_u)
+    # Not drawn at random as PyTorch does: an untrained network then has a meaningful sigma too.
+    v = self.variable('spectral', 'v', lambda: spectral_norm.right_vector(kernel, u.value))
+    if train and not self.is_initializing():
+      u.value, v.value = spectral_norm.power_iteration(kernel, u.value)
+    return kernel / spectral_norm.sigma(kernel, u.value, v.value)
+
+
+class UpConv(nn.Module):
+  """Transposed convolution 2x2 of stride 2 with bias: `(B, H, W, C)` to `(B, 2 H, 2 W,
+  features)`."""
+
+  features: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    bound = 1 / np.sqrt(
+      4 * self.features
+    )  # PyTorch counts the fan-in of a transposed kernel by its outputs
+    kernel = self.param('kernel', _uniform(bound), (2, 2, x.shape[-1], self.features))
+    return upconv2x2(x, kernel) + self.param('bias', _uniform(bound), (self.features,))
+
+
+def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+  mean = x.mean((1, 2), keepdims=True)
+  return mean, jnp.square(x - mean).mean((1, 2), keepdims=True)
+
+
+def instance_norm(x: jax.Array) -> jax.Array:
+  """Instance normalisation without affine parameters over height and width of `(B, H, W, C)`."""
+  mean, variance = _moments(x)
+  return (x - mean) * lax.rsqrt(variance + NORM_EPS)
+
+
+class HalfInstanceNorm(nn.Module):
+  """Affine instance norm of the first half of the channels (HINet, Chen et al. 2021); the rest
+  passes.
+
+  Written as one multiplication and addition over all channels, so that no feature map is split and
+  joined.
+  """
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    half = x.shape[-1] // 2
+    mean, variance = _moments(x[..., :half])
+    scale = self.param('scale', nn.initializers.ones, (half,)) * lax.rsqrt(variance + NORM_EPS)
+    bias = self.param('bias', nn.initializers.zeros, (half,))
+    rest = [(0, 0)] * 3 + [(0, x.shape[-1] - half)]
+    return (x - jnp.pad(mean, rest)) * jnp.pad(scale, rest, constant_values=1) + jnp.pad(
+      bias, rest[3:]
+    )
+
+
+class BatchNorm(nn.Module):
+  """Batch norm without affine parameters, as PyTorch's: the running variance is the unbiased one.
+
+  Flax's keeps the biased variance, hence this one. Running statistics (collection 'batch_stats')
+  move by 0.1 per training pass; with `axis_name` the statistics are those of the whole batch of all
+  devices.
+  """
+
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    features = x.shape[-1]
+    running_mean = self.variable('batch_stats', 'mean', jnp.zeros, (features,))
+    running_var = self.variable('batch_stats', 'var', jnp.ones, (features,))
+    if not train or self.is_initializing():
+      return (x - running_mean.value) * lax.rsqrt(running_var.value + NORM_EPS)
+    # Moments about the running mean: one reduction over the devices, and little cancellation.
+    centred = x - running_mean.value
+    moments = jnp.stack([centred.mean((0, 1, 2)), jnp.square(centred).mean((0, 1, 2))])
+    count = x.size // features
+    if self.axis_name is not None:
+      moments = lax.pmean(moments, self.axis_name)
+      count *= lax.axis_size(self.axis_name)
+    shift, variance = moments[0], jnp.maximum(moments[1] - jnp.square(moments[0]), 0)
+    running_mean.value += 0.1 * shift
+    running_var.value += 0.1 * (variance * (count / (count - 1)) - running_var.value)
+    return (centred - shift) * lax.rsqrt(variance + NORM_EPS)
+
+
+def resize_nearest(x: jax.Array, size: Sequence[int]) -> jax.Array:
+  """Nearest neighbour as PyTorch's `F.interpolate`: output pixel i reads input pixel floor(i * in /
+  out).
+
+  Args:
+    x: `(B, H, W, C)`.
+    size: wanted (height, width).
+  """
+  for axis, wanted in zip((1, 2), size, strict=True):
+    if x.shape[axis] != wanted:
+      x = x.take(np.arange(wanted) * x.shape[axis] // wanted, axis)
+  return x
+
+
+def upsample2(x: jax.Array) -> jax.Array:
+  """Nearest neighbour, twice the height and width: `(B, 2 H, 2 W, C)`."""
+  return resize_nearest(x, (2 * x.shape[1], 2 * x.shape[2]))

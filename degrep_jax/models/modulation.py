@@ -1,0 +1,87 @@
+"""How a generator's features are modulated by the degradation map."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from degrep_jax.models.layers import BatchNorm, Conv, leaky_relu, resize_nearest, upsample2
+
+
+def _scale_and_shift(hidden: jax.Array, features: int) -> list[jax.Array]:
+  """gamma and beta: two 3x3 convolutions of the same input, computed as one of twice the
+  filters."""
+  return jnp.split(Conv(2 * features, name='gamma_beta')(hidden), 2, axis=-1)
+
+
+class SpadeModulation(nn.Module):
+  """The released skip modulation: s + spectralconv(act(norm(s) * (1 + gamma) + beta)).
+
+  Released `architecture2.SPADEResnetBlock`: norm is batch norm without affine; gamma and beta are
+  convolutions of relu(conv(map)), a plain ReLU here. `feature` is `(B, H, W, C)`, `map_` `(B, h, w,
+  M)`, the result like `feature`.
+
+  Attributes:
+    hidden: channels between the map and gamma, beta.
+    axis_name: the device axis over which batch norm is synchronised.
+  """
+
+  hidden: int = 128
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, feature: jax.Array, map_: jax.Array, train: bool = False) -> jax.Array:
+    channels = feature.shape[-1]
+    map_ = resize_nearest(map_, feature.shape[1:3])
+    hidden = nn.relu(Conv(self.hidden, name='shared')(map_))
+    gamma, beta = _scale_and_shift(hidden, channels)
+    y = BatchNorm(self.axis_name, name='norm')(feature, train) * (1 + gamma) + beta
+    return feature + Conv(channels, spectral=True, name='conv')(leaky_relu(y), train)
+
+
+class SamModulation(nn.Module):
+  """Spatially adaptive modulation as the paper's figure draws it: feature * (1 + gamma) + beta, no
+  norm.
+
+  gamma and beta are convolutions of act(conv(map)). The figure multiplies by one convolution; the 1
+  is its bias at the start, so that an untrained net passes its features on. Shapes and `hidden` as
+  in `SpadeModulation`.
+  """
+
+  hidden: int = 128
+
+  @nn.compact
+  def __call__(self, feature: jax.Array, map_: jax.Array, train: bool = False) -> jax.Array:
+    del train
+    map_ = resize_nearest(map_, feature.shape[1:3])
+    hidden = leaky_relu(Conv(self.hidden, name='shared')(map_))
+    gamma, beta = _scale_and_shift(hidden, feature.shape[-1])
+    return feature * (1 + gamma) + beta
+
+
+class SamPyramid(nn.Module):
+  """Maps for every scale of a U-Net, the deepest too: M_(i+1) = conv(nearest x2 (M_i)) (the paper's
+  figure).
+
+  `(B, h, w, C)` to a tuple of `levels` maps, finest first; level i has `width * 2 ** i` channels,
+  the deepest is the degradation map itself, repeated to the size of the deepest features.
+
+  Attributes:
+    width: channels of the finest map.
+    blocks: doublings between the degradation map and the picture.
+    levels: scales of the U-Net.
+  """
+
+  width: int = 64
+  blocks: int = 6
+  levels: int = 5
+
+  @nn.compact
+  def __call__(self, degradation_map: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
+    del train
+    repeat = 2 ** (self.blocks - self.levels + 1)
+    x = resize_nearest(degradation_map, [repeat * n for n in degradation_map.shape[1:3]])
+    maps = [x]
+    for level in reversed(range(self.levels - 1)):
+      x = Conv(self.width * 2**level, name=f'conv_{level}')(upsample2(x))
+      maps.append(x)
+    return tuple(maps[::-1])

@@ -1,0 +1,48 @@
+"""The map pyramid: the degradation map at the resolutions of a U-Net's skips.
+
+The released code calls it "prior upsampling"; one pyramid serves both generators.
+"""
+
+import flax.linen as nn
+import jax
+
+from degrep_jax.models.layers import Conv, leaky_relu, upsample2
+
+
+class PyramidBlock(nn.Module):
+  """Spectral 3x3 convolution, act, nearest x2, spectral 3x3 convolution, act; reflection padding
+  throughout."""
+
+  features: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    x = Conv(self.features, padding_mode='reflect', spectral=True, name='conv_0')(x, train)
+    x = upsample2(leaky_relu(x))
+    x = Conv(self.features, padding_mode='reflect', spectral=True, name='conv_1')(x, train)
+    return leaky_relu(x)
+
+
+class MapPyramid(nn.Module):
+  """`(B, h, w, C)` to a tuple of `levels` maps, finest first (released `prior_upsampling`).
+
+  Block i of `blocks` doubles the size and has `width * 2 ** (blocks - 1 - i)` channels, so that the
+  last has `width`. v1 has six blocks (4x4 to 256x256), v2 five (8x8 to 256x256).
+
+  Attributes:
+    width: channels of the finest map.
+    blocks: doublings.
+    levels: how many of the finest maps are returned; a U-Net of depth d has d - 1 skips.
+  """
+
+  width: int = 64
+  blocks: int = 6
+  levels: int = 4
+
+  @nn.compact
+  def __call__(self, degradation_map: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
+    x, maps = degradation_map, []
+    for i in range(self.blocks):
+      x = PyramidBlock(self.width * 2 ** (self.blocks - 1 - i), name=f'block_{i}')(x, train)
+      maps.append(x)
+    return tuple(maps[::-1][: self.levels])

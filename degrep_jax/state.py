@@ -1,0 +1,109 @@
+"""The training state, one pytree, and the optimiser with its schedule."""
+
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+STATISTICS = (
+  'spectral',
+  'batch_stats',
+)  # collections that a training pass moves and no gradient reaches
+
+
+class NetworkState(flax.struct.PyTreeNode):
+  """One optimised network.
+
+  Attributes:
+    params: its parameters.
+    statistics: its other collections: spectral-norm iterates, batch-norm running statistics.
+    opt_state: moments and schedule position of its optimiser.
+  """
+
+  params: Any
+  statistics: Any
+  opt_state: Any
+
+  @property
+  def variables(self) -> dict:
+    """What `module.apply` takes."""
+    return {'params': self.params, **self.statistics}
+
+
+class TrainState(flax.struct.PyTreeNode):
+  """Everything that a joint run continues from.
+
+  Attributes:
+    step: () int32, optimiser steps done.
+    generator: E, the pyramid, Gr and Gd, optimised together.
+    discriminator: D; None where no loss needs it.
+  """
+
+  step: jax.Array
+  generator: NetworkState
+  discriminator: NetworkState | None
+
+
+def learning_rate_schedule(
+  learning_rate: float, final_learning_rate: float, schedule_steps: int
+) -> optax.Schedule:
+  """Cosine from `learning_rate` to `final_learning_rate` over `schedule_steps` steps, constant
+  afterwards."""
+  return optax.cosine_decay_schedule(
+    learning_rate, schedule_steps, alpha=final_learning_rate / learning_rate
+  )
+
+
+def make_optimizer(
+  schedule: optax.Schedule, beta1: float, beta2: float, clip_norm: float
+) -> optax.GradientTransformation:
+  """Adam on gradients clipped to a global norm; generators and discriminator each have a state of
+  their own."""
+  return optax.chain(optax.clip_by_global_norm(clip_norm), optax.adam(schedule, b1=beta1, b2=beta2))
+
+
+def create_network(
+  module: nn.Module,
+  key: jax.Array,
+  optimizer: optax.GradientTransformation,
+  *pictures: jax.ShapeDtypeStruct,
+) -> NetworkState:
+  """Initial variables of a module called with `pictures`, and its optimiser state."""
+  # The forward pass is not run: compiling it, or all initialisers as one program, takes a minute.
+  variables = dict(module.lazy_init(key, *pictures))
+  params = variables.pop('params')
+  return NetworkState(params=params, statistics=variables, opt_state=optimizer.init(params))
+
+
+def create_state(
+  generator: nn.Module,
+  discriminator: nn.Module | None,
+  optimizer: optax.GradientTransformation,
+  seed: int,
+  crop: int,
+) -> TrainState:
+  """The state before the first step: a pure function of its arguments.
+
+  Args:
+    generator: called with (blurry, sharp).
+    discriminator: called with (sharp, picture), or None.
+    optimizer: of both.
+    seed: of the initial weights.
+    crop: height and width of the training crops, pixels.
+  """
+  # The default generator's initialisers take three times as long to compile on a CPU.
+  keys = jax.random.split(jax.random.key(seed, impl='rbg'))
+  picture = jax.ShapeDtypeStruct((1, crop, crop, 3), jnp.float32)
+  networks = [
+    None if module is None else create_network(module, key, optimizer, picture, picture)
+    for module, key in zip((generator, discriminator), keys, strict=True)
+  ]
+  return TrainState(step=jnp.zeros((), jnp.int32), generator=networks[0], discriminator=networks[1])
+
+
+def count_parameters(params: Any) -> int:
+  """Number of values in a pytree of arrays."""
+  return sum(x.size for x in jax.tree.leaves(params))

@@ -1,0 +1,170 @@
+"""The optimisation step of the joint stage: update order and what is held constant, stated once.
+
+Default order: E, the pyramid, Gr and Gd run once; the generators' loss and the discriminator's loss
+are taken on that one reblurred picture (held constant for D) and one pass of D, then both networks
+move. The `official` order is the released one: the generators move first and run again in full
+(their spectral and batch statistics advance a second time), and D, whose spectral norm advances a
+second time too, learns from what they make now.
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from degrep_jax import losses
+from degrep_jax.state import STATISTICS, NetworkState, TrainState
+
+Metrics = dict[str, jax.Array]
+
+
+class LossWeights(NamedTuple):
+  """Weights of the terms of the generators' loss; a term of weight 0 is not optimised."""
+
+  l_gan: float
+  l_reblur: float
+  l_deblur: float
+  l_feature: float
+  l_vgg: float
+
+  @property
+  def adversarial(self) -> bool:
+    """Whether a discriminator is needed."""
+    return bool(self.l_gan or self.l_feature)
+
+
+class JointNets(NamedTuple):
+  """The modules of the joint stage; `discriminator` and `vgg` are None where no loss needs them."""
+
+  generator: nn.Module
+  discriminator: nn.Module | None
+  vgg: nn.Module | None
+
+
+def _train_pass(module: nn.Module, params: Any, statistics: Any, *inputs: jax.Array):
+  """(outputs, statistics after the pass)."""
+  variables = {'params': params, **statistics}
+  outputs, moved = module.apply(variables, *inputs, train=True, mutable=STATISTICS)
+  return outputs, dict(moved)
+
+
+def _discriminate(module, params, statistics, sharp, pictures):
+  """D's outputs on each of `pictures`, and its statistics after what counts as one pass of D."""
+  passes = [_train_pass(module, params, statistics, sharp, picture) for picture in pictures]
+  return [outputs for outputs, _ in passes], passes[0][1]
+
+
+def _generator_loss(params, state: TrainState, frozen, batch, nets: JointNets, weights):
+  """(weighted sum, (terms, reblurred, generators' statistics, discriminator's statistics))."""
+  blurry, sharp, dis = batch['blurry'], batch['sharp'], state.discriminator
+  (deblurred, reblurred), statistics = _train_pass(
+    nets.generator, params, state.generator.statistics, blurry, sharp
+  )
+  terms = {'l_deblur': losses.l1(deblurred, sharp), 'l_reblur': losses.l1(reblurred, blurry)}
+  dis_statistics = None
+  if weights.adversarial:
+    pictures = [reblurred, blurry] if weights.l_feature else [reblurred]
+    outputs, dis_statistics = _discriminate(
+      nets.discriminator, dis.params, dis.statistics, sharp, pictures
+    )
+    terms['l_gan'] = losses.hinge_generator(outputs[0])
+    if weights.l_feature:
+      terms['l_feature'] = losses.feature_matching(*outputs)
+  if weights.l_vgg:
+    features = [nets.vgg.apply({'params': frozen['vgg']}, p) for p in (reblurred, blurry)]
+    terms['l_vgg'] = losses.perceptual(*features)
+  total = sum(getattr(weights, name) * term for name, term in terms.items())
+  return total, (terms | {'l_g': total}, reblurred, statistics, dis_statistics)
+
+
+def _discriminator_loss(params, statistics, module, sharp, blurry, reblurred):
+  """(hinge loss, (terms, statistics)); `reblurred` is a constant here."""
+  (fake, real), statistics = _discriminate(module, params, statistics, sharp, [reblurred, blurry])
+  terms = {
+    'l_d_fake': losses.hinge_discriminator_fake(fake),
+    'l_d_real': losses.hinge_discriminator_real(real),
+  }
+  return sum(terms.values()), (terms, statistics)
+
+
+def _mean_over_devices(gradients: Any, metrics: Metrics, axis_name: str) -> tuple[Any, Metrics]:
+  """One collective for gradients and metrics; the scalars travel as one vector."""
+  names = sorted(metrics)
+  values = jnp.stack([metrics[name] for name in names])
+  gradients, values = jax.lax.pmean((gradients, values), axis_name)
+  return gradients, dict(zip(names, values, strict=True))
+
+
+def _move(network: NetworkState, gradients, statistics, optimizer) -> NetworkState:
+  updates, opt_state = optimizer.update(gradients, network.opt_state, network.params)
+  params = optax.apply_updates(network.params, updates)
+  return NetworkState(params=params, statistics=statistics, opt_state=opt_state)
+
+
+def joint_step(
+  state: TrainState,
+  frozen: dict[str, Any],
+  batch: dict[str, jax.Array],
+  *,
+  nets: JointNets,
+  optimizer: optax.GradientTransformation,
+  weights: LossWeights,
+  official_order: bool,
+  axis_name: str = 'batch',
+) -> tuple[TrainState, Metrics]:
+  """One step of all networks of the joint stage, to be run inside `jax.pmap(..., axis_name)`.
+
+  Sources: supplementary section 1 (default), released `image_restoration2_model.py`
+  (`official_order`).
+
+  Args:
+    state: equal on all devices; may be donated.
+    frozen: {'vgg': parameters of `nets.vgg`} where `weights.l_vgg` is not 0, else empty.
+    batch: 'blurry' and 'sharp', `(B, H, W, 3)` in [0, 1]: this device's share.
+    nets: the modules.
+    optimizer: of both networks; each has its own state.
+    weights: of the generators' loss.
+    official_order: the released order of updates, see the head of this file.
+    axis_name: the device axis.
+
+  Returns:
+    The next state, and scalars that are means over all devices: the unweighted loss terms `l_*`,
+    the generators' weighted sum `l_g`, and both gradient norms before clipping.
+  """
+  gen, dis = state.generator, state.discriminator
+  pair = batch['sharp'], batch['blurry']
+  gen_gradients, (metrics, reblurred, gen_statistics, dis_statistics) = jax.grad(
+    _generator_loss, has_aux=True
+  )(gen.params, state, frozen, batch, nets, weights)
+
+  if weights.adversarial:
+    if official_order:
+      gen_gradients = jax.lax.pmean(gen_gradients, axis_name)
+      gen = _move(gen, gen_gradients, gen_statistics, optimizer)
+      (_, reblurred), gen_statistics = _train_pass(
+        nets.generator, gen.params, gen.statistics, *pair[::-1]
+      )
+    else:
+      dis_statistics = dis.statistics
+    dis_gradients, (terms, dis_statistics) = jax.grad(_discriminator_loss, has_aux=True)(
+      dis.params, dis_statistics, nets.discriminator, *pair, jax.lax.stop_gradient(reblurred)
+    )
+    metrics |= terms
+  else:
+    dis_gradients = None
+
+  if weights.adversarial and official_order:
+    gen = gen.replace(statistics=gen_statistics)
+    dis_gradients, metrics = _mean_over_devices(dis_gradients, metrics, axis_name)
+  else:
+    (gen_gradients, dis_gradients), metrics = _mean_over_devices(
+      (gen_gradients, dis_gradients), metrics, axis_name
+    )
+    gen = _move(gen, gen_gradients, gen_statistics, optimizer)
+  metrics['grad_norm_g'] = optax.global_norm(gen_gradients)
+  if weights.adversarial:
+    dis = _move(dis, dis_gradients, dis_statistics, optimizer)
+    metrics['grad_norm_d'] = optax.global_norm(dis_gradients)
+  return TrainState(step=state.step + 1, generator=gen, discriminator=dis), metrics

@@ -1,0 +1,147 @@
+"""Tiling: the released corners, whole coverage, exact averages, batches of one shape."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from degrep_jax import tiles
+
+sides = st.integers(1, 90)
+layouts = st.tuples(st.integers(2, 16), st.integers(0, 15)).filter(lambda pair: pair[1] < pair[0])
+quick = settings(max_examples=60, deadline=None)
+
+
+def _noise(height, width, seed=0):
+  return np.random.default_rng(seed).random((height, width, 3), np.float32)
+
+
+class _Net:
+  """Remembers the shapes it is given and answers with `function` of the stacks."""
+
+  def __init__(self, function=lambda blurry: blurry):
+    self.function = function
+    self.shapes = []
+
+  def __call__(self, *stacks):
+    self.shapes.extend(stack.shape for stack in stacks)
+    return self.function(*stacks)
+
+
+def test_corners_are_the_released_ones(golden):
+  figures = json.loads((golden / 'tiles_256.json').read_text())
+  assert figures
+  for size, corners in figures.items():
+    height, width = map(int, size.split('x'))
+    assert tiles.tile_corners(height, width) == [tuple(corner) for corner in corners]
+
+
+@quick
+@given(sides, sides, layouts)
+def test_corners_cover_the_picture_once_each(height, width, layout):
+  tile, overlap = layout
+  corners = tiles.tile_corners(height, width, tile, overlap)
+  assert corners == sorted(set(corners))
+  for axis, size in enumerate((height, width)):
+    starts = sorted({corner[axis] for corner in corners})
+    assert starts[0] == 0
+    assert starts[-1] == max(0, size - tile)
+    assert all(a + tile - b >= overlap for a, b in itertools.pairwise(starts))
+    assert len(starts) == max(1, math.ceil((size - overlap) / (tile - overlap)))
+
+
+@quick
+@given(sides, sides, st.integers(1, 7), layouts)
+def test_identity_gives_the_picture_back(height, width, batch, layout):
+  tile, overlap = layout
+  picture, net = _noise(height, width), _Net()
+  restored = tiles.restore_tiled(net, picture, tile=tile, batch=batch, overlap=overlap)
+  assert restored.dtype == np.float32
+  # Without a least overlap a pixel lies in 1, 2 or 4 tiles, whose even average is exact.
+  np.testing.assert_allclose(restored, picture, rtol=0, atol=1e-5 if overlap else 0)
+  count = len(tiles.tile_corners(height, width, tile, overlap))
+  assert net.shapes == [(batch, tile, tile, 3)] * math.ceil(count / batch)
+
+
+def test_small_pictures_are_mirrored_up_to_the_tile():
+  picture, seen = _noise(2, 1), []
+  tiles.restore_tiled(lambda x: seen.append(x) or x, picture, tile=4, batch=1)
+  expected = picture[[0, 1, 1, 0]][:, [0, 0, 0, 0]]
+  np.testing.assert_array_equal(seen[0][0], expected)
+
+
+def _ordinals():
+  """A net that answers tile k of its whole life with the constant k."""
+  counter = itertools.count()
+  return _Net(lambda x: np.stack([np.full_like(t[..., :1], next(counter)) for t in x]))
+
+
+def test_overlaps_are_averaged_evenly():
+  restored = tiles.restore_tiled(_ordinals(), _noise(4, 6), tile=4, batch=2)
+  np.testing.assert_array_equal(restored[..., 0], [[0, 0, 0.5, 0.5, 1, 1]] * 4)
+
+
+def test_feathered_overlaps_fall_linearly():
+  # Three shared px: the weight of the left tile at their centres is 5/6, 3/6, 1/6.
+  restored = tiles.restore_tiled(_ordinals(), _noise(5, 7), tile=5, batch=2, overlap=3)
+  np.testing.assert_allclose(restored[0, :, 0], [0, 0, 1 / 6, 0.5, 5 / 6, 1, 1], atol=1e-6)
+
+
+def test_many_pictures_fill_the_batches_together():
+  pictures = [_noise(h, w, seed=h) for h, w in ((16, 40), (5, 7), (33, 33), (16, 16))]
+  net = _Net()
+  restored = list(tiles.restore_many(net, ((p,) for p in pictures), tile=16, batch=4))
+  assert [r.shape for r in restored] == [p.shape for p in pictures]
+  for result, picture in zip(restored, pictures, strict=True):
+    np.testing.assert_allclose(result, picture, rtol=0, atol=1e-6)
+  assert net.shapes == [(4, 16, 16, 3)] * math.ceil((3 + 1 + 9 + 1) / 4)
+
+
+def test_a_stream_is_read_only_as_far_as_needed():
+  read = []
+
+  def stream():
+    for seed in itertools.count():
+      read.append(seed)
+      yield (_noise(8, 12, seed),)  # two tiles each
+
+  results = tiles.restore_many(_Net(), stream(), tile=8, batch=6)
+  for seed in range(5):
+    np.testing.assert_allclose(next(results), _noise(8, 12, seed), atol=1e-6)
+    assert len(read) <= seed + 3
+
+
+def test_several_inputs_and_outputs_stay_together():
+  blurry, sharp = _noise(20, 23, 1), _noise(20, 23, 2)
+  net = _Net(lambda y, x: {'difference': y - x, 'both': (x, np.concatenate([x, y], -1))})
+  restored = tiles.restore_tiled(net, blurry, sharp, tile=8, batch=3)
+  np.testing.assert_allclose(restored['difference'], blurry - sharp, atol=1e-6)
+  np.testing.assert_allclose(restored['both'][0], sharp, atol=1e-6)
+  assert restored['both'][1].shape == (20, 23, 6)
+
+
+def test_no_pictures_no_calls():
+  net = _Net()
+  assert list(tiles.restore_many(net, [], tile=8, batch=2)) == []
+  assert net.shapes == []
+
+
+@pytest.mark.parametrize(
+  ('pictures', 'settings', 'message'),
+  [
+    ([np.zeros((8, 8, 3), np.uint8)], {}, 'float32'),
+    ([np.zeros((8, 8), np.float32)], {}, r'\(H, W, 3\)'),
+    ([np.zeros((0, 8, 3), np.float32)], {}, 'no side 0'),
+    ([_noise(8, 8), _noise(8, 9)], {}, 'must agree'),
+    ([_noise(8, 8)], {'overlap': 8}, 'overlap'),
+    ([_noise(8, 8)], {'overlap': -1}, 'overlap'),
+    ([_noise(8, 8)], {'batch': 0}, 'at least one tile'),
+  ],
+)
+def test_what_cannot_be_tiled_is_refused(pictures, settings, message):
+  with pytest.raises(ValueError, match=message):
+    tiles.restore_tiled(_Net(), *pictures, **{'tile': 8, 'batch': 2, **settings})
