@@ -66,7 +66,7 @@ def check(config: ml_collections.ConfigDict, devices: int) -> None:
 
 
 def _flat(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
-  fields = {}
+  fields: dict[str, Any] = {}
   for key, value in tree.items():
     nested = isinstance(value, dict)
     fields |= _flat(value, f'{prefix}{key}.') if nested else {f'{prefix}{key}': value}

@@ -118,7 +118,8 @@ def _leaf(leaf: str, name: str, state: Mapping[str, np.ndarray]) -> tuple[str, n
 def _convert(shapes: dict, names: Names, state: Mapping[str, np.ndarray]) -> dict:
   """Fills the variables of one network from a released state dict; every key is used, or named as
   unused."""
-  variables, used = {}, set()
+  variables: dict[tuple[str, ...], jax.Array] = {}
+  used: set[str] = set()
   for path, shape in traverse_util.flatten_dict(shapes).items():
     theirs = names['/'.join(path[1:-1])]
     try:
@@ -157,32 +158,37 @@ def from_pytorch(kind: str, state_dict: Mapping) -> tuple[nn.Module, dict]:
     UserError: an unknown kind, or missing, surplus or misshapen keys.
   """
   state = {key: np.asarray(value) for key, value in state_dict.items()}
-  picture = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
-  arguments, names = (picture,), {}
+  module, names, shape, inputs = _describe(kind, state)
+  shapes = jax.eval_shape(
+    module.init, jax.random.key(0), *[jax.ShapeDtypeStruct(shape, jnp.float32)] * inputs
+  )
+  return module, _convert(shapes, names, state)
+
+
+def _describe(
+  kind: str, state: Mapping[str, np.ndarray]
+) -> tuple[nn.Module, Names, tuple[int, ...], int]:
+  """Module, names, shape of an input and number of inputs."""
+  picture = (1, 256, 256, 3)
   if kind in STAGES:
-    variant = kind.replace('encoder', 'official')
-    module = Encoder(_width(state, 'layer1.0.weight_orig'), variant, STAGES[kind])
-    names = encoder_names(kind)
-  elif kind in ('upsampler_v1', 'upsampler_v2'):
+    width = _width(state, 'layer1.0.weight_orig')
+    encoder = Encoder(width, kind.replace('encoder', 'official'), STAGES[kind])
+    return encoder, encoder_names(kind), picture, 1
+  if kind in ('upsampler_v1', 'upsampler_v2'):
     width = _width(state, 'conv_latent_up6.conv_block.5.bias')
-    v1 = kind == 'upsampler_v1'
-    module, names = MapPyramid(width, blocks=6 if v1 else 5), pyramid_names(kind)
-    shape = (1, 4, 4, 4 * width) if v1 else (1, 8, 8, 32 * width)
-    arguments = (jax.ShapeDtypeStruct(shape, jnp.float32),)
-  elif kind == 'msdi2e':
+    blocks, shape = (6, (1, 4, 4, 4 * width)) if kind[-1] == '1' else (5, (1, 8, 8, 32 * width))
+    return MapPyramid(width, blocks), pyramid_names(kind), shape, 1
+  if kind == 'msdi2e':
     width = _width(state, 'generator.conv_01.weight')
     hidden = _width(state, 'generator.ad1_list.0.norm_0.mlp_shared.0.weight')
-    encoder = Encoder(width, 'official_v2', STAGES['encoder_v2'])
-    generators = [Generator(width, hidden=hidden) for _ in range(2)]
-    module, names = JointNet(encoder, MapPyramid(width, blocks=5), *generators), joint_names()
-    arguments = (picture, picture)
-  elif kind == 'discriminator':
-    module, names = (
-      Discriminator(_width(state, 'discriminator_0.model0.0.weight')),
-      discriminator_names(),
+    net = JointNet(
+      encoder=Encoder(width, 'official_v2', STAGES['encoder_v2']),
+      pyramid=MapPyramid(width, blocks=5),
+      reblurrer=Generator(width, hidden=hidden),
+      deblurrer=Generator(width, hidden=hidden),
     )
-    arguments = (picture, picture)
-  else:
-    raise UserError(f'unknown kind {kind!r}: choose one of {", ".join(KINDS)}')
-  shapes = jax.eval_shape(module.init, jax.random.key(0), *arguments)
-  return module, _convert(shapes, names, state)
+    return net, joint_names(), picture, 2
+  if kind == 'discriminator':
+    width = _width(state, 'discriminator_0.model0.0.weight')
+    return Discriminator(width), discriminator_names(), picture, 2
+  raise UserError(f'unknown kind {kind!r}: choose one of {", ".join(KINDS)}')

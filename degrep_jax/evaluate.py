@@ -132,16 +132,16 @@ def samples(
   for item in items:
     pair = source.pair(item)
     rows, columns = (min(2, max(1, side // tile)) for side in pair.sharp.shape[:2])
-    two = {
+    parts: dict[str, list[np.ndarray]] = {
       name: _window(picture, rows, columns, tile)
       for name, picture in (('blurry', pair.blurry), ('sharp', pair.sharp))
     }
-    cut = zip(*(map(to_float, parts) for parts in two.values()), strict=True)
-    answers = list(tiles.predict_each(predict, cut, batch))
-    parts = two | {name: [answer[name] for answer in answers] for name in answers[0]}
-    example = {name: _joined(part, rows) for name, part in parts.items()}
-    restored = {name: to_uint8(example[name]) for name in PICTURES}
-    examples.append({'name': pair.name} | example | restored)
+    cut = zip(map(to_float, parts['blurry']), map(to_float, parts['sharp']), strict=True)
+    for answer in tiles.predict_each(predict, cut, batch):
+      for name, part in answer.items():
+        parts.setdefault(name, []).append(to_uint8(part) if name in PICTURES else part)
+    joined = {name: _joined(part, rows) for name, part in parts.items()}
+    examples.append({'name': pair.name, **joined})
   return examples
 
 

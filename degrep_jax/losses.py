@@ -2,7 +2,9 @@
 supplementary section 1 and the released `image_restoration2_model.py`). Each returns a scalar mean
 over the local batch."""
 
-from collections.abc import Sequence
+import functools
+import operator
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,10 @@ Outputs = Sequence[
 def l1(a: jax.Array, b: jax.Array) -> jax.Array:
   """Mean absolute difference of two arrays of one shape."""
   return jnp.abs(a - b).mean()
+
+
+def _sum(values: Iterable[jax.Array]) -> jax.Array:
+  return functools.reduce(operator.add, values)
 
 
 def _mean_over_scales(values: list[jax.Array]) -> jax.Array:
@@ -43,7 +49,7 @@ def feature_matching(fake: Outputs, real: Outputs) -> jax.Array:
   layers before the logits, mean over scales."""
   return _mean_over_scales(
     [
-      sum(l1(f, jax.lax.stop_gradient(r)) for f, r in zip(fakes[:-1], reals[:-1], strict=True))
+      _sum(l1(f, jax.lax.stop_gradient(r)) for f, r in zip(fakes[:-1], reals[:-1], strict=True))
       for fakes, reals in zip(fake, real, strict=True)
     ]
   )
@@ -53,4 +59,4 @@ def perceptual(fake: Sequence[jax.Array], real: Sequence[jax.Array]) -> jax.Arra
   """L1 between VGG19 features relu1_1 .. relu5_1, weighted 1/32, 1/16, 1/8, 1/4, 1; `real` is held
   constant."""
   terms = zip(VGG_WEIGHTS, fake, real, strict=True)
-  return sum(weight * l1(f, jax.lax.stop_gradient(r)) for weight, f, r in terms)
+  return _sum(weight * l1(f, jax.lax.stop_gradient(r)) for weight, f, r in terms)

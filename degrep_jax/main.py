@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
   logging.set_stderrthreshold(logging.ERROR)
   run = train if _MODE.value == 'train' else evaluate_run
   try:
-    run(_CONFIG.value, pathlib.Path(_WORKDIR.value))
+    run(_CONFIG.value, pathlib.Path(str(_WORKDIR.value)))
   except UserError as error:
     return _fail(str(error))
   return 0

@@ -39,12 +39,12 @@ class TrainState(flax.struct.PyTreeNode):
   Attributes:
     step: () int32, optimiser steps done.
     generator: E, the pyramid, Gr and Gd, optimised together.
-    discriminator: D; None where no loss needs it.
+    discriminator: NetworkState of D; None where no loss needs it.
   """
 
   step: jax.Array
   generator: NetworkState
-  discriminator: NetworkState | None
+  discriminator: Any
 
 
 def learning_rate_schedule(
@@ -97,11 +97,12 @@ def create_state(
   # The default generator's initialisers take three times as long to compile on a CPU.
   keys = jax.random.split(jax.random.key(seed, impl='rbg'))
   picture = jax.ShapeDtypeStruct((1, crop, crop, 3), jnp.float32)
-  networks = [
-    None if module is None else create_network(module, key, optimizer, picture, picture)
-    for module, key in zip((generator, discriminator), keys, strict=True)
-  ]
-  return TrainState(step=jnp.zeros((), jnp.int32), generator=networks[0], discriminator=networks[1])
+  pair = (picture, picture)
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    generator=create_network(generator, keys[0], optimizer, *pair),
+    discriminator=discriminator and create_network(discriminator, keys[1], optimizer, *pair),
+  )
 
 
 def count_parameters(params: Any) -> int:

@@ -36,11 +36,17 @@ class LossWeights(NamedTuple):
 
 
 class JointNets(NamedTuple):
-  """The modules of the joint stage; `discriminator` and `vgg` are None where no loss needs them."""
+  """The modules of the joint stage.
+
+  Attributes:
+    generator: `JointNet`.
+    discriminator: `Discriminator`, or None where `LossWeights.adversarial` is False.
+    vgg: `Vgg19Features`, or None where its weight is 0.
+  """
 
   generator: nn.Module
-  discriminator: nn.Module | None
-  vgg: nn.Module | None
+  discriminator: Any
+  vgg: Any
 
 
 def _train_pass(module: nn.Module, params: Any, statistics: Any, *inputs: jax.Array):
@@ -73,8 +79,8 @@ def _generator_loss(params, state: TrainState, frozen, batch, nets: JointNets, w
     if weights.l_feature:
       terms['l_feature'] = losses.feature_matching(*outputs)
   if weights.l_vgg:
-    features = [nets.vgg.apply({'params': frozen['vgg']}, p) for p in (reblurred, blurry)]
-    terms['l_vgg'] = losses.perceptual(*features)
+    fake, real = (nets.vgg.apply({'params': frozen['vgg']}, p) for p in (reblurred, blurry))
+    terms['l_vgg'] = losses.perceptual(fake, real)
   total = sum(getattr(weights, name) * term for name, term in terms.items())
   return total, (terms | {'l_g': total}, reblurred, statistics, dis_statistics)
 

@@ -1,5 +1,7 @@
 """From `config.model` to modules: the only reader of that part of the config."""
 
+import functools
+
 import ml_collections
 
 from degrep_jax.errors import UserError
@@ -58,15 +60,21 @@ def build_generator(model: ml_collections.ConfigDict, axis_name: str | None = 'b
   modulation = _one_of('modulation', model.modulation, MODULATIONS)
   # The map is as many times smaller than the encoder's input as the pyramid makes it larger.
   blocks = len(model.encoder_stages) + (model.encoder != 'official_v2')
+  pyramid: SamPyramid | MapPyramid
   if modulation == 'sam':
     pyramid = SamPyramid(model.width, blocks, levels=model.depth)
   else:
     pyramid = MapPyramid(model.width, blocks, levels=model.depth - 1)
-  generators = [
-    Generator(model.width, model.depth, modulation, model.modulation_hidden, axis_name)
-    for _ in range(2)
-  ]
-  return JointNet(build_encoder(model), pyramid, *generators, global_code=model.global_code)
+  generator = functools.partial(
+    Generator, model.width, model.depth, modulation, model.modulation_hidden, axis_name
+  )
+  return JointNet(
+    encoder=build_encoder(model),
+    pyramid=pyramid,
+    reblurrer=generator(),
+    deblurrer=generator(),
+    global_code=model.global_code,
+  )
 
 
 def build_discriminator(model: ml_collections.ConfigDict) -> Discriminator:

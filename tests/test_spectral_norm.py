@@ -1,0 +1,155 @@
+"""Spectral normalisation against singular value decomposition and power iteration in NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from degrep_jax.models import spectral_norm
+from degrep_jax.models.layers import Conv
+
+SHAPE = (3, 3, 4, 5)  # kernel (3, 3, in, out)
+
+
+def _kernel(shape=SHAPE, seed=0):
+  return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def _unit(size, seed=1):
+  x = np.random.default_rng(seed).normal(size=size)
+  return (x / np.linalg.norm(x)).astype(np.float32)
+
+
+def _matrix(kernel):
+  """(out, kh * kw * in) in float64, written index by index."""
+  kh, kw, fan, out = kernel.shape
+  rows = [
+    [kernel[i, j, c, o] for i in range(kh) for j in range(kw) for c in range(fan)]
+    for o in range(out)
+  ]
+  return np.array(rows, np.float64)
+
+
+def _iterate(matrix, u):
+  """One power iteration in float64: the next (u, v)."""
+  v = matrix.T @ u
+  v /= np.linalg.norm(v)
+  u = matrix @ v
+  return u / np.linalg.norm(u), v
+
+
+@pytest.mark.parametrize('shape', [SHAPE, (4, 4, 3, 2), (1, 1, 7, 3), (3, 3, 2, 1)])
+def test_one_iteration_is_that_of_the_paper(shape):
+  kernel, u = _kernel(shape), _unit(shape[-1])
+  expected_u, expected_v = _iterate(_matrix(kernel), u)
+  next_u, next_v = spectral_norm.power_iteration(kernel, u)
+  np.testing.assert_allclose(next_u, expected_u, atol=2e-6)
+  np.testing.assert_allclose(next_v, expected_v, atol=2e-6)
+  np.testing.assert_allclose(
+    spectral_norm.sigma(kernel, next_u, next_v), next_u @ _matrix(kernel) @ next_v, rtol=1e-5
+  )
+
+
+def test_iterations_converge_to_the_largest_singular_value():
+  kernel, u = _kernel(), _unit(SHAPE[-1])
+  left, values, right = np.linalg.svd(_matrix(kernel), full_matrices=False)
+  first = spectral_norm.sigma(kernel, *spectral_norm.power_iteration(kernel, u))
+  assert first < 0.99 * values[0]
+  for _ in range(200):
+    u, v = spectral_norm.power_iteration(kernel, u)
+  np.testing.assert_allclose(spectral_norm.sigma(kernel, u, v), values[0], rtol=1e-5)
+  np.testing.assert_allclose(abs(u @ left[:, 0]), 1, atol=1e-5)
+  np.testing.assert_allclose(abs(v @ right[0]), 1, atol=1e-5)
+
+
+def test_a_kernel_of_zeros_stays_finite():
+  u, v = spectral_norm.power_iteration(jnp.zeros(SHAPE), _unit(SHAPE[-1]))
+  assert not np.any(u)
+  assert not np.any(v)
+
+
+@pytest.fixture
+def layer():
+  """(1x1 convolution of four to three channels, its variables with u and v far from converged)."""
+  conv = Conv(3, kernel=1, spectral=True, use_bias=False)
+  kernel = _kernel((1, 1, 4, 3))
+  spectral = {'u': jnp.array(_unit(3)), 'v': jnp.array(_unit(4, 2))}
+  return conv, {'params': {'kernel': jnp.array(kernel)}, 'spectral': spectral}
+
+
+def _eval_output(x, kernel, u, v):
+  """The 1x1 convolution by W / (u^T W v) in float64."""
+  matrix = _matrix(kernel)
+  return x.astype(np.float64) @ (matrix / (np.float64(u) @ matrix @ np.float64(v))).T
+
+
+PICTURE = np.random.default_rng(3).normal(size=(1, 2, 2, 4)).astype(np.float32)
+
+
+def test_iterates_live_in_their_own_collection():
+  variables = Conv(5, spectral=True).init(jax.random.key(0), jnp.zeros((1, 6, 6, 4)))
+  assert set(variables) == {'params', 'spectral'}
+  assert set(variables['params']) == {'kernel', 'bias'}
+  u, v = variables['spectral']['u'], variables['spectral']['v']
+  assert (u.shape, v.shape) == ((5,), (36,))
+  np.testing.assert_allclose([np.linalg.norm(u), np.linalg.norm(v)], 1, rtol=1e-5)
+  expected = _matrix(np.asarray(variables['params']['kernel'])).T @ u
+  np.testing.assert_allclose(v, expected / np.linalg.norm(expected), atol=1e-5)
+
+
+def test_evaluation_uses_the_stored_vectors_and_moves_neither(layer):
+  conv, variables = layer
+  kernel, spectral = np.asarray(variables['params']['kernel']), variables['spectral']
+  output, moved = conv.apply(variables, PICTURE, mutable=['spectral'])
+  np.testing.assert_array_equal(moved['spectral']['u'], spectral['u'])
+  np.testing.assert_array_equal(moved['spectral']['v'], spectral['v'])
+  np.testing.assert_allclose(output, _eval_output(PICTURE, kernel, **spectral), rtol=1e-4)
+  other = spectral | {'v': jnp.array(_unit(4, 5))}
+  changed = conv.apply(variables | {'spectral': other}, PICTURE)
+  np.testing.assert_allclose(changed, _eval_output(PICTURE, kernel, **other), rtol=1e-4)
+  assert np.abs(changed - output).max() > 0.1 * np.abs(output).max()
+
+
+def test_a_training_pass_is_one_iteration_then_the_normalised_convolution(layer):
+  conv, variables = layer
+  kernel = np.asarray(variables['params']['kernel'])
+  u = np.float64(variables['spectral']['u'])
+  for _ in range(3):
+    output, moved = conv.apply(variables, PICTURE, train=True, mutable=['spectral'])
+    variables = variables | moved
+    u, v = _iterate(_matrix(kernel), u)
+    np.testing.assert_allclose(moved['spectral']['u'], u, atol=1e-5)
+    np.testing.assert_allclose(moved['spectral']['v'], v, atol=1e-5)
+    np.testing.assert_allclose(output, _eval_output(PICTURE, kernel, u, v), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('train', [False, True])
+def test_gradient_holds_the_vectors_constant(layer, train):
+  """d<g, W/s>/dW = g/s - <g, W>/s^2 u v^T, and finite differences of the same with u, v fixed."""
+  conv, variables = layer
+  kernel, spectral = np.asarray(variables['params']['kernel']), variables['spectral']
+  u, v = (np.float64(spectral[name]) for name in 'uv')
+  if train:
+    u, v = _iterate(_matrix(kernel), u)
+  weight = np.random.default_rng(7).normal(size=(1, 2, 2, 3))
+
+  def loss(kernel):
+    changed = {'params': {'kernel': kernel}, 'spectral': spectral}
+    output, _ = conv.apply(changed, PICTURE, train=train, mutable=['spectral'])
+    return (output * weight).sum()
+
+  matrix = _matrix(kernel)
+  sigma = u @ matrix @ v
+  g = np.einsum('nhwo,nhwi->oi', weight, np.float64(PICTURE))
+  expected = g / sigma - (g * matrix).sum() / sigma**2 * np.outer(u, v)
+  gradient = jax.grad(loss)(jnp.array(kernel))[0, 0].T
+  np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+  def in_float64(index, step):
+    moved = kernel.astype(np.float64)
+    moved[(0, 0, *index)] += step
+    return (_eval_output(PICTURE, moved, u, v) * weight).sum()
+
+  for i, o in np.ndindex(4, 3):
+    slope = (in_float64((i, o), 1e-6) - in_float64((i, o), -1e-6)) / 2e-6
+    np.testing.assert_allclose(slope, expected[o, i], rtol=1e-5, atol=1e-5)
