@@ -5,6 +5,8 @@ import pathlib
 from typing import Any
 
 import flax.serialization
+import flax.traverse_util
+import numpy as np
 import orbax.checkpoint as ocp
 
 from degrep_jax.errors import UserError
@@ -91,15 +93,27 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, 
     return checkpointer.restore(_folder(workdir) / str(chosen) / 'default')
 
 
+def _shapes(tree: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+  """Path of every array of a nested dictionary to its shape; flax compares the names alone."""
+  leaves = flax.traverse_util.flatten_dict(tree, sep='/')
+  return {name: np.shape(leaf) for name, leaf in leaves.items() if leaf is not None}
+
+
 def restore(workdir: str | os.PathLike[str], state: Any, step: int | None = None) -> Any:
   """A saved state in the structure of `state`.
 
   Raises:
     UserError: as `load`, or a checkpoint of other networks.
   """
-  try:
-    return flax.serialization.from_state_dict(state, load(workdir, step))
-  except ValueError as error:
+  saved = load(workdir, step)
+  there, here = _shapes(saved), _shapes(flax.serialization.to_state_dict(state))
+  differing = sorted(
+    name for name in there.keys() | here.keys() if there.get(name) != here.get(name)
+  )
+  if differing:
+    name = differing[0]
     raise UserError(
-      f'the checkpoint in {workdir} is of other networks than the config: {error}'
-    ) from None
+      f'the checkpoint in {workdir} is of other networks than the config: {name} is '
+      f'{there.get(name, "missing")} there and {here.get(name, "missing")} here.'
+    )
+  return flax.serialization.from_state_dict(state, saved)

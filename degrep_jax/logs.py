@@ -20,9 +20,11 @@ SHOWN = {'l_deblur': 'deblur L1', 'l_reblur': 'reblur L1', 'l_gan': 'GAN', 'l_d_
 
 
 def _kept_lines(path: pathlib.Path, step: int) -> list[str]:
-  """Lines up to `step`: those of a run that went on after its last checkpoint come anew."""
-  lines = path.read_text().splitlines() if path.exists() else []
-  return [line for line in lines if json.loads(line)['step'] <= step]
+  """Whole lines up to `step`: those of a run that went on after its last checkpoint come anew."""
+  lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+  # A run that was killed, or a full disk, leaves a last line without its end.
+  whole = [line.strip() for line in lines if line.endswith('\n')]
+  return [line for line in whole if json.loads(line)['step'] <= step]
 
 
 class Recorder:
@@ -52,8 +54,10 @@ class Recorder:
     lines = _kept_lines(self._path, first)
     if self._writes:
       self._path.write_text(''.join(f'{line}\n' for line in lines))
-    before = json.loads(lines[-1]) if lines else {}
-    self.train_seconds: float = before.get('train_seconds', 0.0)
+    # An evaluation's line, often the last, says nothing about time.
+    self.train_seconds: float = max(
+      (json.loads(line).get('train_seconds', 0.0) for line in lines), default=0.0
+    )
     self._written_seconds = self.train_seconds
     self._resumed = time.monotonic()
 
@@ -123,8 +127,10 @@ class Recorder:
   def _write_scalars(self, step: int, scalars: dict[str, float]) -> None:
     self._tensorboard.write_scalars(step, scalars)
     if self._writes:
+      # JSON has no infinity, the PSNR of identical pictures: it is the text 'inf'.
+      plain = {key: x if np.isfinite(x) else str(x) for key, x in scalars.items()}
       with self._path.open('a') as file:
-        file.write(json.dumps({'step': step} | scalars) + '\n')
+        file.write(json.dumps({'step': step} | plain) + '\n')
 
   def write_pictures(self, step: int, examples: list[dict[str, Any]]) -> None:
     """Sharp, blurry, reblurred and deblurred side by side, one strip per example."""

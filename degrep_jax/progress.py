@@ -9,7 +9,7 @@ import rich.progress
 
 Item = TypeVar('Item')
 
-console = rich.console.Console(stderr=True, highlight=False)
+console = rich.console.Console(stderr=True, highlight=False, emoji=False)
 
 
 def _bar() -> rich.progress.Progress:

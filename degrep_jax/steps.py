@@ -140,37 +140,38 @@ def joint_step(
     the generators' weighted sum `l_g`, and both gradient norms before clipping.
   """
   gen, dis = state.generator, state.discriminator
-  pair = batch['sharp'], batch['blurry']
+  blurry, sharp = batch['blurry'], batch['sharp']
   gen_gradients, (metrics, reblurred, gen_statistics, dis_statistics) = jax.grad(
     _generator_loss, has_aux=True
   )(gen.params, state, frozen, batch, nets, weights)
 
-  if weights.adversarial:
-    if official_order:
-      gen_gradients = jax.lax.pmean(gen_gradients, axis_name)
-      gen = _move(gen, gen_gradients, gen_statistics, optimizer)
-      (_, reblurred), gen_statistics = _train_pass(
-        nets.generator, gen.params, gen.statistics, *pair[::-1]
-      )
-    else:
-      dis_statistics = dis.statistics
-    dis_gradients, (terms, dis_statistics) = jax.grad(_discriminator_loss, has_aux=True)(
-      dis.params, dis_statistics, nets.discriminator, *pair, jax.lax.stop_gradient(reblurred)
+  def discriminator_gradients(statistics, reblurred):
+    return jax.grad(_discriminator_loss, has_aux=True)(
+      dis.params, statistics, nets.discriminator, sharp, blurry, jax.lax.stop_gradient(reblurred)
     )
-    metrics |= terms
-  else:
-    dis_gradients = None
 
-  if weights.adversarial and official_order:
-    gen = gen.replace(statistics=gen_statistics)
-    dis_gradients, metrics = _mean_over_devices(dis_gradients, metrics, axis_name)
+  if not weights.adversarial:
+    gen_gradients, metrics = _mean_over_devices(gen_gradients, metrics, axis_name)
+    gen = _move(gen, gen_gradients, gen_statistics, optimizer)
+    metrics['grad_norm_g'] = optax.global_norm(gen_gradients)
+    return TrainState(step=state.step + 1, generator=gen, discriminator=None), metrics
+
+  if official_order:
+    gen_gradients = jax.lax.pmean(gen_gradients, axis_name)
+    gen = _move(gen, gen_gradients, gen_statistics, optimizer)
+    (_, reblurred), statistics = _train_pass(
+      nets.generator, gen.params, gen.statistics, blurry, sharp
+    )
+    gen = gen.replace(statistics=statistics)
+    dis_gradients, (terms, dis_statistics) = discriminator_gradients(dis_statistics, reblurred)
+    dis_gradients, metrics = _mean_over_devices(dis_gradients, metrics | terms, axis_name)
   else:
+    dis_gradients, (terms, dis_statistics) = discriminator_gradients(dis.statistics, reblurred)
     (gen_gradients, dis_gradients), metrics = _mean_over_devices(
-      (gen_gradients, dis_gradients), metrics, axis_name
+      (gen_gradients, dis_gradients), metrics | terms, axis_name
     )
     gen = _move(gen, gen_gradients, gen_statistics, optimizer)
+  dis = _move(dis, dis_gradients, dis_statistics, optimizer)
   metrics['grad_norm_g'] = optax.global_norm(gen_gradients)
-  if weights.adversarial:
-    dis = _move(dis, dis_gradients, dis_statistics, optimizer)
-    metrics['grad_norm_d'] = optax.global_norm(dis_gradients)
+  metrics['grad_norm_d'] = optax.global_norm(dis_gradients)
   return TrainState(step=state.step + 1, generator=gen, discriminator=dis), metrics

@@ -84,7 +84,5 @@ def test_losses_and_gradient_norms_are_the_released_ones(golden, width):
 @pytest.mark.parametrize('width', WIDTHS)
 def test_trained_networks_outputs_are_the_released_ones(golden, width, picture):
   figures = reference.load(golden, width)
-  difference, deviation = figures.compare(
-    f'joint_train/after/{picture}', _run(figures)[1][picture]
-  )
+  difference, deviation = figures.compare(f'joint_train/after/{picture}', _run(figures)[1][picture])
   assert difference <= 2e-2 * deviation

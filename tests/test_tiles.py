@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from degrep_jax import tiles
 
 sides = st.integers(1, 90)
-layouts = st.tuples(st.integers(2, 16), st.integers(0, 15)).filter(lambda pair: pair[1] < pair[0])
+tile_sides = st.integers(1, 16)
 quick = settings(max_examples=60, deadline=None)
 
 
@@ -41,29 +41,27 @@ def test_corners_are_the_released_ones(golden):
 
 
 @quick
-@given(sides, sides, layouts)
-def test_corners_cover_the_picture_once_each(height, width, layout):
-  tile, overlap = layout
-  corners = tiles.tile_corners(height, width, tile, overlap)
+@given(sides, sides, tile_sides)
+def test_corners_cover_the_picture_once_each(height, width, tile):
+  corners = tiles.tile_corners(height, width, tile)
   assert corners == sorted(set(corners))
   for axis, size in enumerate((height, width)):
     starts = sorted({corner[axis] for corner in corners})
     assert starts[0] == 0
     assert starts[-1] == max(0, size - tile)
-    assert all(a + tile - b >= overlap for a, b in itertools.pairwise(starts))
-    assert len(starts) == max(1, math.ceil((size - overlap) / (tile - overlap)))
+    assert all(a + tile >= b for a, b in itertools.pairwise(starts))
+    assert len(starts) == math.ceil(size / tile)
 
 
 @quick
-@given(sides, sides, st.integers(1, 7), layouts)
-def test_identity_gives_the_picture_back(height, width, batch, layout):
-  tile, overlap = layout
+@given(sides, sides, st.integers(1, 7), tile_sides)
+def test_identity_gives_the_picture_back(height, width, batch, tile):
   picture, net = _noise(height, width), _Net()
-  restored = tiles.restore_tiled(net, picture, tile=tile, batch=batch, overlap=overlap)
+  restored = tiles.restore_tiled(net, picture, tile=tile, batch=batch)
   assert restored.dtype == np.float32
-  # Without a least overlap a pixel lies in 1, 2 or 4 tiles, whose even average is exact.
-  np.testing.assert_allclose(restored, picture, rtol=0, atol=1e-5 if overlap else 0)
-  count = len(tiles.tile_corners(height, width, tile, overlap))
+  # A pixel lies in 1, 2 or 4 tiles, whose even average is exact.
+  np.testing.assert_array_equal(restored, picture)
+  count = len(tiles.tile_corners(height, width, tile))
   assert net.shapes == [(batch, tile, tile, 3)] * math.ceil(count / batch)
 
 
@@ -83,12 +81,6 @@ def _ordinals():
 def test_overlaps_are_averaged_evenly():
   restored = tiles.restore_tiled(_ordinals(), _noise(4, 6), tile=4, batch=2)
   np.testing.assert_array_equal(restored[..., 0], [[0, 0, 0.5, 0.5, 1, 1]] * 4)
-
-
-def test_feathered_overlaps_fall_linearly():
-  # Three shared px: the weight of the left tile at their centres is 5/6, 3/6, 1/6.
-  restored = tiles.restore_tiled(_ordinals(), _noise(5, 7), tile=5, batch=2, overlap=3)
-  np.testing.assert_allclose(restored[0, :, 0], [0, 0, 1 / 6, 0.5, 5 / 6, 1, 1], atol=1e-6)
 
 
 def test_many_pictures_fill_the_batches_together():
@@ -124,6 +116,17 @@ def test_several_inputs_and_outputs_stay_together():
   assert restored['both'][1].shape == (20, 23, 6)
 
 
+def test_every_tile_has_its_own_answer():
+  stack = _noise(8, 8 * 5).reshape(8, 5, 8, 3).swapaxes(0, 1)
+  net = _Net(lambda x: {'picture': 2 * x, 'mean': x.mean((1, 2, 3))})
+  answers = list(tiles.predict_each(net, ((tile,) for tile in stack), 3))
+  assert net.shapes == [(3, 8, 8, 3)] * 2  # the sixth tile only fills the batch
+  assert len(answers) == 5
+  for answer, tile in zip(answers, stack, strict=True):
+    np.testing.assert_array_equal(answer['picture'], 2 * tile)
+    assert answer['mean'] == pytest.approx(tile.mean(), abs=1e-6)
+
+
 def test_no_pictures_no_calls():
   net = _Net()
   assert list(tiles.restore_many(net, [], tile=8, batch=2)) == []
@@ -137,8 +140,6 @@ def test_no_pictures_no_calls():
     ([np.zeros((8, 8), np.float32)], {}, r'\(H, W, 3\)'),
     ([np.zeros((0, 8, 3), np.float32)], {}, 'no side 0'),
     ([_noise(8, 8), _noise(8, 9)], {}, 'must agree'),
-    ([_noise(8, 8)], {'overlap': 8}, 'overlap'),
-    ([_noise(8, 8)], {'overlap': -1}, 'overlap'),
     ([_noise(8, 8)], {'batch': 0}, 'at least one tile'),
   ],
 )

@@ -7,11 +7,10 @@ import sys
 import jax
 import numpy as np
 import pytest
+import torch
 
 from degrep_jax.errors import UserError
 from degrep_jax.models import vgg
-
-torch = pytest.importorskip('torch')
 
 # torchvision's `features`: M is a max pooling; a convolution is followed by a ReLU.
 LAYOUT = [64, 64, 'M', 128, 128, 'M', *[256] * 4, 'M', *[512] * 4, 'M', *[512] * 4, 'M']

@@ -33,6 +33,7 @@ PHOTOGRAPHS = {
   ),
   'test': ('chelsea.png', 'coffee.png', 'camera.png'),
 }
+DIMMEST = 0.3  # share of the light left in a channel of a recoloured crop
 # Strengths of fixed examples follow multiples of the golden ratio: any run of them is spread.
 GOLDEN_RATIO = (5**0.5 - 1) / 2
 
@@ -80,12 +81,19 @@ class SyntheticPairs(Source):
     return Pair(self.names[item], example.blurry, example.sharp)
 
   def crop(self, item: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A random window under a blur drawn from `rng`, (size, size, 3) uint8, not augmented."""
+    """A random window in other light under a blur drawn from `rng`, (size, size, 3) uint8.
+
+    A handful of photographs must stand for all: channels are permuted and each is dimmed, in
+    linear light, before the exposure is simulated.
+    """
     photo = photograph(self._files[item])
     window = random_window(photo.shape, size, rng, self.names[item])
     motion = draw_motion(self._blur, photo.shape, rng)
-    light = expose(_linear(self._files[item]), motion, window)
-    return to_sensor(light, motion.noise, rng), photo[window]
+    channels, gain = rng.permutation(3), rng.uniform(DIMMEST, 1, 3).astype(np.float32)
+    linear = _linear(self._files[item])
+    blurry = expose(linear, motion, window)[..., channels] * gain
+    sharp = linear[window][..., channels] * gain
+    return to_sensor(blurry, motion.noise, rng), to_sensor(sharp, 0, rng)
 
 
 @cache

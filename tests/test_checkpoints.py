@@ -1,0 +1,184 @@
+"""Which checkpoints stay, and that a state comes back bit by bit."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from degrep_jax import checkpoints
+from degrep_jax.errors import UserError
+from degrep_jax.state import NetworkState, TrainState
+
+OPTIMIZER = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.constant_schedule(1e-3)))
+
+
+def network(seed, width=3):
+  """Weights, statistics and moments of random bits, as a network after some steps."""
+  rng = np.random.default_rng(seed)
+  params = {
+    'conv': {'kernel': rng.normal(size=(3, 3, 3, width)), 'bias': rng.normal(size=width)},
+    'out': {'kernel': rng.normal(size=(width, 2))},
+  }
+  params = jax.tree.map(np.float32, params)
+  statistics = {'spectral': {'conv': {'u': np.float32(rng.normal(size=width))}}, 'batch_stats': {}}
+  _, opt_state = OPTIMIZER.update(params, OPTIMIZER.init(params), params)
+  return NetworkState(params, statistics, jax.device_get(opt_state))
+
+
+def state(step=5, discriminator=True, **size):
+  return TrainState(
+    step=np.int32(step),
+    generator=network(step, **size),
+    discriminator=network(step + 1000, **size) if discriminator else None,
+  )
+
+
+def save(workdir, *steps, keep=2, scores=None):
+  """Saves states at some steps in one go; `scores` maps steps to deblurred PSNRs."""
+  with checkpoints.Checkpoints(workdir, keep) as saved:
+    for step in steps:
+      psnr = (scores or {}).get(step)
+      totals = None if psnr is None else {'deblurred_psnr': psnr, 'reblurred_psnr': -psnr}
+      saved.save(step, {'step': np.int32(step)}, totals)
+
+
+@pytest.mark.parametrize('discriminator', [True, False])
+def test_a_state_comes_back_bit_by_bit(tmp_path, discriminator):
+  saved_state = state(discriminator=discriminator)
+  with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
+    saved.save(5, saved_state, None)
+  other = jax.tree.map(np.zeros_like, saved_state)
+  restored = checkpoints.restore(tmp_path, other)
+  assert jax.tree.structure(restored) == jax.tree.structure(saved_state)
+  assert len(jax.tree.leaves(restored)) == (1 + 2 * 12 if discriminator else 1 + 12)
+  for ours, theirs in zip(jax.tree.leaves(restored), jax.tree.leaves(saved_state), strict=True):
+    assert isinstance(ours, np.ndarray)
+    assert (ours.dtype, ours.shape) == (theirs.dtype, np.shape(theirs))
+    assert ours.tobytes() == np.asarray(theirs).tobytes()
+
+
+def test_a_state_loads_as_nested_dictionaries(tmp_path):
+  saved_state = state()
+  with checkpoints.Checkpoints(str(tmp_path), keep=1) as saved:
+    saved.save(5, saved_state, None)
+  loaded = checkpoints.load(str(tmp_path))
+  assert set(loaded) == {'step', 'generator', 'discriminator'}
+  assert set(loaded['generator']) == {'params', 'statistics', 'opt_state'}
+  np.testing.assert_array_equal(
+    loaded['generator']['params']['conv']['kernel'], saved_state.generator.params['conv']['kernel']
+  )
+
+
+def test_a_restored_state_trains_on(tmp_path):
+  model = nn.Dense(2)
+  params = model.init(jax.random.key(0), jnp.ones((1, 3)))['params']
+  first = NetworkState(params, {}, OPTIMIZER.init(params))
+
+  def step(net):
+    gradients = jax.tree.map(jnp.ones_like, net.params)
+    updates, opt_state = OPTIMIZER.update(gradients, net.opt_state, net.params)
+    return net.replace(params=optax.apply_updates(net.params, updates), opt_state=opt_state)
+
+  middle = step(first)
+  with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
+    saved.save(1, jax.device_get(middle), None)
+  continued = step(checkpoints.restore(tmp_path, first))
+  jax.tree.map(np.testing.assert_array_equal, continued, step(middle))
+
+
+def test_the_newest_are_kept(tmp_path):
+  save(tmp_path, 1, 2, 3, 4, 10)
+  assert checkpoints.saved_steps(tmp_path) == [4, 10]
+
+
+def test_the_best_is_kept_beside_the_newest(tmp_path):
+  save(tmp_path, *range(1, 8), scores={1: 25.0, 2: 31.0, 4: 30.0, 6: 29.0})
+  assert checkpoints.saved_steps(tmp_path) == [2, 6, 7]
+
+
+def test_the_best_is_kept_across_runs(tmp_path):
+  save(tmp_path, 1, 2, 3, scores={2: 31.0, 3: 28.0})
+  save(tmp_path, 4, 5, scores={4: 30.0})
+  save(tmp_path, 6, 7)
+  assert checkpoints.saved_steps(tmp_path) == [2, 6, 7]
+  save(tmp_path, 8, scores={8: 32.0})
+  save(tmp_path, 9, 10)
+  assert checkpoints.saved_steps(tmp_path) == [8, 9, 10]
+
+
+def test_a_step_saved_twice_is_left_alone(tmp_path):
+  first, other = state(5), state(6)
+  with checkpoints.Checkpoints(tmp_path, keep=2) as saved:
+    saved.save(5, first, {'deblurred_psnr': 30.0})
+    saved.save(5, other, None)
+  with checkpoints.Checkpoints(tmp_path, keep=2) as saved:
+    saved.save(5, other, {'deblurred_psnr': 10.0})
+  restored = checkpoints.restore(tmp_path, other)
+  jax.tree.map(np.testing.assert_array_equal, restored, first)
+  save(tmp_path, 6, 7, 8, scores={6: 20.0})
+  assert checkpoints.saved_steps(tmp_path) == [5, 7, 8]  # the score of the first save holds
+
+
+def test_without_a_step_the_newest_is_loaded(tmp_path):
+  save(tmp_path, 9, 10, 100, keep=3, scores={9: 40.0})
+  assert checkpoints.load(tmp_path)['step'] == 100
+  assert checkpoints.load(tmp_path, step=9)['step'] == 9
+  restored = checkpoints.restore(tmp_path, {'step': np.int32(0)}, step=10)
+  assert restored['step'] == 10
+
+
+def test_a_save_that_was_cut_off_is_no_checkpoint(tmp_path):
+  save(tmp_path, 1)
+  cut_off = tmp_path / 'checkpoints' / '2.orbax-checkpoint-tmp'
+  cut_off.mkdir()
+  (cut_off / 'default').mkdir()
+  assert checkpoints.saved_steps(tmp_path) == [1]
+  assert checkpoints.load(tmp_path)['step'] == 1
+
+
+@pytest.mark.parametrize('folder', ['', 'run', 'run/checkpoints'])
+def test_a_workdir_without_checkpoints(tmp_path, folder):
+  (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+  workdir = tmp_path / 'run'
+  assert checkpoints.saved_steps(workdir) == []
+  for read in (checkpoints.load, lambda workdir: checkpoints.restore(workdir, state())):
+    with pytest.raises(UserError, match='holds no checkpoint: train there first') as caught:
+      read(workdir)
+    assert str(workdir) in str(caught.value)
+
+
+def test_a_missing_step(tmp_path):
+  save(tmp_path, 3, 4)
+  with pytest.raises(UserError, match=r'holds no checkpoint of step 2: it has 3, 4\.') as caught:
+    checkpoints.load(tmp_path, step=2)
+  assert str(tmp_path) in str(caught.value)
+
+
+def _refusal(workdir, other):
+  with pytest.raises(UserError, match='is of other networks than the config') as caught:
+    checkpoints.restore(workdir, other)
+  assert str(workdir) in str(caught.value)
+  assert '\n' not in str(caught.value)
+
+
+def test_other_networks_are_refused(tmp_path):
+  with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
+    saved.save(5, state(), None)
+  renamed = state()
+  renamed.generator.params['conv_0'] = renamed.generator.params.pop('conv')
+  _refusal(tmp_path, renamed)
+
+
+def test_networks_of_another_width_are_refused(tmp_path):
+  with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
+    saved.save(5, state(), None)
+  _refusal(tmp_path, state(width=4))
+
+
+@pytest.mark.parametrize('saved_with', [True, False])
+def test_a_discriminator_on_one_side_alone_is_refused(tmp_path, saved_with):
+  with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
+    saved.save(5, state(discriminator=saved_with), None)
+  _refusal(tmp_path, state(discriminator=not saved_with))

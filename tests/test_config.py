@@ -1,0 +1,244 @@
+"""Configs: what is refused before any work, what a workdir remembers, and no field without use."""
+
+import json
+import pathlib
+import re
+
+import pytest
+
+from configs import default
+from degrep_jax import config as configs
+from degrep_jax.errors import UserError
+from degrep_jax.models import factory
+
+ROOT = pathlib.Path(__file__).parents[1]
+NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py') if path.stem != '__init__')
+
+
+def _config(**fields):
+  """The default config on synthetic data, with `group__field=value` changed."""
+  config = default.get_config()
+  config.data.source = 'synthetic'
+  config.update_from_flattened_dict({key.replace('__', '.'): v for key, v in fields.items()})
+  return config
+
+
+def _load(name):
+  namespace = {}
+  path = ROOT / 'configs' / f'{name}.py'
+  exec(compile(path.read_text(), str(path), 'exec'), namespace)
+  return namespace['get_config']()
+
+
+def _flat(config, prefix=''):
+  """{dotted name: value} of every field."""
+  fields = {}
+  for key, value in config.items():
+    if hasattr(value, 'items'):
+      fields |= _flat(value, f'{prefix}{key}.')
+    else:
+      fields[prefix + key] = value
+  return fields
+
+
+def test_the_default_networks_pass():
+  configs.check(_config(), devices=8)
+
+
+@pytest.mark.parametrize(
+  ('fields', 'named'),
+  [
+    ({'train__batch_size': 30}, 'config.train.batch_size is 30.*4 devices'),
+    ({'train__batch_size': 0}, 'config.train.batch_size is 0'),
+    ({'eval__batch_size': 6}, 'config.eval.batch_size is 6.*4 devices'),
+    ({'data__source': 'web'}, "config.data.source is 'web'.*folder.*synthetic"),
+    ({'data__source': 'folder'}, "config.data.root is ''"),
+    ({'data__crop': 100}, 'config.data.crop is 100.*multiple of 16'),
+    ({'data__crop': 16}, 'config.data.crop is 16.*32 at least'),
+    ({'eval__tile': 120}, 'config.eval.tile is 120'),
+    ({'model__encoder_input': 64}, 'config.model.encoder_input is 64.*128 at least'),
+    ({'model__encoder_input': 200}, 'config.model.encoder_input is 200.*multiple of 64'),
+    ({'model__encoder_input': 0, 'data__crop': 64}, 'config.data.crop is 64.*128 at least'),
+    ({'model__encoder_input': 0, 'data__crop': 144}, 'config.data.crop is 144.*multiple of 64'),
+    ({'model__encoder_input': 0, 'eval__tile': 64}, 'config.eval.tile is 64.*128 at least'),
+    ({'model__depth': 9}, 'depth 9 needs a multiple of 256, 512 at least'),
+    (
+      {'loss__gan': 0.0, 'loss__reblur_l1': 0.0, 'loss__deblur_l1': 0.0},
+      r'config.loss is \[0.0, 0.0, 0.0, 0.0, 0.0\]',
+    ),
+    ({'loss__feature_matching': -1.0}, 'config.loss is .*-1.0.*not negative'),
+    ({'loss__vgg': 30.0}, "config.loss.vgg_path is ''.*vgg19"),
+    ({'train__steps': 0}, 'config.train.steps is 0'),
+    ({'seed': -1}, 'config.seed is -1'),
+    ({'log__every_steps': 0}, 'config.log.every_steps is 0'),
+    ({'log__pictures_every_steps': 0}, 'config.log.pictures_every_steps is 0'),
+    ({'log__checkpoint_every_steps': 0}, 'config.log.checkpoint_every_steps is 0'),
+    ({'log__evaluate_every_steps': -5}, 'config.log.evaluate_every_steps is -5'),
+    ({'log__keep_checkpoints': 0}, 'config.log.keep_checkpoints is 0'),
+  ],
+)
+def test_what_must_fail_is_refused_by_name(fields, named):
+  with pytest.raises(UserError, match=named) as refusal:
+    configs.check(_config(**fields), devices=4)
+  assert '\n' not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+  ('field', 'named'),
+  [
+    ('encoder', "config.model.encoder is 'cubist'.*table1, official_v1, official_v2"),
+    ('modulation', "config.model.modulation is 'cubist'.*spade, sam"),
+  ],
+)
+def test_unknown_networks_are_refused_by_name(field, named):
+  with pytest.raises(UserError, match=named):
+    factory.build_generator(_config(**{f'model__{field}': 'cubist'}).model)
+
+
+@pytest.mark.parametrize(
+  'fields',
+  [
+    {'train__batch_size': 4},
+    {'data__crop': 32},
+    {'model__encoder_input': 0, 'data__crop': 128, 'eval__tile': 128},
+    # Without the pooling the smallest map may be 2x2 before the last blocks.
+    {'model__encoder': 'official_v2', 'model__encoder_input': 64},
+    {'loss__gan': 0.0, 'loss__deblur_l1': 0.0},
+    {'loss__vgg': 30.0, 'loss__vgg_path': 'vgg19.pth'},
+    {'data__source': 'folder', 'data__root': 'GOPRO_Large'},
+  ],
+)
+def test_the_least_that_is_enough_passes(fields):
+  config = _config(**fields)
+  configs.check(config, devices=4)
+  assert {key.replace('__', '.'): value for key, value in fields.items()}.items() <= _flat(
+    config
+  ).items()
+
+
+def test_a_workdir_keeps_its_config(tmp_path):
+  workdir = tmp_path / 'runs' / 'first'
+  configs.keep_in(workdir, _config(train__batch_size=4))
+  kept = (workdir / 'config.json').read_bytes()
+  fields = _flat(json.loads(kept))
+  assert fields['train.batch_size'] == 4
+  assert fields['model.encoder_stages'] == [1, 2, 4, 8, 8]
+  assert fields.keys() == _flat(default.get_config()).keys()
+  configs.keep_in(workdir, _config(train__batch_size=4))
+  assert (workdir / 'config.json').read_bytes() == kept
+
+
+FREE = {
+  'train__steps': 7,
+  'log__every_steps': 8,
+  'log__keep_checkpoints': 9,
+  'eval__tile': 128,
+  'eval__batch_size': 2,
+  'data__eval_root': 'elsewhere',
+  'data__eval_variants': 5,
+}
+
+
+def test_a_continued_run_may_change_what_training_does_not_see(tmp_path):
+  configs.keep_in(tmp_path, _config())
+  configs.keep_in(tmp_path, _config(**FREE))
+  fields = _flat(json.loads((tmp_path / 'config.json').read_text()))
+  assert {key.replace('__', '.'): value for key, value in FREE.items()}.items() <= fields.items()
+
+
+def test_a_workdir_of_another_training_is_refused_with_every_field(tmp_path):
+  configs.keep_in(tmp_path, _config())
+  kept = (tmp_path / 'config.json').read_bytes()
+  changed = {'model__width': 32, 'model__encoder_stages': (1, 2, 4), 'seed': 3, 'loss__gan': 0.5}
+  with pytest.raises(UserError) as refusal:
+    configs.keep_in(tmp_path, _config(**changed, **FREE))
+  message = str(refusal.value)
+  assert str(tmp_path) in message
+  assert 'model.width (there 64, now 32)' in message
+  for field in changed:
+    assert field.replace('__', '.') in message
+  for field in FREE:
+    assert field.replace('__', '.') not in message
+  assert (tmp_path / 'config.json').read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+  'field', [f for f in _flat(_config()) if not f.startswith(('train.steps', 'eval.', 'log.'))]
+)
+def test_every_other_field_is_compared(tmp_path, field):
+  configs.keep_in(tmp_path, _config())
+  path = tmp_path / 'config.json'
+  saved = json.loads(path.read_text())
+  *groups, leaf = field.split('.')
+  group = saved[groups[0]] if groups else saved
+  del group[leaf]
+  path.write_text(json.dumps(saved))
+  if field in ('data.eval_root', 'data.eval_variants'):
+    configs.keep_in(tmp_path, _config())
+    assert _flat(json.loads(path.read_text()))[field] == _flat(_config())[field]
+  else:
+    with pytest.raises(UserError, match=re.escape(f'{field} (there None')):
+      configs.keep_in(tmp_path, _config())
+
+
+@pytest.mark.parametrize('content', [b'', b'{"seed": 0,', b'\xff\xfe', b'[]', b'null'])
+def test_a_damaged_config_is_named_and_left_alone(tmp_path, content):
+  path = tmp_path / 'config.json'
+  path.write_bytes(content)
+  for use in (configs.keep_in, configs.require_same_model):
+    with pytest.raises(UserError, match=re.escape(f'{path} is damaged')):
+      use(tmp_path, _config())
+  assert path.read_bytes() == content
+
+
+def test_a_workdir_that_cannot_be_written_is_named(tmp_path):
+  (tmp_path / 'file').write_text('in the way')
+  with pytest.raises(UserError, match=re.escape(str(tmp_path / 'file' / 'run'))):
+    configs.keep_in(tmp_path / 'file' / 'run', _config())
+
+
+def test_evaluation_needs_the_same_model_alone(tmp_path):
+  configs.require_same_model(tmp_path, _config())
+  configs.keep_in(tmp_path, _config())
+  configs.require_same_model(tmp_path, _config(loss__gan=0.5, seed=3))
+  with pytest.raises(UserError, match=r'model\.depth \(there 5, now 4\)') as refusal:
+    configs.require_same_model(tmp_path, _config(model__depth=4, seed=3))
+  assert 'seed' not in str(refusal.value)
+
+
+def test_every_config_is_found():
+  assert {'default', 'demo', 'smoke'} <= set(NAMES)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_configs_are_locked_and_can_run(name):
+  config = _load(name)
+  with pytest.raises((AttributeError, KeyError)):
+    config.model.colour = 'blue'
+  with pytest.raises((AttributeError, KeyError)):
+    config.colour = 'blue'
+  if config.data.source == 'folder':
+    config.data.root = 'GOPRO_Large'
+  if config.loss.vgg:
+    config.loss.vgg_path = 'vgg19.pth'
+  configs.check(config, devices=1)
+  factory.build_generator(config.model)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_configs_override_existing_fields_by_the_same_types(name):
+  expected, fields = _flat(default.get_config()), _flat(_load(name))
+  assert fields.keys() == expected.keys()
+  assert {key: type(value) for key, value in fields.items()} == {
+    key: type(value) for key, value in expected.items()
+  }
+
+
+@pytest.mark.parametrize('field', _flat(default.get_config()))
+def test_every_field_is_read(field):
+  """By name, as <group>.<field>, in a module other than the one that checks configs."""
+  *groups, leaf = field.split('.')
+  group = '|'.join([*groups, 'hyper'] if groups == ['optimizer'] else groups or ['config'])
+  reading = re.compile(rf'\b({group})\.{leaf}\b')
+  modules = (path for path in (ROOT / 'degrep_jax').rglob('*.py') if path.name != 'config.py')
+  assert any(reading.search(path.read_text()) for path in modules)
