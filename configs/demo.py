@@ -13,25 +13,26 @@ def get_config() -> ml_collections.ConfigDict:
   config = default.get_config()
   model = config.model
   model.width = model.encoder_width = model.discriminator_width = 16
-  model.depth = 4
+  model.depth = 3
   model.encoder_stages = (1, 2, 4)
   model.encoder_input = 0
   model.modulation_hidden = 16
+  config.loss.gan = 0.1
   config.optimizer.learning_rate = 1e-3
-  config.optimizer.schedule_steps = 800
+  config.optimizer.schedule_steps = 1000
   config.data.source = 'synthetic'
   config.data.crop = 64
-  config.data.shake = 14.0
-  config.data.rotation = 1.5
-  config.data.object_motion = 16.0
-  config.data.sub_frames = 15
+  config.data.shake = 10.0
+  config.data.rotation = 1.0
+  config.data.object_motion = 12.0
+  config.data.sub_frames = 13
   config.data.eval_variants = 4
-  config.train.steps = 800
+  config.train.steps = 1000
   config.train.batch_size = 8
   config.eval.tile = 64
   config.eval.batch_size = 32
   config.log.every_steps = 50
   config.log.pictures_every_steps = 500
-  config.log.checkpoint_every_steps = 200
-  config.log.evaluate_every_steps = 200
+  config.log.checkpoint_every_steps = 250
+  config.log.evaluate_every_steps = 250
   return config

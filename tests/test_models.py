@@ -141,6 +141,18 @@ def _tiny(**fields):
   return net, pair, _initial(net, *pair)
 
 
+def test_encoder_resizes_bilinearly_without_antialiasing():
+  net = factory.build_encoder(_model(encoder_width=2, encoder_stages=(1, 2), encoder_input=16))
+  large = np.random.default_rng(0).random((1, 32, 64, 3), np.float32)
+  # With half-pixel centres a half is the mean of two pixels, a quarter that of the middle two.
+  rows = (large[:, 0::2] + large[:, 1::2]) / 2
+  small = (rows[:, :, 1::4] + rows[:, :, 2::4]) / 2
+  assert small.shape == (1, 16, 16, 3)
+  variables = _initial(net, small)
+  apply = jax.jit(net.apply)
+  np.testing.assert_allclose(apply(variables, large), apply(variables, small), atol=1e-5)
+
+
 def test_the_global_code_is_the_maps_mean_spread_over_its_grid():
   net, (blurry, _), variables = _tiny()
   local, spread = (

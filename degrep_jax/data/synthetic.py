@@ -6,13 +6,14 @@ The photographs lie inside the scikit-image wheel; nothing is ever downloaded.
 from functools import cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import skimage.data
 from PIL import Image
 
 from degrep_jax.data.exposure import BlurExample, blur_photograph, expose, to_linear, to_sensor
 from degrep_jax.data.motion import WEAKEST, Blur, draw_motion
-from degrep_jax.data.pairs import Pair, Source, random_window
+from degrep_jax.data.pairs import Pair, Source, check_size, random_window
 from degrep_jax.errors import UserError
 
 __all__ = ['PHOTOGRAPHS', 'Blur', 'BlurExample', 'SyntheticPairs', 'blur_photograph', 'photograph']
@@ -33,7 +34,8 @@ PHOTOGRAPHS = {
   ),
   'test': ('chelsea.png', 'coffee.png', 'camera.png'),
 }
-DIMMEST = 0.3  # share of the light left in a channel of a recoloured crop
+SCALES = (0.6, 1.0, 1.5)  # of the photographs that crops are taken from
+DIMMEST = 0.5  # share of the light left in a channel of a recoloured crop
 # Strengths of fixed examples follow multiples of the golden ratio: any run of them is spread.
 GOLDEN_RATIO = (5**0.5 - 1) / 2
 
@@ -81,16 +83,19 @@ class SyntheticPairs(Source):
     return Pair(self.names[item], example.blurry, example.sharp)
 
   def crop(self, item: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A random window in other light under a blur drawn from `rng`, (size, size, 3) uint8.
+    """A random window in other light and size under a blur drawn from `rng`, (size, size, 3) uint8.
 
-    A handful of photographs must stand for all: channels are permuted and each is dimmed, in
-    linear light, before the exposure is simulated.
+    A handful of photographs must stand for all: each crop is one enlarged, reduced or left as it
+    is, with its channels permuted and dimmed, in linear light, before the exposure is simulated.
     """
-    photo = photograph(self._files[item])
-    window = random_window(photo.shape, size, rng, self.names[item])
-    motion = draw_motion(self._blur, photo.shape, rng)
+    file = self._files[item]
+    height, width = photograph(file).shape[:2]
+    check_size(width, height, size, self.names[item])
+    fitting = [scale for scale in SCALES if min(_linear(file, scale).shape[:2]) >= size]
+    linear = _linear(file, rng.choice(fitting))
+    window = random_window(linear.shape, size, rng, self.names[item])
+    motion = draw_motion(self._blur, linear.shape, rng)
     channels, gain = rng.permutation(3), rng.uniform(DIMMEST, 1, 3).astype(np.float32)
-    linear = _linear(self._files[item])
     blurry = expose(linear, motion, window)[..., channels] * gain
     sharp = linear[window][..., channels] * gain
     return to_sensor(blurry, motion.noise, rng), to_sensor(sharp, 0, rng)
@@ -109,5 +114,10 @@ def photograph(file: str) -> np.ndarray:
 
 
 @cache
-def _linear(file: str) -> np.ndarray:
-  return to_linear(photograph(file))
+def _linear(file: str, scale: float) -> np.ndarray:
+  """The light of an embedded photograph at `scale` times its size."""
+  photo = photograph(file)
+  if scale != 1:
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    photo = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=how)
+  return to_linear(photo)
