@@ -2,33 +2,40 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/ready
 
 .PHONY: demo test test-all lint clean
 
-demo: $(READY)
+demo: $(VENV)/ready
 	$(BIN)/python -m degrep_jax.main --config=configs/demo.py --workdir=runs/demo
 
-test: $(READY)
+test: $(VENV)/ready-test
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-test-all: $(READY)
+test-all: $(VENV)/ready-test
 	$(BIN)/python -m pytest -q -m "slow or not slow"
 
-lint: $(READY)
+lint: $(VENV)/ready-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-$(READY): setup.cfg pyproject.toml
-	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) is needed; or name another: make PYTHON=python3.12" >&2; exit 2; }
-	@echo "Making $(VENV): JAX, TensorFlow and PyTorch, about 3 GB; this takes a few minutes, once."
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' \
-		> $(VENV)/install.log 2>&1 & pid=$$!; \
-		while kill -0 $$pid 2> /dev/null; do sleep 5; printf '.'; done; echo; \
-		wait $$pid || { tail -n 20 $(VENV)/install.log >&2; exit 1; }
+# $(call install,what,about): pip, quiet but for a dot every five seconds.
+define install
+	@echo "Installing $(2) into $(VENV), once; this takes a few minutes."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  echo "No virtual environment by $(PYTHON); name another: make PYTHON=python3.12" >&2; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '$(1)' \
+	  > $(VENV)/install.log 2>&1 & pid=$$!; trap "kill $$pid; exit 130" INT TERM; \
+	  while kill -0 $$pid 2> /dev/null; do sleep 5; printf .; done; echo; \
+	  wait $$pid || { tail -n 20 $(VENV)/install.log >&2; exit 1; }
 	@touch $@
+endef
+
+$(VENV)/ready: setup.cfg pyproject.toml
+	$(call install,.,JAX and TensorFlow)
+
+$(VENV)/ready-test: $(VENV)/ready
+	$(call install,.[test],PyTorch and the test tools)
 
 clean:
-	rm -rf $(VENV) .cache build *.egg-info
+	rm -rf $(VENV) build *.egg-info

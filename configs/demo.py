@@ -22,10 +22,10 @@ def get_config() -> ml_collections.ConfigDict:
   config.optimizer.schedule_steps = 1000
   config.data.source = 'synthetic'
   config.data.crop = 64
-  config.data.shake = 10.0
-  config.data.rotation = 1.0
-  config.data.object_motion = 12.0
-  config.data.sub_frames = 13
+  config.data.shake = 8.0
+  config.data.rotation = 0.8
+  config.data.object_motion = 10.0
+  config.data.sub_frames = 11
   config.data.eval_variants = 4
   config.train.steps = 1000
   config.train.batch_size = 8
@@ -34,5 +34,5 @@ def get_config() -> ml_collections.ConfigDict:
   config.log.every_steps = 50
   config.log.pictures_every_steps = 500
   config.log.checkpoint_every_steps = 250
-  config.log.evaluate_every_steps = 250
+  config.log.evaluate_every_steps = 500
   return config

@@ -89,8 +89,14 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, 
     have = ', '.join(map(str, steps))
     raise UserError(f'{workdir} holds no checkpoint of step {step}: it has {have}.')
   chosen = steps[-1] if step is None else step
-  with ocp.StandardCheckpointer() as checkpointer:
-    return checkpointer.restore(_folder(workdir) / str(chosen) / 'default')
+  folder = _folder(workdir) / str(chosen)
+  try:
+    with ocp.StandardCheckpointer() as checkpointer:
+      return checkpointer.restore(folder / 'default')
+  except (OSError, ValueError, KeyError) as error:
+    raise UserError(
+      f'the checkpoint {folder} is damaged: delete that folder to use the one before it.'
+    ) from error
 
 
 def _shapes(tree: dict[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -106,7 +112,15 @@ def restore(workdir: str | os.PathLike[str], state: Any, step: int | None = None
     UserError: as `load`, or a checkpoint of other networks.
   """
   saved = load(workdir, step)
-  there, here = _shapes(saved), _shapes(flax.serialization.to_state_dict(state))
+  require_same_shapes(workdir, saved, flax.serialization.to_state_dict(state))
+  return flax.serialization.from_state_dict(state, saved)
+
+
+def require_same_shapes(
+  workdir: str | os.PathLike[str], saved: dict[str, Any], expected: dict[str, Any]
+) -> None:
+  """Raises UserError naming the first array of a saved state that is not as `expected`."""
+  there, here = _shapes(saved), _shapes(expected)
   differing = sorted(
     name for name in there.keys() | here.keys() if there.get(name) != here.get(name)
   )
@@ -116,4 +130,3 @@ def restore(workdir: str | os.PathLike[str], state: Any, step: int | None = None
       f'the checkpoint in {workdir} is of other networks than the config: {name} is '
       f'{there.get(name, "missing")} there and {here.get(name, "missing")} here.'
     )
-  return flax.serialization.from_state_dict(state, saved)

@@ -5,7 +5,6 @@ import pathlib
 from typing import Any
 
 import ml_collections
-from ml_collections.config_dict import FrozenConfigDict
 
 from degrep_jax.errors import UserError
 from degrep_jax.models import factory
@@ -22,47 +21,52 @@ def _require(condition: bool, field: str, value: Any, demand: str) -> None:
     raise UserError(f'config.{field} is {value!r}: {demand}.')
 
 
-def check(config: ml_collections.ConfigDict, devices: int) -> None:
-  """Raises UserError, naming the field, where a run with `config` on `devices` devices must
-  fail."""
-  data, loss = config.data, config.loss
+def check_evaluation(config: ml_collections.ConfigDict, devices: int) -> None:
+  """Raises UserError, naming the field, where an evaluation with `config` must fail."""
+  data = config.data
   _require(data.source in SOURCES, 'data.source', data.source, f'choose one of {SOURCES}')
-  _require(
-    data.source != 'folder' or data.root,
-    *('data.root', data.root, 'name the folder that holds train/ and test/ with blur/ and sharp/'),
-  )
-  for field, size in (
-    ('train.batch_size', config.train.batch_size),
-    ('eval.batch_size', config.eval.batch_size),
-  ):
-    _require(
-      size > 0 and size % devices == 0,
-      field,
-      size,
-      f'it must be a multiple of the {devices} devices',
-    )
+  if data.source == 'folder':
+    demand = 'name the folder that holds train/ and test/ with blur/ and sharp/'
+    _require(data.root or data.eval_root, 'data.root', data.root, demand)
+  _check_batch('eval.batch_size', config.eval.batch_size, devices)
+  model = config.model
+  for field in ('width', 'encoder_width', 'modulation_hidden', 'discriminator_width'):
+    _require(model[field] > 0, f'model.{field}', model[field], 'it must be positive')
+  factory.check_size(model, config.eval.tile, 'eval.tile')
+
+
+def check(config: ml_collections.ConfigDict, devices: int) -> None:
+  """Raises UserError, naming the field, where a training with `config` must fail.
+
+  Args:
+    config: as `configs/default.py`.
+    devices: that share a batch.
+  """
+  check_evaluation(config, devices)
+  data, loss, hyper = config.data, config.loss, config.optimizer
+  if data.source == 'folder':
+    _require(data.root, 'data.root', data.root, 'name the folder that holds the training pairs')
+  _check_batch('train.batch_size', config.train.batch_size, devices)
   factory.check_size(config.model, data.crop, 'data.crop')
-  factory.check_size(config.model, config.eval.tile, 'eval.tile')
-  weights = [value for key, value in loss.items() if key != 'vgg_path']
-  _require(
-    min(weights) >= 0 < max(weights), 'loss', weights, 'weights are not negative, one is positive'
-  )
-  _require(
-    not loss.vgg or loss.vgg_path,
-    'loss.vgg_path',
-    loss.vgg_path,
-    ("loss.vgg needs torchvision's vgg19-*.pth; name the file, or set config.loss.vgg=0"),
-  )
-  for field in (
-    'every_steps',
-    'pictures_every_steps',
-    'checkpoint_every_steps',
-    'keep_checkpoints',
-    'evaluate_every_steps',
-  ):
-    _require(config.log[field] > 0, f'log.{field}', config.log[field], 'it must be positive')
+  for name, weight in loss.items():
+    _require(name == 'vgg_path' or weight >= 0, f'loss.{name}', weight, 'it must not be negative')
+  weights = {name: weight for name, weight in loss.items() if name != 'vgg_path'}
+  _require(max(weights.values()) > 0, 'loss', weights, 'one weight must be positive')
+  demand = "loss.vgg needs torchvision's vgg19-*.pth; name the file, or set config.loss.vgg=0"
+  _require(not loss.vgg or loss.vgg_path, 'loss.vgg_path', loss.vgg_path, demand)
+  for field in ('learning_rate', 'schedule_steps', 'clip_norm'):
+    _require(hyper[field] > 0, f'optimizer.{field}', hyper[field], 'it must be positive')
+  for field in ('beta1', 'beta2'):
+    _require(0 <= hyper[field] < 1, f'optimizer.{field}', hyper[field], 'it must be in [0, 1)')
+  for field, value in config.log.items():
+    _require(value > 0, f'log.{field}', value, 'it must be positive')
   _require(config.train.steps > 0, 'train.steps', config.train.steps, 'it must be positive')
   _require(config.seed >= 0, 'seed', config.seed, 'it must not be negative')
+
+
+def _check_batch(field: str, size: int, devices: int) -> None:
+  demand = f'it must be a positive multiple of the {devices} devices'
+  _require(size > 0 and size % devices == 0, field, size, demand)
 
 
 def _flat(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
@@ -75,16 +79,20 @@ def _flat(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
 
 def _plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
   """As it comes back from JSON: tuples are lists there."""
-  return json.loads(json.dumps(FrozenConfigDict(config).as_configdict().to_dict()))
+  return json.loads(json.dumps(config.to_dict()))
 
 
 def _differing(path: pathlib.Path, config: ml_collections.ConfigDict) -> list[tuple[str, str]]:
   """(field, its two values as text) of a saved config and this one."""
   try:
-    saved = _flat(json.loads(path.read_text()))
+    tree = json.loads(path.read_text())
+  except OSError as error:
+    raise UserError(f'{path} cannot be read: {error.strerror}.') from None
   except ValueError:
-    raise UserError(f'{path} is damaged: restore it, or choose another --workdir.') from None
-  ours = _flat(_plain(config))
+    tree = None
+  if not isinstance(tree, dict):
+    raise UserError(f'{path} is damaged: restore it, or choose another --workdir.')
+  saved, ours = _flat(tree), _flat(_plain(config))
   return [
     (field, f'{field} (there {saved.get(field)!r}, now {ours.get(field)!r})')
     for field in sorted(saved.keys() | ours.keys())
@@ -92,14 +100,17 @@ def _differing(path: pathlib.Path, config: ml_collections.ConfigDict) -> list[tu
   ]
 
 
-def keep_in(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
-  """Writes `<workdir>/config.json`, or makes sure that the one there describes the same training.
+def keep_in(workdir: pathlib.Path, config: ml_collections.ConfigDict, has_checkpoint: bool) -> None:
+  """Writes `<workdir>/config.json`.
+
+  Where the workdir has a checkpoint, makes sure first that the config there describes the same
+  training.
 
   Raises:
     UserError: the workdir cannot be written, or belongs to a run with other fields (named).
   """
   path = workdir / FILE
-  if path.exists():
+  if has_checkpoint and path.exists():
     texts = [text for field, text in _differing(path, config) if not field.startswith(FREE)]
     if texts:
       raise UserError(

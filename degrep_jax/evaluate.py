@@ -58,17 +58,13 @@ def make_predict(generator: nn.Module) -> Callable[[Any], Predict]:
 
 def _score(pair: Pair, restored: dict[str, np.ndarray]) -> dict[str, Any]:
   pictures = {name: to_uint8(restored[name]) for name in PICTURES}
-  compared = {
-    'blurry': (pair.blurry, pair.sharp),
-    'deblurred': (pictures['deblurred'], pair.sharp),
-    'identity': (pair.sharp, pair.blurry),
-    'reblurred': (pictures['reblurred'], pair.blurry),
-  }
-  return {'name': pair.name} | {
-    f'{row}_{name}': metric(*two)
-    for row, two in compared.items()
-    for name, metric in METRICS.items()
-  }
+  row: dict[str, Any] = {'name': pair.name}
+  for name, metric in METRICS.items():
+    row[f'blurry_{name}'] = metric(pair.blurry, pair.sharp)
+    row[f'deblurred_{name}'] = metric(pictures['deblurred'], pair.sharp)
+    row[f'identity_{name}'] = row[f'blurry_{name}']  # the metrics are symmetric
+    row[f'reblurred_{name}'] = metric(pictures['reblurred'], pair.blurry)
+  return row
 
 
 def scores(predict: Predict, source: Source, *, tile: int, batch: int) -> Iterator[dict[str, Any]]:
@@ -178,24 +174,33 @@ class Evaluator:
     return samples(self._bind(variables), self._source, items, **self._size)
 
 
-def evaluate_run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
-  """Scores the newest checkpoint of a workdir: evaluation.csv, evaluation.json and panel.png there.
+def evaluate_run(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path, step: int | None = None
+) -> dict[str, float]:
+  """Scores a checkpoint of a workdir: writes evaluation.csv, .json and .png there.
+
+  Args:
+    config: of the run; its data may be other than that of the training.
+    workdir: of the run.
+    step: of the checkpoint; None takes the newest.
 
   Raises:
     UserError: no checkpoint, one of another model than `config`, or pictures that cannot be used.
   """
-  configs.check(config, jax.device_count())
+  configs.check_evaluation(config, jax.device_count())
   configs.require_same_model(workdir, config)
-  saved = checkpoints.load(workdir)
+  source = open_source(config.data, 'test')
+  saved = checkpoints.load(workdir, step)
   network = saved['generator']
-  variables = parallel.replicate({'params': network['params'], **network['statistics']})
-  evaluator = Evaluator(
-    factory.build_generator(config.model),
-    open_source(config.data, 'test'),
-    tile=config.eval.tile,
-    batch=config.eval.batch_size,
-  )
+  variables = {'params': network['params'], **network['statistics']}
+  generator = factory.build_generator(config.model)
+  tile = config.eval.tile
+  picture = jax.ShapeDtypeStruct((1, tile, tile, 3), np.float32)
+  expected = jax.eval_shape(generator.init, jax.random.key(0), picture, picture)
+  checkpoints.require_same_shapes(workdir, variables, expected)
+  evaluator = Evaluator(generator, source, tile=tile, batch=config.eval.batch_size)
+  variables = parallel.replicate(variables)
   totals = evaluator.scores(variables, workdir, 'evaluation')
-  panel(evaluator.samples(variables), workdir / 'panel.png')
+  panel(evaluator.samples(variables), workdir / 'evaluation.png')
   say(f'step {int(saved["step"])}\n{format_table(totals)}')
   return totals

@@ -27,6 +27,11 @@ def _kept_lines(path: pathlib.Path, step: int) -> list[str]:
   return [line for line in whole if json.loads(line)['step'] <= step]
 
 
+def _local(metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:
+  """The first replica of replicated scalars."""
+  return {name: value.addressable_shards[0].data for name, value in metrics.items()}
+
+
 class Recorder:
   """Collects the steps' metrics without waiting for a device, and writes their means.
 
@@ -84,16 +89,23 @@ class Recorder:
     """Takes the replicated scalars of a step."""
     self._metrics.append(metrics)
 
-  def _means(self, step: int) -> dict[str, float]:
-    local = [jax.tree.map(lambda x: x.addressable_shards[0].data, m) for m in self._metrics]
-    fetched, self._metrics = jax.device_get(local), []
-    means = {name: float(np.mean([m[name] for m in fetched])) for name in fetched[0]}
-    bad = [name for name, value in means.items() if not np.isfinite(value)]
+  def require_finite(self, step: int) -> None:
+    """Raises UserError if the newest metrics are not finite: such a state is not worth keeping."""
+    if self._metrics:
+      self._check(jax.device_get(_local(self._metrics[-1])), step)
+
+  def _check(self, values: dict[str, float], step: int) -> None:
+    bad = [name for name, value in values.items() if not np.isfinite(value)]
     if bad:
       raise UserError(
-        f'{", ".join(bad)} is not finite by step {step}: lower config.optimizer.learning_rate, or '
-        'continue from the last checkpoint with other data.'
+        f'{", ".join(bad)} is not finite at step {step}; this state is not saved: start a new '
+        '--workdir with a lower config.optimizer.learning_rate.'
       )
+
+  def _means(self, step: int) -> dict[str, float]:
+    fetched, self._metrics = jax.device_get([_local(m) for m in self._metrics]), []
+    means = {name: float(np.mean([m[name] for m in fetched])) for name in fetched[0]}
+    self._check(means, step)
     return means
 
   def write(self, step: int) -> None:

@@ -20,18 +20,25 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; an existing run is continued.')
 _MODE = flags.DEFINE_enum(
-  'mode', 'train', ['train', 'eval'], 'eval: score the newest checkpoint of the workdir.'
+  'mode', 'train', ['train', 'eval'], 'eval: score a checkpoint of the workdir.'
 )
+_STEP = flags.DEFINE_integer('step', None, 'eval: of the checkpoint; by default the newest.')
 flags.mark_flags_as_required(['config', 'workdir'])
 
 
 def _parse(argv: list[str]) -> list[str]:
   """Flags as absl reads them, but a bad one costs a sentence instead of a trace or the help."""
+  for argument in argv:
+    if argument.startswith('--config='):
+      # Configs import each other as `from configs import default`, wherever the command is run.
+      sys.path.append(str(pathlib.Path(argument.split('=', 1)[1]).absolute().parents[1]))
   try:
     return flags.FLAGS(argv)
-  except (flags.Error, KeyError, AttributeError, TypeError, ValueError, OSError) as error:
-    text = str(error.args[0] if error.args else error).strip().splitlines()
-    raise SystemExit(_fail(' '.join(text))) from None
+  except flags.Error as error:
+    raise SystemExit(_fail(' '.join(str(error).split()))) from None
+  except Exception as error:  # a config is Python: its own code may raise anything
+    text = ' '.join(str(error.args[0] if error.args else error).split())
+    raise SystemExit(_fail(f'--config or a field of it is wrong: {text}')) from None
 
 
 def _fail(sentence: str) -> int:
@@ -41,16 +48,25 @@ def _fail(sentence: str) -> int:
 
 def main(argv: list[str]) -> int:
   """Runs the chosen mode; status 0, or 2 with one sentence on stderr."""
-  del argv
+  if len(argv) > 1:
+    return _fail(f'{argv[1]!r} is not understood: flags start with --.')
   logging.set_verbosity(logging.ERROR)
   logging.set_stderrthreshold(logging.ERROR)
-  run = train if _MODE.value == 'train' else evaluate_run
+  workdir = pathlib.Path(str(_WORKDIR.value))
   try:
-    run(_CONFIG.value, pathlib.Path(str(_WORKDIR.value)))
+    if _MODE.value == 'train':
+      train(_CONFIG.value, workdir)
+    else:
+      evaluate_run(_CONFIG.value, workdir, _STEP.value)
   except UserError as error:
     return _fail(str(error))
   return 0
 
 
-if __name__ == '__main__':
+def run() -> None:
+  """The command `degrep`."""
   app.run(main, flags_parser=_parse)
+
+
+if __name__ == '__main__':
+  run()

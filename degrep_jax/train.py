@@ -126,7 +126,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
   sources = [open_source(config.data, split) for split in ('train', 'test')]
   nets, weights, optimizer, schedule = build(config)
   frozen = {'vgg': load_vgg19(config.loss.vgg_path)} if weights.l_vgg else {}
-  configs.keep_in(workdir, config)
+  configs.keep_in(workdir, config, bool(checkpoints.saved_steps(workdir)))
 
   say(f'{jax.device_count()} {jax.devices()[0].platform} device(s); initialising and compiling')
   state = _initial_state(config, workdir, nets, optimizer)
@@ -163,16 +163,22 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
 
     def evaluate(step: int, t: float, state: TrainState) -> None:
       del t
+      recorder.require_finite(step)
       with recorder.paused(state):
-        totals.update(
-          evaluator.scores(state.generator.variables, workdir / 'evaluations', f'step_{step}')
-        )
-        recorder.write_scores(step, totals)
+        try:
+          variables = state.generator.variables
+          totals.update(evaluator.scores(variables, workdir / 'evaluations', f'step_{step}'))
+        except BaseException:  # what was trained is kept, whatever befell its evaluation
+          saved.save(step, parallel.unreplicate(state), None)
+          raise
         saved.save(step, parallel.unreplicate(state), totals)
+      if step > first:
+        recorder.write_scores(step, totals)
       say(format_table(totals))
 
     def save(step: int, t: float, state: TrainState) -> None:
       del t
+      recorder.require_finite(step)
       saved.save(step, parallel.unreplicate(state), None)
 
     actions = [

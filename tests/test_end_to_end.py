@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from degrep_jax import checkpoints
@@ -150,6 +151,34 @@ def test_evaluation_mode_repeats_the_scores(whole, cache):
   assert 'step 6' in result.stderr
   again = json.loads((workdir / 'evaluation.json').read_text())
   assert again == json.loads((workdir / 'evaluations' / 'step_6.json').read_text())
+  succeeded(run(workdir, '--mode=eval', '--step=4', cache=cache))
+  again = json.loads((workdir / 'evaluation.json').read_text())
+  assert again == json.loads((workdir / 'evaluations' / 'step_4.json').read_text())
+
+
+def test_every_loss_of_the_released_code_trains(tmp_path, cache):
+  state, channels = {}, 3
+  for i, width in enumerate((64, 64, 128, 128, *[256] * 4, *[512] * 8)):
+    place = i + sum(i >= pool for pool in (2, 4, 8, 12)) + i  # ReLUs and pools stand between
+    state[f'features.{place}.weight'] = torch.randn(width, channels, 3, 3) / (3 * channels**0.5)
+    state[f'features.{place}.bias'] = torch.zeros(width)
+    channels = width
+  torch.save(state, tmp_path / 'vgg19.pth')
+  flags = (
+    '--config.loss.reblur_l1=0',
+    '--config.loss.feature_matching=10',
+    '--config.loss.vgg=30',
+    f'--config.loss.vgg_path={tmp_path / "vgg19.pth"}',
+    '--config.train.official_order=True',
+    '--config.train.steps=2',
+    '--config.log.every_steps=1',
+  )
+  succeeded(run(tmp_path / 'run', *flags, cache=cache))
+  names = {'l_deblur', 'l_reblur', 'l_gan', 'l_feature', 'l_vgg', 'l_g', 'l_d_fake', 'l_d_real'}
+  first = losses(tmp_path / 'run')[0]
+  assert set(first) == names
+  total = 10 * first['l_deblur'] + first['l_gan'] + 10 * first['l_feature'] + 30 * first['l_vgg']
+  assert first['l_g'] == pytest.approx(total, rel=1e-5)
 
 
 # --- what a user gets wrong ----------------------------------------------------------------------
@@ -226,6 +255,22 @@ def test_a_truncated_picture_is_named_while_training(tree, tmp_path, cache):
   refused(run(tmp_path / 'run', *folder(tree), cache=cache), broken)
 
 
+def test_pairs_without_splits_are_not_scored_on_themselves(tree, tmp_path):
+  flat = tree / 'train' / 'GOPR0001'
+  refused(run(tmp_path / 'run', *folder(flat)), flat, 'config.data.eval_root')
+
+
+def test_a_value_without_dashes(tmp_path):
+  refused(run(tmp_path / 'run', 'config.train.steps=3'), 'config.train.steps=3')
+
+
+def test_a_config_that_does_not_run(tmp_path):
+  broken = tmp_path / 'configs' / 'broken.py'
+  broken.parent.mkdir()
+  broken.write_text('def get_config():\n  return nothing\n')
+  refused(run(tmp_path / 'run', config=broken), 'nothing')
+
+
 def test_an_unknown_field(tmp_path):
   refused(run(tmp_path / 'run', '--config.train.stepz=3'), 'stepz')
 
@@ -255,6 +300,16 @@ def test_a_workdir_of_another_config(whole):
 def test_a_workdir_that_cannot_be_written(tmp_path):
   (tmp_path / 'file').write_text('in the way')
   refused(run(tmp_path / 'file' / 'run'), tmp_path / 'file')
+
+
+def test_evaluating_another_model(whole):
+  workdir, _ = whole
+  refused(run(workdir, '--mode=eval', '--config.model.width=8'), workdir, 'model.width')
+
+
+def test_evaluating_a_step_that_was_not_saved(whole):
+  workdir, _ = whole
+  refused(run(workdir, '--mode=eval', '--step=5'), 'step 5', '2, 4, 6')
 
 
 def test_evaluating_an_empty_workdir(tmp_path):

@@ -170,7 +170,9 @@ def test_what_is_not_finite_is_named(tmp_path, clock, value):
   with open_recorder(tmp_path) as recorder:
     train(recorder, clock, [1])
     recorder.add(parallel.replicate({'l_gan': np.float32(value), 'l_deblur': np.float32(1)}))
-    with pytest.raises(UserError, match=r'^l_gan is not finite by step 2: ') as caught:
+    with pytest.raises(UserError, match=r'^l_gan is not finite at step 2; '):
+      recorder.require_finite(2)
+    with pytest.raises(UserError, match=r'^l_gan is not finite at step 2; ') as caught:
       recorder.write(2)
   assert 'config.optimizer.learning_rate' in str(caught.value)
   assert (tmp_path / 'metrics.jsonl').read_text() == ''

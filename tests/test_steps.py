@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tiny_joint
 
-from degrep_jax import parallel, state, steps
+from degrep_jax import parallel, steps
 from degrep_jax.models import factory
 from degrep_jax.models.discriminator import Discriminator
 
@@ -231,23 +231,6 @@ def test_clipping_bounds_what_adam_sees(after):
     assert norm == pytest.approx((1 - BETA1) * CLIP, rel=1e-4)
 
 
-def test_a_larger_loss_moves_no_further():
-  optimizer = state.make_optimizer(lambda count: RATE, BETA1, BETA2, CLIP)
-  params = {'a': jnp.zeros(5), 'b': jnp.zeros((2, 3))}
-  draw = np.random.default_rng(0).normal
-  gradient = jax.tree.map(lambda x: jnp.asarray(draw(size=x.shape), jnp.float32), params)
-  results = [
-    optimizer.update(jax.tree.map(lambda g, s=s: s * g, gradient), optimizer.init(params), params)
-    for s in (1, 1000)
-  ]
-  _assert_close(*(updates for updates, _ in results), rtol=1e-5)
-  _assert_close(*(moved[1][0].mu for _, moved in results), rtol=1e-5)
-  _assert_close(*(moved[1][0].nu for _, moved in results), rtol=1e-5)
-  small = jax.tree.map(lambda g: g * 1e-4, gradient)  # below the bound: passes as it is
-  _, (_, (adam, *_)) = optimizer.update(small, optimizer.init(params), params)
-  _assert_close(adam.mu, jax.tree.map(lambda g: (1 - BETA1) * g, small), rtol=1e-5)
-
-
 def test_both_optimisers_and_the_step_count_every_step(compiled, initial):
   now, _ = tiny_joint.run(compiled, initial, count=2)
   now = parallel.unreplicate(now)
@@ -265,15 +248,6 @@ def test_the_old_state_is_given_up(compiled, initial, batch):
     # Of the statistics, the stored right vectors are not: a training pass makes them anew.
     leaves = jax.tree.leaves((network.params, network.opt_state))
     assert all(leaf.is_deleted() for leaf in leaves)
-
-
-@pytest.mark.parametrize(
-  ('count', 'part'),
-  [(0, 1), (125_000, 0.5), (62_500, 0.5 + 0.5**1.5), (250_000, 0), (300_000, 0)],
-)
-def test_the_cosine_schedule(count, part):
-  schedule = state.learning_rate_schedule(2e-4, 1e-7, 250_000)
-  assert schedule(count) == pytest.approx(1e-7 + part * (2e-4 - 1e-7), rel=1e-4)
 
 
 def test_a_run_without_adversary_has_no_discriminator(without, initial, batch):

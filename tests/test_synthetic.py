@@ -46,16 +46,21 @@ def explain(crop, window):
   return channels, gains, max(errors)
 
 
+def resized(photo, scale):
+  how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+  return photo if scale == 1 else cv2.resize(photo, None, fx=scale, fy=scale, interpolation=how)
+
+
 def found_in(crop, file):
-  """`explain` of the photograph's window that is most like the crop up to a gain of a channel."""
-  photo = light(photograph(file))
+  """`explain` of the window, in any size of the photograph, that is most like the crop."""
   found = []
-  for channel in range(3):
+  for scale, channel in itertools.product((0.6, 1, 1.5), range(3)):
+    photo = light(resized(photograph(file), scale))
     # Normalised by the two norms, 1 where one window is a multiple of the other.
     likeness = cv2.matchTemplate(photo[..., channel], light(crop[..., 0]), cv2.TM_CCORR_NORMED)
     y, x = np.unravel_index(likeness.argmax(), likeness.shape)
-    found.append(explain(crop, photo[y : y + len(crop), x : x + len(crop)]))
-  return min(found, key=lambda explained: explained[-1])
+    found.append((*explain(crop, photo[y : y + len(crop), x : x + len(crop)]), scale))
+  return min(found, key=lambda explained: explained[2])
 
 
 def test_names(held_out):
@@ -85,22 +90,24 @@ def test_no_held_out_picture_is_used_for_training():
   train = SyntheticPairs('train', BLUR, variants=1, seed=0)
   for item, file in enumerate(PHOTOGRAPHS['train']):
     _, sharp = train.crop(item, 64, np.random.default_rng(item))
-    assert found_in(sharp, file)[-1] < 1
-    assert all(found_in(sharp, other)[-1] > 8 for other in PHOTOGRAPHS['test'])
+    assert found_in(sharp, file)[2] < 1
+    assert all(found_in(sharp, other)[2] > 4 for other in PHOTOGRAPHS['test'])
 
 
-def test_crops_come_in_all_orders_of_the_channels_and_in_any_light():
+def test_crops_come_in_all_sizes_orders_of_the_channels_and_in_any_light():
   train = SyntheticPairs('train', BLUR, variants=1, seed=0)
-  orders, gains = set(), []
+  orders, gains, scales = set(), [], set()
   for seed in range(40):
     _, sharp = train.crop(0, 64, np.random.default_rng(seed))
-    order, gain, error = found_in(sharp, 'astronaut.png')
+    order, gain, error, scale = found_in(sharp, 'astronaut.png')
     assert error < 1
     orders.add(order)
+    scales.add(scale)
     gains.extend(gain)
   assert orders == set(itertools.permutations(range(3)))
-  assert 0.29 < min(gains) < 0.35 and 0.95 < max(gains) < 1.01
-  assert np.mean(gains) == pytest.approx(0.65, abs=0.06)
+  assert scales == {0.6, 1, 1.5}
+  assert 0.49 < min(gains) < 0.54 and 0.96 < max(gains) < 1.01
+  assert np.mean(gains) == pytest.approx(0.75, abs=0.05)
 
 
 def test_splits_share_no_scene():
@@ -164,8 +171,11 @@ def test_a_crop_is_the_blurred_sharp_window():
 
 
 def test_crop_larger_than_a_photograph():
+  with pytest.raises(UserError, match=r'data\.crop is 304, more than the 303 px'):
+    SyntheticPairs('train', BLUR, 1, 0, min_size=304)
+  SyntheticPairs('train', BLUR, 1, 0, min_size=303)
   with pytest.raises(UserError, match=r'coins/0 is 384x303, smaller .* lower data\.crop'):
-    SyntheticPairs('train', BLUR, 1, 0).crop(5, 304, np.random.default_rng(0))
+    SyntheticPairs('train', BLUR, 1, 0).crop(5, 600, np.random.default_rng(0))
 
 
 def test_unknown_split_and_no_variants():

@@ -63,7 +63,8 @@ def to_sensor(light: np.ndarray, noise: float, rng: np.random.Generator) -> np.n
   """Light in [0, 1] to uint8 by the sRGB curve, with Gaussian noise, rounded."""
   light = np.clip(light, 0, 1)
   value = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055) * 255
-  value += noise * rng.standard_normal(value.shape, np.float32)
+  if noise:
+    value += noise * rng.standard_normal(value.shape, np.float32)
   return np.rint(np.clip(value, 0, 255)).astype(np.uint8)
 
 

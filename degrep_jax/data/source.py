@@ -1,9 +1,12 @@
 """From `config.data` to a source of pairs: the only reader of its source fields."""
 
+import pathlib
+
 import ml_collections
 
-from degrep_jax.data.pairs import FolderPairs, Source
+from degrep_jax.data.pairs import SPLITS, FolderPairs, Source
 from degrep_jax.data.synthetic import Blur, SyntheticPairs
+from degrep_jax.errors import UserError
 
 HELD_OUT_SEED = 0  # the held-out pictures are the same whatever the seed of the training
 
@@ -23,6 +26,19 @@ def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
       sub_frames=data.sub_frames,
       noise=data.noise,
     )
-    return SyntheticPairs(split, blur, 1 if train else data.eval_variants, HELD_OUT_SEED)
-  root = data.root if train else data.eval_root or data.root
-  return FolderPairs(root, split, min_size=data.crop if train else 0)
+    return SyntheticPairs(
+      split,
+      blur,
+      variants=1 if train else data.eval_variants,
+      seed=HELD_OUT_SEED,
+      min_size=data.crop if train else 0,
+    )
+  if train:
+    return FolderPairs(data.root, split, min_size=data.crop)
+  root = pathlib.Path(data.eval_root or data.root)
+  if not data.eval_root and not any((root / name).is_dir() for name in SPLITS):
+    raise UserError(
+      f'{root} has neither train/ nor test/, so that the training pictures would be scored: name '
+      'the folder of held-out pairs in config.data.eval_root.'
+    )
+  return FolderPairs(root, split, cache_bytes=0)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from degrep_jax.data.exposure import BlurExample, blur_photograph, expose, to_linear, to_sensor
 from degrep_jax.data.motion import WEAKEST, Blur, draw_motion
-from degrep_jax.data.pairs import Pair, Source, check_size, random_window
+from degrep_jax.data.pairs import Pair, Source, random_window
 from degrep_jax.errors import UserError
 
 __all__ = ['PHOTOGRAPHS', 'Blur', 'BlurExample', 'SyntheticPairs', 'blur_photograph', 'photograph']
@@ -48,12 +48,13 @@ class SyntheticPairs(Source):
     blur: maxima of the blur.
     variants: blurs for each photograph; `pair` and `example` are functions of (seed, item) alone.
     seed: non-negative.
+    min_size: smallest height and width that will do, the training crop; 0 asks for none.
 
   Raises:
     UserError: unknown split, variants below 1 or a photograph missing from the installation.
   """
 
-  def __init__(self, split: str, blur: Blur, variants: int, seed: int):
+  def __init__(self, split: str, blur: Blur, variants: int, seed: int, min_size: int = 0):
     if split not in PHOTOGRAPHS:
       raise UserError(f"The synthetic data has no split {split!r}; use 'train' or 'test'.")
     if variants < 1:
@@ -62,8 +63,11 @@ class SyntheticPairs(Source):
     self.names = tuple(
       f'{Path(file).stem}/{item % variants}' for item, file in enumerate(self._files)
     )
-    for file in PHOTOGRAPHS[split]:
-      photograph(file)
+    smallest = min(min(photograph(file).shape[:2]) for file in PHOTOGRAPHS[split])
+    if smallest < min_size:
+      raise UserError(
+        f'data.crop is {min_size}, more than the {smallest} px of the smallest embedded photograph.'
+      )
     self._blur = blur
     self._seed = (seed, list(PHOTOGRAPHS).index(split))
 
@@ -89,10 +93,8 @@ class SyntheticPairs(Source):
     is, with its channels permuted and dimmed, in linear light, before the exposure is simulated.
     """
     file = self._files[item]
-    height, width = photograph(file).shape[:2]
-    check_size(width, height, size, self.names[item])
     fitting = [scale for scale in SCALES if min(_linear(file, scale).shape[:2]) >= size]
-    linear = _linear(file, rng.choice(fitting))
+    linear = _linear(file, rng.choice(fitting or [1.0]))
     window = random_window(linear.shape, size, rng, self.names[item])
     motion = draw_motion(self._blur, linear.shape, rng)
     channels, gain = rng.permutation(3), rng.uniform(DIMMEST, 1, 3).astype(np.float32)

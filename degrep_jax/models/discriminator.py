@@ -22,9 +22,15 @@ class PatchDiscriminator(nn.Module):
     x = leaky_relu(Conv(self.width, kernel=4, stride=2, name='conv_0')(x))
     outputs = [x]
     for i, stride in ((1, 2), (2, 2), (3, 1)):
-      x = Conv(*(self.width * 2**i, 4, stride), use_bias=False, spectral=True, name=f'conv_{i}')(
-        x, train
+      conv = Conv(
+        self.width * 2**i,
+        kernel=4,
+        stride=stride,
+        use_bias=False,
+        spectral=True,
+        name=f'conv_{i}',
       )
+      x = conv(x, train)
       x = leaky_relu(instance_norm(x))
       outputs.append(x)
     return [*outputs, Conv(1, kernel=4, name='conv_4')(x)]

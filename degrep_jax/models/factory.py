@@ -23,6 +23,12 @@ def _one_of(field: str, value: str, choices: tuple[str, ...]) -> str:
 
 def check_size(model: ml_collections.ConfigDict, size: int, field: str) -> None:
   """Raises UserError naming `field` where the networks cannot take squares of `size` pixels."""
+  halvings = len(model.encoder_stages) + (model.encoder != 'official_v2')
+  if not 1 <= model.depth - 1 <= halvings or not model.encoder_stages:
+    raise UserError(
+      f'config.model.depth is {model.depth}: with the {len(model.encoder_stages)} stages of '
+      f'model.encoder_stages it must be in 2 .. {halvings + 1}.'
+    )
   multiple = 2 ** (model.depth - 1)
   if size < 2 * multiple or size % multiple:
     raise UserError(
@@ -31,7 +37,6 @@ def check_size(model: ml_collections.ConfigDict, size: int, field: str) -> None:
     )
   # The residual blocks pad by reflection, which needs 2x2 values: after the pooling, where there is
   # one.
-  halvings = len(model.encoder_stages) + (model.encoder != 'official_v2')
   seen = model.encoder_input or size
   if seen % 2**halvings or seen < 2 ** (halvings + 1):
     raise UserError(

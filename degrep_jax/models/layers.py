@@ -54,7 +54,7 @@ def _im2col_conv(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> 
   """A convolution of stride 1 as one matrix product."""
   k, features = kernel.shape[0], kernel.shape[-1]
   x = pad(x, padding, 'zeros')
-  height, width = (s - k * stride + 1 for s in x.shape[1:3])
+  height, width = (s - k + 1 for s in x.shape[1:3])
   shifted = [x[:, i : i + height, j : j + width] for i in range(k) for j in range(k)]
   return jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, features)
 
