@@ -153,7 +153,7 @@ def joint_step(
   if not weights.adversarial:
     gen_gradients, metrics = _mean_over_devices(gen_gradients, metrics, axis_name)
     gen = _move(gen, gen_gradients, gen_statistics, optimizer)
-    metrics['grad_norm_g'] = optax.global_norm(gen_gradients)
+    metrics['grad_norm_g'] = optax.tree.norm(gen_gradients)
     return TrainState(step=state.step + 1, generator=gen, discriminator=None), metrics
 
   if official_order:
@@ -172,6 +172,6 @@ def joint_step(
     )
     gen = _move(gen, gen_gradients, gen_statistics, optimizer)
   dis = _move(dis, dis_gradients, dis_statistics, optimizer)
-  metrics['grad_norm_g'] = optax.global_norm(gen_gradients)
-  metrics['grad_norm_d'] = optax.global_norm(dis_gradients)
+  metrics['grad_norm_g'] = optax.tree.norm(gen_gradients)
+  metrics['grad_norm_d'] = optax.tree.norm(dis_gradients)
   return TrainState(step=state.step + 1, generator=gen, discriminator=dis), metrics

@@ -197,7 +197,9 @@ class Conv(nn.Module):
     v = self.variable('spectral', 'v', lambda: spectral_norm.right_vector(kernel, u.value))
     if train and not self.is_initializing():
       u.value, v.value = spectral_norm.power_iteration(kernel, u.value)
-    return kernel / spectral_norm.sigma(kernel, u.value, v.value)
+    # A product with the reciprocal is one program for every caller: XLA then merges equal passes of
+    # a network, which it does not where a shared divisor is rewritten in one of them.
+    return kernel * (1 / spectral_norm.sigma(kernel, u.value, v.value))
 
 
 class UpConv(nn.Module):
