@@ -1,6 +1,10 @@
 """The joint stage on photographs that ship with scikit-image: learns in minutes on 2 CPU cores.
 
 make demo, or: python -m degrep_jax.main --config=configs/demo.py --workdir=runs/demo
+
+Machine: 2 CPU cores, 8 minutes (measured: 22 s compiling, 385 s training, the rest initialising
+and scoring). Expect, measured on the 12 held-out pictures: deblurred 29.97 dB from 29.15, reblurred
+33.33 dB from 29.15. The GAN's weight is a tenth of the default: with so few steps it costs PSNR.
 """
 
 import ml_collections

@@ -21,6 +21,7 @@ from degrep_jax.report import format_table, write_scores
 
 METRICS = {'psnr': metrics.psnr, 'ssim_3d': metrics.ssim_3d, 'ssim_2d': metrics.ssim_2d}
 PICTURES = ('deblurred', 'reblurred')
+WINDOW = 256  # px of a picture that people are shown at most, or one tile
 
 Predict = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
 
@@ -118,7 +119,7 @@ def _joined(parts: list[np.ndarray], rows: int) -> np.ndarray:
 def samples(
   predict: Predict, source: Source, items: Iterable[int], *, tile: int, batch: int
 ) -> list[dict[str, Any]]:
-  """The middle of some pairs for people to look at, 2x2 tiles where the picture has them.
+  """The middle of some pairs for people to look at, whole tiles within `WINDOW`.
 
   Returns:
     Per item 'name', 'sharp', 'blurry', 'reblurred', 'deblurred' `(H, W, 3)` uint8 and
@@ -127,7 +128,8 @@ def samples(
   examples = []
   for item in items:
     pair = source.pair(item)
-    rows, columns = (min(2, max(1, side // tile)) for side in pair.sharp.shape[:2])
+    most = max(1, WINDOW // tile)
+    rows, columns = (min(most, max(1, side // tile)) for side in pair.sharp.shape[:2])
     parts: dict[str, list[np.ndarray]] = {
       name: _window(picture, rows, columns, tile)
       for name, picture in (('blurry', pair.blurry), ('sharp', pair.sharp))

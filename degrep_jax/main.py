@@ -7,6 +7,8 @@ import sys
 # Before TensorFlow is imported: it only reads pictures here, and tells of itself at every start.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
+# OpenCV would report damaged pictures as well as we do, after our sentence.
+os.environ.setdefault('OPENCV_LOG_LEVEL', 'ERROR')
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -30,8 +32,11 @@ def _parse(argv: list[str]) -> list[str]:
   """Flags as absl reads them, but a bad one costs a sentence instead of a trace or the help."""
   for argument in argv:
     if argument.startswith('--config='):
+      path = pathlib.Path(argument.split('=', 1)[1]).absolute()
+      if not path.is_file():
+        raise SystemExit(_fail(f'there is no config file {path}: mend --config.'))
       # Configs import each other as `from configs import default`, wherever the command is run.
-      sys.path.append(str(pathlib.Path(argument.split('=', 1)[1]).absolute().parents[1]))
+      sys.path.append(str(path.parents[1]))
   try:
     return flags.FLAGS(argv)
   except flags.Error as error:

@@ -110,6 +110,67 @@ def _report(workdir: pathlib.Path, totals: dict[str, float], about: dict[str, fl
   write_atomically(workdir / 'report.json', (json.dumps(report, indent=2) + '\n').encode())
 
 
+def _evaluate(
+  step: int,
+  state: TrainState,
+  evaluator: Evaluator,
+  recorder: Recorder,
+  saved: checkpoints.Checkpoints,
+  directory: pathlib.Path,
+) -> dict[str, float]:
+  """Scores a state, saves it with its scores, and returns their means."""
+  recorder.require_finite(step)
+  with recorder.paused(state):
+    try:
+      totals = evaluator.scores(state.generator.variables, directory, f'step_{step}')
+    except BaseException:  # what was trained is kept, whatever befell its evaluation
+      saved.save(step, parallel.unreplicate(state), None)
+      raise
+    saved.save(step, parallel.unreplicate(state), totals)
+  say(format_table(totals))
+  return totals
+
+
+def _actions(
+  config: ml_collections.ConfigDict,
+  evaluate: Callable[[int, TrainState], dict[str, float]],
+  evaluator: Evaluator,
+  recorder: Recorder,
+  saved: checkpoints.Checkpoints,
+) -> list[PeriodicCallback]:
+  """What happens every so many steps, in this order within a step."""
+
+  def write(step: int, t: float, state: TrainState) -> None:
+    del t, state
+    recorder.write(step)
+
+  def show(step: int, t: float, state: TrainState) -> None:
+    del t
+    with recorder.paused(state):
+      recorder.write_pictures(step, evaluator.samples(state.generator.variables))
+
+  def score(step: int, t: float, state: TrainState) -> None:
+    del t
+    recorder.write_scores(step, evaluate(step, state))
+
+  def save(step: int, t: float, state: TrainState) -> None:
+    del t
+    recorder.require_finite(step)
+    saved.save(step, parallel.unreplicate(state), None)
+
+  log, last = config.log, config.train.steps
+  periods: tuple[tuple[int, list[int], Callable], ...] = (
+    (log.every_steps, [last], write),
+    (log.pictures_every_steps, [], show),
+    (log.evaluate_every_steps, [last], score),
+    (log.checkpoint_every_steps, [last], save),
+  )
+  return [
+    PeriodicCallback(every_steps=every, on_steps=on_steps, callback_fn=callback)
+    for every, on_steps, callback in periods
+  ]
+
+
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
   """Trains to `config.train.steps`, from the newest checkpoint in `workdir` if there is one.
 
@@ -146,58 +207,25 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
     nets.generator, sources[1], tile=config.eval.tile, batch=config.eval.batch_size
   )
   totals: dict[str, float] = {}
-  log = config.log
   with (
     Recorder(workdir, first, last, config.train.batch_size, schedule) as recorder,
-    checkpoints.Checkpoints(workdir, log.keep_checkpoints) as saved,
+    checkpoints.Checkpoints(workdir, config.log.keep_checkpoints) as saved,
   ):
 
-    def write(step: int, t: float, state: TrainState) -> None:
-      del t, state
-      recorder.write(step)
+    def evaluate(step: int, state: TrainState) -> dict[str, float]:
+      directory = workdir / 'evaluations'
+      totals.update(_evaluate(step, state, evaluator, recorder, saved, directory))
+      return totals
 
-    def show(step: int, t: float, state: TrainState) -> None:
-      del t
-      with recorder.paused(state):
-        recorder.write_pictures(step, evaluator.samples(state.generator.variables))
-
-    def evaluate(step: int, t: float, state: TrainState) -> None:
-      del t
-      recorder.require_finite(step)
-      with recorder.paused(state):
-        try:
-          variables = state.generator.variables
-          totals.update(evaluator.scores(variables, workdir / 'evaluations', f'step_{step}'))
-        except BaseException:  # what was trained is kept, whatever befell its evaluation
-          saved.save(step, parallel.unreplicate(state), None)
-          raise
-        saved.save(step, parallel.unreplicate(state), totals)
-      if step > first:
-        recorder.write_scores(step, totals)
-      say(format_table(totals))
-
-    def save(step: int, t: float, state: TrainState) -> None:
-      del t
-      recorder.require_finite(step)
-      saved.save(step, parallel.unreplicate(state), None)
-
-    actions = [
-      PeriodicCallback(every_steps=every, on_steps=on_steps, callback_fn=callback)
-      for every, on_steps, callback in (
-        (log.every_steps, [last], write),
-        (log.pictures_every_steps, [], show),
-        (log.evaluate_every_steps, [last], evaluate),
-        (log.checkpoint_every_steps, [last], save),
-      )
-    ]
+    actions = _actions(config, evaluate, evaluator, recorder, saved)
     steps = zip(range(first + 1, last + 1), _batches(config, sources[0], first), strict=False)
     for step, batch in track(steps, 'training', last, first):
       state, metrics = step_fn(state, frozen, batch)
       recorder.add(metrics)
       for action in actions:
         action(step, state=state)
-    if not totals:
-      evaluate(first, 0, state)
+    if not totals:  # a run that had ended is only scored again
+      evaluate(first, state)
     about = {
       'steps': max(first, last),
       'train_seconds': recorder.train_seconds,

@@ -33,7 +33,7 @@ SHAPES = (
 UPSAMPLING = (('upsampling, demo', 8, 32, 32, 16), ('upsampling, full', 2, 128, 128, 64))
 
 
-def milliseconds(function, *arguments, repeats=5) -> float:
+def milliseconds(function, *arguments, repeats=3) -> float:
   """Best of `repeats` calls of the compiled function."""
   compiled = jax.jit(function).lower(*arguments).compile()
   jax.block_until_ready(compiled(*arguments))

@@ -156,6 +156,18 @@ def test_evaluation_mode_repeats_the_scores(whole, cache):
   assert again == json.loads((workdir / 'evaluations' / 'step_4.json').read_text())
 
 
+def test_a_run_that_has_ended_is_only_scored_again(whole, cache):
+  workdir, _ = whole
+  logged, report = lines(workdir), json.loads((workdir / 'report.json').read_text())
+  again = succeeded(run(workdir, '--config.log.every_steps=1', cache=cache))
+  assert 'from step 6' in again.stderr
+  assert lines(workdir) == logged
+  repeated = json.loads((workdir / 'report.json').read_text())
+  assert repeated['deblurred_psnr'] == report['deblurred_psnr']
+  assert repeated['steps'] == 6
+  assert checkpoints.saved_steps(workdir) == [2, 4, 6]
+
+
 def test_every_loss_of_the_released_code_trains(tmp_path, cache):
   state, channels = {}, 3
   for i, width in enumerate((64, 64, 128, 128, *[256] * 4, *[512] * 8)):

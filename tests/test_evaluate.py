@@ -208,6 +208,12 @@ def test_samples_come_in_the_order_they_are_asked_for(source):
   assert [example['name'] for example in examples] == ['scene/2', 'scene/0', 'scene/3']
 
 
+@pytest.fixture(autouse=True)
+def small_window(monkeypatch):
+  """People are shown at most 2x2 tiles."""
+  monkeypatch.setattr(evaluate, 'WINDOW', 2 * TILE)
+
+
 @pytest.fixture
 def evaluator_of(monkeypatch):
   """`Evaluator` of a source, with a network that leaves pictures as they are."""
