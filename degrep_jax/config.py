@@ -28,6 +28,9 @@ def check_evaluation(config: ml_collections.ConfigDict, devices: int) -> None:
   if data.source == 'folder':
     demand = 'name the folder that holds train/ and test/ with blur/ and sharp/'
     _require(data.root or data.eval_root, 'data.root', data.root, demand)
+  else:
+    root, demand = data.root or data.eval_root, 'set config.data.source=folder to read it'
+    _require(not root, 'data.root', root, demand)
   _check_batch('eval.batch_size', config.eval.batch_size, devices)
   model = config.model
   for field in ('width', 'encoder_width', 'modulation_hidden', 'discriminator_width'):

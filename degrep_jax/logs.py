@@ -35,7 +35,7 @@ def _local(metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:
 class Recorder:
   """Collects the steps' metrics without waiting for a device, and writes their means.
 
-  `<workdir>/metrics.jsonl` holds one JSON object per logged step, in order and without duplicates;
+  `<workdir>/metrics.jsonl` holds one JSON object per logged step and one per evaluation, in order;
   TensorBoard's events lie beside it. Use as a context manager. Files are written by process 0.
 
   Args:

@@ -1,5 +1,6 @@
 """python -m degrep_jax.main --config=configs/X.py --workdir=DIR [--mode=train|eval]."""
 
+import itertools
 import os
 import pathlib
 import sys
@@ -30,9 +31,9 @@ flags.mark_flags_as_required(['config', 'workdir'])
 
 def _parse(argv: list[str]) -> list[str]:
   """Flags as absl reads them, but a bad one costs a sentence instead of a trace or the help."""
-  for argument in argv:
-    if argument.startswith('--config='):
-      path = pathlib.Path(argument.split('=', 1)[1]).absolute()
+  for argument, following in itertools.pairwise([*argv, '']):
+    if argument in ('--config', '-config') or argument.startswith(('--config=', '-config=')):
+      path = pathlib.Path(argument.partition('=')[2] or following).absolute()
       if not path.is_file():
         raise SystemExit(_fail(f'there is no config file {path}: mend --config.'))
       # Configs import each other as `from configs import default`, wherever the command is run.
@@ -42,7 +43,8 @@ def _parse(argv: list[str]) -> list[str]:
   except flags.Error as error:
     raise SystemExit(_fail(' '.join(str(error).split()))) from None
   except Exception as error:  # a config is Python: its own code may raise anything
-    text = ' '.join(str(error.args[0] if error.args else error).split())
+    text = str(error.args[0] if error.args else error).replace('\\n', ' ').replace("\\'", '')
+    text = ' '.join(text.strip('\'"').split())
     raise SystemExit(_fail(f'--config or a field of it is wrong: {text}')) from None
 
 

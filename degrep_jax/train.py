@@ -194,7 +194,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
   parameters = count_parameters(state.generator.params)
   first, last = int(state.step), config.train.steps
   state, frozen = parallel.replicate((state, frozen))
-  step_fn = functools.partial(
+  step_fn: Any = functools.partial(
     joint_step,
     nets=nets,
     optimizer=optimizer,
@@ -202,7 +202,9 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
     official_order=config.train.official_order,
     axis_name=parallel.AXIS,
   )
-  step_fn, compile_seconds = _compile(config, step_fn, state, frozen)
+  compile_seconds = 0.0
+  if first < last:
+    step_fn, compile_seconds = _compile(config, step_fn, state, frozen)
   evaluator = Evaluator(
     nets.generator, sources[1], tile=config.eval.tile, batch=config.eval.batch_size
   )

@@ -1,0 +1,68 @@
+"""Do the generators use the degradation map? Scores with the right map, a mean map and a wrong one.
+
+python experiments/map_use.py --workdir=runs/demo
+
+Prints, for tiles from the middle of the held-out pictures of a finished joint run, the mean PSNR of
+the reblurred (against blurry) and deblurred (against sharp) tiles, and how much the maps vary.
+Equal rows mean that the map is not used.
+"""
+
+import functools
+import json
+import pathlib
+
+import jax
+import numpy as np
+from absl import app, flags
+from ml_collections import ConfigDict
+
+from degrep_jax import checkpoints
+from degrep_jax.data.preprocess import to_float, to_uint8
+from degrep_jax.data.source import open_source
+from degrep_jax.metrics import psnr
+from degrep_jax.models import factory
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
+
+
+def middle_tiles(picture, tile):
+  """The 2x2 tiles around the middle of a picture (H, W, 3), as (4, tile, tile, 3) float32."""
+  top, left = (side // 2 - tile for side in picture.shape[:2])
+  window = to_float(picture)[top : top + 2 * tile, left : left + 2 * tile]
+  return window.reshape(2, tile, 2, tile, 3).swapaxes(1, 2).reshape(4, tile, tile, 3)
+
+
+def main(_):
+  """Prints the table."""
+  workdir = pathlib.Path(_WORKDIR.value)
+  config = ConfigDict(json.loads((workdir / 'config.json').read_text()))
+  network = checkpoints.load(workdir)['generator']
+  variables = {'params': network['params'], **network['statistics']}
+  net = factory.build_generator(config.model, None)
+  source = open_source(config.data, 'test')
+  pairs = [source.pair(item) for item in range(len(source))]
+  blurry, sharp = (
+    np.concatenate([middle_tiles(picture, config.eval.tile) for picture in pictures])
+    for pictures in ([p.blurry for p in pairs], [p.sharp for p in pairs])
+  )
+  maps = np.asarray(
+    jax.jit(functools.partial(net.apply, method='degradation_map'))(variables, blurry)
+  )
+  generate = jax.jit(functools.partial(net.apply, method='generate'))
+  print(f'std of the maps over tiles {maps.std(0).mean():.4f}, over all {maps.std():.4f}')
+  print(f'{"map":<28}{"reblurred":>10}{"deblurred":>10}')
+  for name, given in (
+    ('right', maps),
+    ('mean of all', np.broadcast_to(maps.mean(0), maps.shape)),
+    ("another picture's", np.roll(maps, len(maps) // 2 + 1, axis=0)),
+  ):
+    deblurred, reblurred = generate(variables, blurry, sharp, given)
+    scores = [
+      np.mean([psnr(to_uint8(r), to_uint8(t)) for r, t in zip(result, truth, strict=True)])
+      for result, truth in ((np.asarray(reblurred), blurry), (np.asarray(deblurred), sharp))
+    ]
+    print(f'{name:<28}{scores[0]:>10.2f}{scores[1]:>10.2f}')
+
+
+if __name__ == '__main__':
+  app.run(main)
