@@ -1,11 +1,12 @@
-"""Released PyTorch state dicts to our modules and variables, for the networks of the joint stage.
+"""Released PyTorch state dicts to our modules and variables, and back.
 
-One table per network pairs a module path of ours with the released module that holds the same
-weights; everything else (transposition, spectral vectors, running statistics) follows from the
-leaf's name. NumPy alone: torch tensors are read through `np.asarray`.
+`released.py` pairs our module paths with theirs; everything else (transposition, spectral vectors,
+running statistics) follows from the leaf's name. NumPy alone: torch tensors are read through
+`np.asarray`; `torch_files.py` reads the files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,182 +14,297 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from degrep_jax import released
 from degrep_jax.errors import UserError
 from degrep_jax.models.discriminator import Discriminator
 from degrep_jax.models.encoder import Encoder
+from degrep_jax.models.hinet import HINet
 from degrep_jax.models.joint import JointNet
+from degrep_jax.models.msdi_net import MSDINet, MSDIUNet
 from degrep_jax.models.pyramid import MapPyramid
 from degrep_jax.models.unet import Generator
 
-KINDS = ('encoder_v1', 'encoder_v2', 'upsampler_v1', 'upsampler_v2', 'msdi2e', 'discriminator')
-STAGES = {'encoder_v1': (1, 2, 4, 8, 8), 'encoder_v2': (1, 2, 4, 8, 16)}
-UNUSED = ('conv_02', 'num_batches_tracked')  # stored in released files, read by nothing there
+STAGES = {1: (1, 2, 4, 8, 8), 2: (1, 2, 4, 8, 16)}
+PICTURE = (1, 256, 256, 3)
+WRAPPINGS = ('params', 'params_ema', 'state_dict')  # under which BasicSR and others save the dict
+LISTED = 8  # keys that a message names at most
 
-Names = dict[str, str | tuple[str, ...]]
-
-
-def _under(ours: str, theirs: str, names: Names) -> Names:
-  def prefixed(name):
-    return tuple(map(prefixed, name)) if isinstance(name, tuple) else f'{theirs}.{name}'
-
-  return {f'{ours}/{key}': prefixed(name) for key, name in names.items()}
+State = Mapping[str, np.ndarray]
 
 
-def encoder_names(kind: str) -> Names:
-  """Module paths of `Encoder` to those of the released `encoder1.py` ('encoder_v1') or
-  `encoder2.py`."""
-  names: Names = {f'down_{i}/conv': f'layer{i + 1}.0' for i in range(5)}
-  names['conv_7x7'] = 'conv_7x7'
-  for i in range(5 if kind == 'encoder_v1' else 3):
-    names[f'residual_{i}/conv_0'] = f'res_{i}.conv_block.1'
-    names[f'residual_{i}/conv_1'] = f'res_{i}.conv_block.4'
-  if kind == 'encoder_v1':
-    return names | {'conv_body/conv': 'layer6.0', 'conv_out/conv': 'out.0'}
-  return names | {f'conv_out_{i}/conv': f'out.{3 * i + 1}.0' for i in range(3)}
+class Kind(NamedTuple):
+  """A released network.
+
+  Attributes:
+    build: module of a state dict, its width read from the shapes.
+    names: our module paths and theirs.
+    inputs: shapes of what the module is called with, from the module.
+    parts: prefixes under which files of other kinds hold this network.
+  """
+
+  build: Callable[[State], nn.Module]
+  names: released.Names
+  inputs: Callable[[Any], tuple[tuple[int, ...], ...]]
+  parts: tuple[str, ...] = ()
 
 
-def pyramid_names(kind: str) -> Names:
-  """Module paths of `MapPyramid` to those of the released `prior_upsampling`."""
-  stages = [f'conv_latent_up{i}' for i in range(2, 7)]
-  if kind == 'upsampler_v1':
-    stages.insert(0, 'conv_latent_init')
-  convs: Names = {'conv_0': 'conv_block.1', 'conv_1': 'conv_block.5'}
-  return {
-    ours: name
-    for i, stage in enumerate(stages)
-    for ours, name in _under(f'block_{i}', stage, convs).items()
-  }
+class Conversion(NamedTuple):
+  """Attributes:
+  module: `module.apply(variables, ...)` evaluates the released network.
+  variables: of the module, float32.
+  unread: what the file holds besides, key to array: nothing reads it there.
+  """
+
+  module: nn.Module
+  variables: dict
+  unread: dict[str, np.ndarray]
 
 
-def generator_names(depth: int = 5) -> Names:
-  """Module paths of `Generator` to those of the released `generator.HINet`."""
-  block: Names = {name: name for name in ('conv_1', 'conv_2', 'identity')}
-  names: Names = {'conv_in': 'conv_01', 'conv_out': 'last'}
-  for i in range(depth):
-    names |= _under(f'encode_{i}', f'down_path_1.{i}', block | {'norm': 'norm'})
-  for i in range(depth - 1):
-    names[f'downsample_{i}'] = f'down_path_1.{i}.downsample'
-    up = f'up_path_1.{depth - 2 - i}'
-    names |= {f'upsample_{i}': f'{up}.up'} | _under(f'decode_{i}', f'{up}.conv_block', block)
-    spade: Names = {
-      'conv': 'conv_0',
-      'norm': 'norm_0.param_free_norm',
-      'shared': 'norm_0.mlp_shared.0',
-      'gamma_beta': ('norm_0.mlp_gamma', 'norm_0.mlp_beta'),
-    }
-    names |= _under(f'modulation_{i}', f'ad1_list.{i}', spade)
-  return names
+def _length(state: State, key: str) -> int:
+  if key not in state:
+    raise UserError(f'the state dict lacks {key}: it is not of the kind asked for.')
+  return len(state[key])
 
 
-def joint_names() -> Names:
-  """Module paths of `JointNet` to those of the released `MSDI2E`."""
-  return (
-    _under('encoder', 'net_prior', encoder_names('encoder_v2'))
-    | _under('pyramid', 'prior_upsampling', pyramid_names('upsampler_v2'))
-    | _under('reblurrer', 'inverse_generator', generator_names())
-    | _under('deblurrer', 'generator', generator_names())
+def _encoder(version: int, state: State, prefix: str = '') -> Encoder:
+  width = _length(state, f'{prefix}layer1.0.weight_orig')
+  return Encoder(width, f'official_v{version}', STAGES[version])
+
+
+def _pyramid(version: int, state: State, prefix: str = '') -> MapPyramid:
+  return MapPyramid(_length(state, f'{prefix}conv_latent_up6.conv_block.5.bias'), 7 - version)
+
+
+def _joint(state: State) -> JointNet:
+  width = _length(state, 'generator.conv_01.weight')
+  hidden = _length(state, 'generator.ad1_list.0.norm_0.mlp_shared.0.weight')
+  return JointNet(
+    encoder=_encoder(2, state, 'net_prior.'),
+    pyramid=_pyramid(2, state, 'prior_upsampling.'),
+    reblurrer=Generator(width, hidden=hidden),
+    deblurrer=Generator(width, hidden=hidden),
   )
 
 
-def discriminator_names(scales: int = 2) -> Names:
-  """Module paths of `Discriminator` to those of the released `MultiscaleDiscriminator`."""
-  return {
-    f'scale_{s}/conv_{i}': f'discriminator_{s}.model{i}.0' + ('.0' if i in (1, 2, 3) else '')
-    for s in range(scales)
-    for i in range(5)
-  }
+def _msdi_net(state: State) -> MSDINet:
+  hidden = _length(state, 'ad1_list.0.norm_0.mlp_shared.2.weight')
+  return MSDINet(
+    encoder=_encoder(1, state, 'net_prior.'),
+    pyramid=_pyramid(1, state, 'prior_upsampling.'),
+    deblurrer=MSDIUNet(_length(state, 'conv_01.weight'), hidden=hidden),
+  )
 
 
-def _leaf(leaf: str, name: str, state: Mapping[str, np.ndarray]) -> tuple[str, np.ndarray]:
-  """The released key behind our leaf of one module, and its value in our layout."""
-  if leaf == 'kernel':
-    key = f'{name}.weight_orig' if f'{name}.weight_orig' in state else f'{name}.weight'
-    # PyTorch keeps (out, in, kh, kw), for a transposed convolution (in, out, kh, kw).
-    order = (2, 3, 0, 1) if name.endswith('.up') else (2, 3, 1, 0)
-    return key, state[key].transpose(order)
-  if leaf == 'v':
-    key = f'{name}.weight_v'
-    shape = state[f'{name}.weight_orig'].shape[1:]
-    return key, state[key].reshape(shape).transpose(1, 2, 0).reshape(-1)
-  suffix = {'u': 'weight_u', 'scale': 'weight', 'mean': 'running_mean', 'var': 'running_var'}
-  key = f'{name}.{suffix.get(leaf, leaf)}'
-  return key, state[key]
+def _encoder_kind(version: int) -> Kind:
+  def build(state):
+    return _encoder(version, state)
+
+  return Kind(build, released.encoder_names(version), lambda module: (PICTURE,), ('net_prior.',))
 
 
-def _convert(shapes: dict, names: Names, state: Mapping[str, np.ndarray]) -> dict:
-  """Fills the variables of one network from a released state dict; every key is used, or named as
-  unused."""
-  variables: dict[tuple[str, ...], jax.Array] = {}
-  used: set[str] = set()
-  for path, shape in traverse_util.flatten_dict(shapes).items():
+def _pyramid_kind(version: int) -> Kind:
+  def build(state):
+    return _pyramid(version, state)
+
+  def inputs(module):
+    size, channels = (4, 4 * module.width) if version == 1 else (8, 32 * module.width)
+    return ((1, size, size, channels),)
+
+  return Kind(build, released.pyramid_names(version), inputs, ('prior_upsampling.',))
+
+
+KINDS = {
+  'encoder_v1': _encoder_kind(1),
+  'encoder_v2': _encoder_kind(2),
+  'upsampler_v1': _pyramid_kind(1),
+  'upsampler_v2': _pyramid_kind(2),
+  'msdi_net': Kind(_msdi_net, released.msdi_net_names(), lambda module: (PICTURE,)),
+  'msdi2e': Kind(_joint, released.joint_names(), lambda module: (PICTURE, PICTURE)),
+  'discriminator': Kind(
+    lambda state: Discriminator(_length(state, 'discriminator_0.model0.0.weight')),
+    released.discriminator_names(),
+    lambda module: (PICTURE, PICTURE),
+  ),
+  'hinet': Kind(
+    lambda state: HINet(_length(state, 'conv_01.weight')),
+    released.hinet_names(),
+    lambda module: (PICTURE,),
+  ),
+}
+
+# PyTorch's order of a kernel's axes (out, in, kh, kw) in ours; of a transposed one (in, out, kh,
+# kw). Axes put back: the inverse permutations.
+_TO_OURS = {False: (2, 3, 1, 0), True: (2, 3, 0, 1)}
+_TO_THEIRS = {False: (3, 2, 0, 1), True: (2, 3, 0, 1)}
+_SUFFIXES = {'u': 'weight_u', 'v': 'weight_v', 'scale': 'weight'} | {
+  'mean': 'running_mean',
+  'var': 'running_var',
+}
+
+
+def _keys(flat: Mapping[tuple[str, ...], Any], names: released.Names) -> dict:
+  """Path of every leaf of ours, collection first, to the released keys that hold it."""
+  keys = {}
+  for path in flat:
     theirs = names['/'.join(path[1:-1])]
-    try:
-      parts = [
-        _leaf(path[-1], n, state) for n in ((theirs,) if isinstance(theirs, str) else theirs)
-      ]
-    except KeyError as error:
-      raise UserError(f'the state dict lacks {error}: it is not of the kind asked for') from None
-    value = np.concatenate([part for _, part in parts], axis=-1)
-    if value.shape != shape.shape:
-      raise UserError(f'{parts[0][0]} gives shape {value.shape}, expected {shape.shape}')
-    used.update(key for key, _ in parts)
-    variables[path] = jnp.asarray(value, jnp.float32)
-  surplus = [k for k in state if k not in used and not any(part in UNUSED for part in k.split('.'))]
-  if surplus:
-    raise UserError(f'the state dict holds keys of another network: {", ".join(sorted(surplus))}')
-  return traverse_util.unflatten_dict(variables)
+    suffix = _SUFFIXES.get(path[-1], path[-1])
+    if path[-1] == 'kernel':
+      suffix = 'weight_orig' if ('spectral', *path[1:-1], 'u') in flat else 'weight'
+    keys[path] = [f'{n}.{suffix}' for n in ((theirs,) if isinstance(theirs, str) else theirs)]
+  return keys
 
 
-def _width(state: Mapping[str, np.ndarray], key: str) -> int:
-  if key not in state:
-    raise UserError(f'the state dict lacks {key!r}: it is not of the kind asked for')
-  return len(state[key])
+def _to_theirs(key: str, value: np.ndarray, kernel: np.ndarray | None) -> np.ndarray:
+  if value.ndim == 4:
+    return value.transpose(_TO_THEIRS[key.endswith('.up.weight')])
+  if kernel is not None:  # a right singular vector, over (kh, kw, in)
+    return value.reshape(kernel.shape[:3]).transpose(2, 0, 1).reshape(-1)
+  return value
+
+
+def to_pytorch(
+  kind: str, variables: Mapping, unread: Mapping[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
+  """A state dict of NumPy arrays that the released network loads strictly.
+
+  `torch.load_state_dict({k: torch.from_numpy(v) for k, v in ...})` takes it; every array is a copy.
+  Values are passed on bit for bit: `from_pytorch` gives the same variables back.
+
+  Args:
+    kind: one of `KINDS`; the module must have the released network's form (depth 5, skips modulated
+      as there).
+    variables: of the module, as `module.apply` takes them.
+    unread: values of the keys that nothing reads, for instance `Conversion.unread`; without it
+      those of a new network.
+
+  Raises:
+    UserError: an unknown kind, or variables of another network.
+  """
+  names = _kind(kind).names
+  flat = {path: np.asarray(x) for path, x in traverse_util.flatten_dict(dict(variables)).items()}
+  foreign = sorted({'/'.join(path[1:-1]) for path in flat} ^ set(names))
+  if foreign:
+    raise UserError(f'the variables are not of the kind {kind}: {_list(foreign)}.')
+  state: dict[str, np.ndarray] = {}
+  for path, keys in _keys(flat, names).items():
+    kernel = flat[('params', *path[1:-1], 'kernel')] if path[-1] == 'v' else None
+    for key, part in zip(keys, np.split(flat[path], len(keys), axis=-1), strict=True):
+      state[key] = np.array(_to_theirs(key, part, kernel), order='C')
+  for key, shape, value in list(released.unread_keys(_shapes(state))):
+    state[key] = np.full(shape, value, np.float32 if shape else np.int64)
+  return state | {key: np.array(value) for key, value in (unread or {}).items()}
+
+
+def _shapes(state: State) -> dict[str, tuple[int, ...]]:
+  return {key: value.shape for key, value in state.items()}
+
+
+def _list(keys: list[str]) -> str:
+  more = f' and {len(keys) - LISTED} more' if len(keys) > LISTED else ''
+  return ', '.join(keys[:LISTED]) + more
+
+
+def _kind(kind: str) -> Kind:
+  if kind not in KINDS:
+    raise UserError(f'unknown kind {kind!r}: choose one of {", ".join(KINDS)}.')
+  return KINDS[kind]
+
+
+def _require_keys(expected: dict[str, tuple], state: State) -> dict[str, np.ndarray]:
+  """Raises UserError listing missing, surplus and misshapen keys; returns those that nothing
+  reads."""
+  unread = {key: shape for key, shape, _ in released.unread_keys(expected)}
+  wrong = {
+    'lacks': [key for key in expected if key not in state],
+    'holds besides': [key for key in state if key not in expected and key not in unread],
+    'has in another shape': [
+      f'{key} {list(value.shape)} instead of {list(shape)}'
+      for key, value in state.items()
+      for shape in [expected.get(key, unread.get(key, value.shape))]
+      if value.shape != shape
+    ],
+  }
+  complaints = [f'{verb} {_list(sorted(keys))}' for verb, keys in wrong.items() if keys]
+  if complaints:
+    text = '; it '.join(complaints)
+    raise UserError(f'the state dict is not of the kind asked for: it {text}.')
+  return {key: np.array(state[key]) for key in unread if key in state}
+
+
+def convert(kind: str, state_dict: Mapping) -> Conversion:
+  """Like `from_pytorch`, with what the file holds and nothing reads.
+
+  Raises:
+    UserError: an unknown kind, or missing, surplus or misshapen keys (listed).
+  """
+  build, names, inputs, parts = _kind(kind)
+  state = _part(_unwrapped(state_dict), parts)
+  module = build(state)
+  pictures = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in inputs(module)]
+  shapes = jax.eval_shape(module.init, jax.random.key(0), *pictures)
+  flat = traverse_util.flatten_dict(shapes)
+  keys = _keys(flat, names)
+  expected: dict[str, tuple[int, ...]] = {}
+  for path, theirs in keys.items():
+    for key in theirs:
+      split = (*flat[path].shape[:-1], flat[path].shape[-1] // len(theirs))
+      if len(split) == 4:
+        split = tuple(split[axis] for axis in _TO_THEIRS[key.endswith('.up.weight')])
+      expected[key] = split
+  unread = _require_keys(expected, state)
+  variables = {}
+  for path, theirs in keys.items():
+    kernel = flat[('params', *path[1:-1], 'kernel')].shape if path[-1] == 'v' else None
+    parts_ = [_to_ours(key, state[key], kernel) for key in theirs]
+    variables[path] = jnp.asarray(np.concatenate(parts_, axis=-1), jnp.float32)
+  return Conversion(module, traverse_util.unflatten_dict(variables), unread)
+
+
+def _to_ours(key: str, value: np.ndarray, kernel: tuple[int, ...] | None) -> np.ndarray:
+  if value.ndim == 4:
+    return value.transpose(_TO_OURS[key.endswith('.up.weight')])
+  if kernel is not None:
+    kh, kw, channels, _ = kernel
+    return value.reshape(channels, kh, kw).transpose(1, 2, 0).reshape(-1)
+  return value
 
 
 def from_pytorch(kind: str, state_dict: Mapping) -> tuple[nn.Module, dict]:
   """The module and variables that equal a released network; `module.apply(variables, ...)`
-  evaluates it.
+  evaluates it, NHWC.
+
+  An encoder gives the map `(B, h, w, C)`; an upsampler its four maps, finest first; msdi_net and
+  hinet (out1, out2); msdi2e, called with (blurry, sharp), (deblurred, reblurred); the
+  discriminator, called with two pictures, a list per scale of its five layers' outputs.
 
   Args:
     kind: one of `KINDS`.
-    state_dict: key to array (NumPy, or torch tensors on the CPU); the width is read from the
-      shapes.
+    state_dict: key to array (NumPy, or torch tensors on the CPU), as it is, under 'params' as
+      BasicSR saves it, or with 'module.' before every key; the width is read from the shapes. For
+      an encoder or upsampler a whole msdi_net or msdi2e file will do.
 
   Raises:
-    UserError: an unknown kind, or missing, surplus or misshapen keys.
+    UserError: an unknown kind, or missing, surplus or misshapen keys (listed).
   """
-  state = {key: np.asarray(value) for key, value in state_dict.items()}
-  module, names, shape, inputs = _describe(kind, state)
-  shapes = jax.eval_shape(
-    module.init, jax.random.key(0), *[jax.ShapeDtypeStruct(shape, jnp.float32)] * inputs
-  )
-  return module, _convert(shapes, names, state)
+  return convert(kind, state_dict)[:2]
 
 
-def _describe(
-  kind: str, state: Mapping[str, np.ndarray]
-) -> tuple[nn.Module, Names, tuple[int, ...], int]:
-  """Module, names, shape of an input and number of inputs."""
-  picture = (1, 256, 256, 3)
-  if kind in STAGES:
-    width = _width(state, 'layer1.0.weight_orig')
-    encoder = Encoder(width, kind.replace('encoder', 'official'), STAGES[kind])
-    return encoder, encoder_names(kind), picture, 1
-  if kind in ('upsampler_v1', 'upsampler_v2'):
-    width = _width(state, 'conv_latent_up6.conv_block.5.bias')
-    blocks, shape = (6, (1, 4, 4, 4 * width)) if kind[-1] == '1' else (5, (1, 8, 8, 32 * width))
-    return MapPyramid(width, blocks), pyramid_names(kind), shape, 1
-  if kind == 'msdi2e':
-    width = _width(state, 'generator.conv_01.weight')
-    hidden = _width(state, 'generator.ad1_list.0.norm_0.mlp_shared.0.weight')
-    net = JointNet(
-      encoder=Encoder(width, 'official_v2', STAGES['encoder_v2']),
-      pyramid=MapPyramid(width, blocks=5),
-      reblurrer=Generator(width, hidden=hidden),
-      deblurrer=Generator(width, hidden=hidden),
-    )
-    return net, joint_names(), picture, 2
-  if kind == 'discriminator':
-    width = _width(state, 'discriminator_0.model0.0.weight')
-    return Discriminator(width), discriminator_names(), picture, 2
-  raise UserError(f'unknown kind {kind!r}: choose one of {", ".join(KINDS)}')
+def _unwrapped(state_dict: Mapping) -> dict[str, np.ndarray]:
+  for wrapping in WRAPPINGS:
+    if isinstance(state_dict.get(wrapping), Mapping):
+      state_dict = state_dict[wrapping]
+  module = 'module.'
+  whole = bool(state_dict) and all(str(key).startswith(module) for key in state_dict)
+  state = {str(k).removeprefix(module if whole else ''): v for k, v in state_dict.items()}
+  try:
+    return {key: np.asarray(value) for key, value in state.items()}
+  except (TypeError, ValueError, RuntimeError) as error:
+    raise UserError(f'the state dict holds something besides arrays: {error}.') from None
+
+
+def _part(state: dict[str, np.ndarray], prefixes: tuple[str, ...]) -> dict[str, np.ndarray]:
+  for prefix in prefixes:
+    part = {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+    if part:
+      return part
+  return state

@@ -14,6 +14,7 @@ NETWORKS = {
   'encoder_v1': ('keys_encoder_v1', 'encoder_v1/'),
   'encoder_v2': ('keys_encoder_v2', 'encoder_v2/'),
   'upsampler_v1': ('keys_upsampler_v1', 'upsampler_v1/'),
+  'msdi_net': ('keys_msdi_net', 'msdi_net/'),
   'msdi2e': ('keys_msdi2e', 'msdi2e/'),
   'discriminator': ('keys_disc', 'disc/'),
 }

@@ -130,10 +130,17 @@ def test_not_a_checkpoint(tmp_path, content):
   assert str(path) in _refusal(path)
 
 
-@pytest.mark.parametrize('content', [[1, 2], {'state_dict': {}, 'epoch': 3}])
-def test_a_checkpoint_of_another_kind(tmp_path, content):
+@pytest.mark.parametrize(
+  ('content', 'complaint'),
+  [
+    ([1, 2], 'tensors alone'),
+    ({'state_dict': {}, 'epoch': 3}, 'has no features.0.weight'),
+    ({'features.0.weight': 3}, 'is no tensor'),
+  ],
+)
+def test_a_checkpoint_of_another_kind(tmp_path, content, complaint):
   torch.save(content, tmp_path / 'vgg19.pth')
-  assert 'tensors alone' in _refusal(tmp_path / 'vgg19.pth')
+  assert complaint in _refusal(tmp_path / 'vgg19.pth')
 
 
 def test_another_networks_weights(tmp_path):

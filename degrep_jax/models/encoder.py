@@ -6,11 +6,14 @@ convolutions and leave the 7x7 convolution and the residual blocks without spect
 one stem of stride-2 convolutions, `stages`.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 
 from degrep_jax.models.layers import Conv, instance_norm, leaky_relu
 
+FEATURES = 5  # convolutions whose outputs the deblurring stage's loss compares
 VARIANTS = ('table1', 'official_v1', 'official_v2')
 
 
@@ -53,6 +56,10 @@ class ResidualBlock(nn.Module):
 class Encoder(nn.Module):
   """E. Input `(B, H, W, 3)` in [0, 1], output the degradation map `(B, h, w, C)`, unbounded.
 
+  With `features=True` the output is the five feature maps that the deblurring stage's loss compares
+  (released `encoder1.ConvEncoderLoss`): what the first four stride-2 convolutions and the 7x7 one
+  give before their activations, in their order, of the picture in its own size.
+
   At 256x256 and width 64: `table1` and `official_v1` 4x4x256, `official_v2` 8x8x2048.
 
   Attributes:
@@ -70,17 +77,22 @@ class Encoder(nn.Module):
   input_size: int | None = 256
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+  def __call__(self, x: jax.Array, train: bool = False, features: bool = False) -> Any:
     norm = self.variant != 'table1'
     size = self.input_size
-    if size is not None and x.shape[1:3] != (size, size):
+    if size is not None and x.shape[1:3] != (size, size) and not features:
       x = jax.image.resize(x, (len(x), size, size, 3), 'bilinear', antialias=False)
+    outputs = []
     for i, multiple in enumerate(self.stages):
       x = EncoderConv(multiple * self.width, norm, stride=2, name=f'down_{i}')(x, train)
+      outputs.append(x)
       if i == 0:
         x = Conv(self.width, kernel=7, padding_mode='reflect', spectral=not norm, name='conv_7x7')(
           leaky_relu(x), train
         )
+        outputs.append(x)
+      if features and len(outputs) >= FEATURES:
+        return tuple(outputs[:FEATURES])
       if i < len(self.stages) - 1:
         x = leaky_relu(x)
     if self.variant == 'official_v2':

@@ -38,6 +38,31 @@ class SpadeModulation(nn.Module):
     return feature + Conv(channels, spectral=True, name='conv')(leaky_relu(y), train)
 
 
+class ConcatModulation(nn.Module):
+  """MSDI-Net's modulation: s + spectralconv(act(s * (1 + gamma) + beta)), gamma and beta from the
+  feature and the map together, no norm.
+
+  Released `architecture1.SPADEResnetBlock1`, whose norm is switched off. Shapes as in
+  `SpadeModulation`.
+
+  Attributes:
+    hidden: channels of the two convolutions before gamma and beta.
+  """
+
+  hidden: int = 128
+
+  @nn.compact
+  def __call__(self, feature: jax.Array, map_: jax.Array, train: bool = False) -> jax.Array:
+    channels = feature.shape[-1]
+    both = jnp.concatenate([feature, resize_nearest(map_, feature.shape[1:3])], axis=-1)
+    hidden = leaky_relu(Conv(map_.shape[-1], kernel=1, name='mix')(both))
+    for i in range(2):
+      hidden = leaky_relu(Conv(self.hidden, name=f'shared_{i}')(hidden))
+    gamma, beta = _scale_and_shift(hidden, channels)
+    y = leaky_relu(feature * (1 + gamma) + beta)
+    return feature + Conv(channels, spectral=True, name='conv')(y, train)
+
+
 class SamModulation(nn.Module):
   """Spatially adaptive modulation as the paper's figure draws it: feature * (1 + gamma) + beta, no
   norm.

@@ -16,18 +16,28 @@ class ConvBlock(nn.Module):
   the input.
 
   `(B, H, W, C)` to `(B, H, W, features)`.
+
+  Attributes:
+    features: filters of every convolution.
+    norm: whether the first convolution is normalised.
+    mixing: MSDI-Net's form (released `msdi_arch.UNetConvBlock`): one more 1x1 convolution and act
+      between the two; it and the 1x1 convolution of the input have no bias.
   """
 
   features: int
   norm: bool
+  mixing: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     y = Conv(self.features, name='conv_1')(x)
     if self.norm:
       y = HalfInstanceNorm(name='norm')(y)
-    y = leaky_relu(Conv(self.features, name='conv_2')(leaky_relu(y)))
-    return y + Conv(self.features, kernel=1, name='identity')(x)
+    y = leaky_relu(y)
+    if self.mixing:
+      y = leaky_relu(Conv(self.features, kernel=1, use_bias=False, name='conv_3')(y))
+    y = leaky_relu(Conv(self.features, name='conv_2')(y))
+    return y + Conv(self.features, kernel=1, use_bias=not self.mixing, name='identity')(x)
 
 
 class Generator(nn.Module):

@@ -8,6 +8,7 @@ import numpy as np
 
 from degrep_jax.errors import UserError
 from degrep_jax.models.layers import Conv
+from degrep_jax.torch_files import read_state_dict
 
 # One row per scale: the filters of its convolutions, and the index of the first in torchvision's
 # `features`, where a convolution and its ReLU take one index each and a pooling takes one.
@@ -58,7 +59,11 @@ def load_vgg19(path: str | os.PathLike[str]) -> dict[str, dict[str, np.ndarray]]
   Raises:
     UserError: PyTorch is not installed, or the file is missing, no state dict, or not VGG19's.
   """
-  state, params, channels = _read_state(path), {}, 3
+  try:
+    state = read_state_dict(path)
+  except UserError as error:
+    raise UserError(f'loss.vgg_path: {error} Give a vgg19-*.pth file of torchvision.') from None
+  params, channels = {}, 3
   for scale, (filters, first) in enumerate(_SCALES, 1):
     for i, count in enumerate(filters):
       key = f'features.{first + 2 * i}'
@@ -69,44 +74,19 @@ def load_vgg19(path: str | os.PathLike[str]) -> dict[str, dict[str, np.ndarray]]
   return params
 
 
-def _read_state(path):
-  """The file's {key: tensor}."""
-  try:
-    import torch
-  except ImportError as error:
-    raise UserError(
-      'loss.vgg_path needs PyTorch to read the file: run pip install degrep_jax[convert].'
-    ) from error
-  try:
-    state = torch.load(path, weights_only=True, map_location='cpu')
-  except OSError as error:
-    raise UserError(
-      f'loss.vgg_path: cannot read {path} ({error.strerror}); give the path of a vgg19-*.pth file'
-      ' of torchvision.'
-    ) from error
-  except Exception as error:  # whatever a damaged or foreign file makes the unpickler stumble over
-    raise _not_a_state_dict(path) from error
-  if not isinstance(state, dict) or not all(torch.is_tensor(value) for value in state.values()):
-    raise _not_a_state_dict(path)
-  return state
-
-
-def _not_a_state_dict(path):
-  return UserError(
-    f'loss.vgg_path: {path} is not a PyTorch file that holds tensors alone; download a'
-    ' vgg19-*.pth file of torchvision again.'
-  )
-
-
 def _tensor(state, key, shape, path):
   """state[key] as float32, of exactly this shape."""
   if key not in state:
     raise UserError(
       f'loss.vgg_path: {path} has no {key}; give a vgg19-*.pth file of torchvision (not vgg19_bn).'
     )
+  if not hasattr(state[key], 'shape'):
+    raise UserError(
+      f'loss.vgg_path: {key} in {path} is no tensor; give a vgg19-*.pth file of torchvision.'
+    )
   if tuple(state[key].shape) != shape:
     raise UserError(
       f'loss.vgg_path: {key} in {path} has shape {tuple(state[key].shape)} instead of {shape};'
       ' give a vgg19-*.pth file of torchvision.'
     )
-  return state[key].float().numpy()
+  return np.asarray(state[key], np.float32)
