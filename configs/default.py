@@ -14,6 +14,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.seed = 0  # initial weights, order of the data, crops and augmentation
 
   config.model = model = ml_collections.ConfigDict()
+  model.network = 'joint'  # E, pyramid, Gr, Gd; then msdi_net on their map; hinet: the baseline
   model.width = 64  # channels of the generators and of the pyramid at full resolution
   model.depth = 5  # levels of the generators' U-Nets
   model.encoder = 'table1'  # or official_v1, official_v2 [C]
@@ -32,6 +33,9 @@ def get_config() -> ml_collections.ConfigDict:
   loss.feature_matching = 0.0  # L1 over the discriminator's features
   loss.vgg = 0.0  # VGG19 perceptual loss (reblurred, blurry)
   loss.vgg_path = ''  # torchvision's vgg19-*.pth, where loss.vgg is not 0
+  # Of msdi_net and hinet, which have these alone:
+  loss.psnr = 0.0  # -PSNR of both outputs
+  loss.encoder_features = 0.0  # L1 over E's first five convolutions (deblurred, sharp)
 
   config.optimizer = optimizer = ml_collections.ConfigDict()
   optimizer.learning_rate = 2e-4  # Adam, of generators and discriminator
@@ -44,12 +48,16 @@ def get_config() -> ml_collections.ConfigDict:
   config.train = train = ml_collections.ConfigDict()
   train.steps = 240_000
   train.batch_size = 32  # over all devices
+  train.init_from = ''  # msdi_net: workdirs that hold E and the pyramid, with commas between them
   train.official_order = False  # True: D learns from a second pass of the updated generators [C]
 
   config.data = data = ml_collections.ConfigDict()
-  data.source = 'folder'  # or synthetic: photographs inside scikit-image, blurred on the fly
-  data.root = ''  # folder: GoPro's tree, or any tree of blur/ and sharp/ folders
-  data.eval_root = ''  # folder: where the evaluation pairs lie; empty: data.root
+  # folder: blur/ and sharp/ folders; list: pairs named by text files; synthetic: photographs inside
+  # scikit-image, blurred on the fly
+  data.source = 'folder'
+  data.root = ''  # folder: GoPro's tree, or any tree of blur/ and sharp/ folders; list: RealBlur's
+  data.list_name = ''  # list: its lines, 'sharp blurry', are in <root>/<list_name>_train_list.txt
+  data.eval_root = ''  # where the evaluation pairs lie; empty: data.root
   data.crop = 256  # side of the training crops, pixels
   data.augment = True  # flips and transposition
   data.shake = 14.0  # synthetic: largest path of the camera over the exposure, pixels

@@ -10,6 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from degrep_jax.errors import UserError
+from degrep_jax.state import merged, split
 
 FOLDER = 'checkpoints'
 BEST = 'deblurred_psnr'  # the score by which the best checkpoint is kept
@@ -42,6 +43,10 @@ class Checkpoints:
   def __exit__(self, *_) -> None:
     self._manager.close()
 
+  def has(self, step: int) -> bool:
+    """Whether a step is saved already."""
+    return step in self._manager.all_steps()
+
   def save(self, step: int, state: Any, scores: dict[str, float] | None) -> None:
     """Saves a state of host arrays, with its scores where it was evaluated.
 
@@ -50,7 +55,7 @@ class Checkpoints:
       state: a pytree that `flax.serialization` knows, not replicated.
       scores: means of an evaluation, with the key `BEST`.
     """
-    if step not in self._manager.all_steps():
+    if not self.has(step):
       tree = flax.serialization.to_state_dict(state)
       self._manager.save(step, args=ocp.args.StandardSave(tree), metrics=scores)
 
@@ -75,9 +80,10 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, 
     step: of the checkpoint; None takes the newest.
 
   Returns:
-    The keys of `degrep_jax.state.TrainState`: 'step', 'generator' and 'discriminator', the latter
-    two with 'params', 'statistics' and 'opt_state'. E's weights, for instance, lie in
-    `['generator']['params']['encoder']`.
+    The fields of `degrep_jax.state.TrainState`: 'step', 'generator' and 'discriminator', the latter
+    two with 'params', 'statistics' and 'opt_state' (E's weights, for instance, lie in
+    `['generator']['params']['encoder']`); of the deblurring stage those of `DeblurState`, with E
+    in `['frozen']['params']['encoder']`.
 
   Raises:
     UserError: no checkpoint, or none of that step.
@@ -103,6 +109,26 @@ def _shapes(tree: dict[str, Any]) -> dict[str, tuple[int, ...]]:
   """Path of every array of a nested dictionary to its shape; flax compares the names alone."""
   leaves = flax.traverse_util.flatten_dict(tree, sep='/')
   return {name: np.shape(leaf) for name, leaf in leaves.items() if leaf is not None}
+
+
+def variables(saved: dict[str, Any]) -> dict[str, Any]:
+  """What the network's `apply` takes, from a state that `load` gave."""
+  network = saved['generator']
+  return merged(saved.get('frozen', {}), {'params': network['params'], **network['statistics']})
+
+
+def load_parts(workdir: str | os.PathLike[str], names: tuple[str, ...]) -> dict[str, Any]:
+  """Variables {collection: {part: ...}} of the parts `names` of the newest checkpoint, as far as it
+  has them; the deblurring stage takes E and the pyramid so.
+
+  Raises:
+    UserError: as `load`, or none of the parts is there.
+  """
+  saved = load(workdir)
+  parts, _ = split(variables(saved), names) if 'generator' in saved else ({}, {})
+  if not parts:
+    raise UserError(f'the checkpoint in {workdir} holds no {" or ".join(names)}.')
+  return parts
 
 
 def restore(workdir: str | os.PathLike[str], state: Any, step: int | None = None) -> Any:

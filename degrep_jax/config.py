@@ -11,7 +11,17 @@ from degrep_jax.models import factory
 from degrep_jax.report import write_atomically
 
 FILE = 'config.json'
-SOURCES = ('folder', 'synthetic')
+SOURCES = ('folder', 'list', 'synthetic')
+# The weighted losses of each network.
+LOSSES = {
+  'joint': ('gan', 'reblur_l1', 'deblur_l1', 'feature_matching', 'vgg'),
+  'msdi_net': ('psnr', 'encoder_features'),
+  'hinet': ('psnr',),
+}
+# What decides the degradation map; the other networks of a run may differ.
+MAP = tuple(
+  f'model.{field}' for field in ('encoder', 'width', 'depth', 'modulation', 'global_code')
+)
 # What a run may change when it is continued: none of these reaches the trained weights of a step.
 FREE = ('train.steps', 'data.eval_root', 'data.eval_variants', 'eval.', 'log.')
 
@@ -25,14 +35,20 @@ def check_evaluation(config: ml_collections.ConfigDict, devices: int) -> None:
   """Raises UserError, naming the field, where an evaluation with `config` must fail."""
   data = config.data
   _require(data.source in SOURCES, 'data.source', data.source, f'choose one of {SOURCES}')
-  if data.source == 'folder':
-    demand = 'name the folder that holds train/ and test/ with blur/ and sharp/'
+  if data.source != 'synthetic':
+    demand = 'name the folder that holds the pairs'
+    if data.source == 'folder':
+      demand = 'name the folder that holds train/ and test/ with blur/ and sharp/'
     _require(data.root or data.eval_root, 'data.root', data.root, demand)
+    demand = "name the lists of pairs, for instance 'RealBlur_J'"
+    _require(data.source == 'folder' or data.list_name, 'data.list_name', data.list_name, demand)
   else:
     root, demand = data.root or data.eval_root, 'set config.data.source=folder to read it'
     _require(not root, 'data.root', root, demand)
   _check_batch('eval.batch_size', config.eval.batch_size, devices)
   model = config.model
+  choices = f'choose one of {", ".join(factory.NETWORKS)}'
+  _require(model.network in factory.NETWORKS, 'model.network', model.network, choices)
   for field in ('width', 'encoder_width', 'modulation_hidden', 'discriminator_width'):
     _require(model[field] > 0, f'model.{field}', model[field], 'it must be positive')
   factory.check_size(model, config.eval.tile, 'eval.tile')
@@ -47,14 +63,11 @@ def check(config: ml_collections.ConfigDict, devices: int) -> None:
   """
   check_evaluation(config, devices)
   data, loss, hyper = config.data, config.loss, config.optimizer
-  if data.source == 'folder':
+  if data.source != 'synthetic':
     _require(data.root, 'data.root', data.root, 'name the folder that holds the training pairs')
   _check_batch('train.batch_size', config.train.batch_size, devices)
   factory.check_size(config.model, data.crop, 'data.crop')
-  for name, weight in loss.items():
-    _require(name == 'vgg_path' or weight >= 0, f'loss.{name}', weight, 'it must not be negative')
-  weights = {name: weight for name, weight in loss.items() if name != 'vgg_path'}
-  _require(max(weights.values()) > 0, 'loss', weights, 'one weight must be positive')
+  _check_losses(config)
   demand = "loss.vgg needs torchvision's vgg19-*.pth; name the file, or set config.loss.vgg=0"
   _require(not loss.vgg or loss.vgg_path, 'loss.vgg_path', loss.vgg_path, demand)
   for field in ('learning_rate', 'schedule_steps', 'clip_norm'):
@@ -65,6 +78,19 @@ def check(config: ml_collections.ConfigDict, devices: int) -> None:
     _require(value > 0, f'log.{field}', value, 'it must be positive')
   _require(config.train.steps > 0, 'train.steps', config.train.steps, 'it must be positive')
   _require(config.seed >= 0, 'seed', config.seed, 'it must not be negative')
+
+
+def _check_losses(config: ml_collections.ConfigDict) -> None:
+  loss, network = config.loss, config.model.network
+  weights = {name: weight for name, weight in loss.items() if name != 'vgg_path'}
+  for name, weight in weights.items():
+    _require(weight >= 0, f'loss.{name}', weight, 'it must not be negative')
+    demand = f'the network {network} has no such loss, set it to 0'
+    _require(name in LOSSES[network] or not weight, f'loss.{name}', weight, demand)
+  _require(max(weights.values()) > 0, 'loss', weights, 'one weight must be positive')
+  init_from = config.train.init_from
+  demand = f'the network {network} takes no parts from elsewhere, leave it empty'
+  _require(not init_from or network == 'msdi_net', 'train.init_from', init_from, demand)
 
 
 def _check_batch(field: str, size: int, devices: int) -> None:
@@ -125,8 +151,19 @@ def keep_in(workdir: pathlib.Path, config: ml_collections.ConfigDict, has_checkp
 
 def require_same_model(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
   """Raises UserError, naming the fields, where a workdir's run has another `config.model`."""
+  _require_same(workdir, config, ('model.',))
+
+
+def require_same_encoder(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+  """Raises UserError, naming the fields, where a workdir's run makes other degradation maps."""
+  _require_same(workdir, config, MAP)
+
+
+def _require_same(
+  workdir: pathlib.Path, config: ml_collections.ConfigDict, prefixes: tuple[str, ...]
+) -> None:
   path = workdir / FILE
   if path.exists():
-    texts = [text for field, text in _differing(path, config) if field.startswith('model.')]
+    texts = [text for field, text in _differing(path, config) if field.startswith(prefixes)]
     if texts:
       raise UserError(f'{workdir} holds another model: set back {", ".join(texts)}.')

@@ -61,9 +61,10 @@ class Conversion(NamedTuple):
 
 
 def _length(state: State, key: str) -> int:
-  if key not in state:
+  shape = state[key].shape if key in state else ()
+  if not shape or not shape[0]:  # not there, a number or empty
     raise UserError(f'the state dict lacks {key}: it is not of the kind asked for.')
-  return len(state[key])
+  return shape[0]
 
 
 def _encoder(version: int, state: State, prefix: str = '') -> Encoder:
@@ -192,7 +193,12 @@ def to_pytorch(
       state[key] = np.array(_to_theirs(key, part, kernel), order='C')
   for key, shape, value in list(released.unread_keys(_shapes(state))):
     state[key] = np.full(shape, value, np.float32 if shape else np.int64)
-  return state | {key: np.array(value) for key, value in (unread or {}).items()}
+  state |= {key: np.array(value) for key, value in (unread or {}).items()}
+  try:  # modules of the same names may still differ in biases, spectral norms and shapes
+    _require_keys(_layout(kind, state).expected, state)
+  except UserError as error:
+    raise UserError(f'the variables are not of the kind {kind}: {error}') from None
+  return state
 
 
 def _shapes(state: State) -> dict[str, tuple[int, ...]]:
@@ -231,32 +237,53 @@ def _require_keys(expected: dict[str, tuple], state: State) -> dict[str, np.ndar
   return {key: np.array(state[key]) for key in unread if key in state}
 
 
+class _Layout(NamedTuple):
+  """What a state dict of one kind and width must hold.
+
+  Attributes:
+    module: that it belongs to.
+    shapes: of the module's variables, by path, collection first.
+    keys: the released keys that hold each of them.
+    expected: shapes of all those keys.
+  """
+
+  module: nn.Module
+  shapes: dict[tuple[str, ...], tuple[int, ...]]
+  keys: dict[tuple[str, ...], list[str]]
+  expected: dict[str, tuple[int, ...]]
+
+
+def _layout(kind: str, state: State) -> _Layout:
+  build, names, inputs, _ = KINDS[kind]
+  module = build(state)
+  pictures = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in inputs(module)]
+  variables = jax.eval_shape(module.init, jax.random.key(0), *pictures)
+  shapes = {path: x.shape for path, x in traverse_util.flatten_dict(variables).items()}
+  keys = _keys(shapes, names)
+  expected: dict[str, tuple[int, ...]] = {}
+  for path, theirs in keys.items():
+    for key in theirs:
+      split = (*shapes[path][:-1], shapes[path][-1] // len(theirs))
+      if len(split) == 4:
+        split = tuple(split[axis] for axis in _TO_THEIRS[key.endswith('.up.weight')])
+      expected[key] = split
+  return _Layout(module, shapes, keys, expected)
+
+
 def convert(kind: str, state_dict: Mapping) -> Conversion:
   """Like `from_pytorch`, with what the file holds and nothing reads.
 
   Raises:
     UserError: an unknown kind, or missing, surplus or misshapen keys (listed).
   """
-  build, names, inputs, parts = _kind(kind)
-  state = _part(_unwrapped(state_dict), parts)
-  module = build(state)
-  pictures = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in inputs(module)]
-  shapes = jax.eval_shape(module.init, jax.random.key(0), *pictures)
-  flat = traverse_util.flatten_dict(shapes)
-  keys = _keys(flat, names)
-  expected: dict[str, tuple[int, ...]] = {}
-  for path, theirs in keys.items():
-    for key in theirs:
-      split = (*flat[path].shape[:-1], flat[path].shape[-1] // len(theirs))
-      if len(split) == 4:
-        split = tuple(split[axis] for axis in _TO_THEIRS[key.endswith('.up.weight')])
-      expected[key] = split
+  state = _part(_unwrapped(state_dict), _kind(kind).parts)
+  module, shapes, keys, expected = _layout(kind, state)
   unread = _require_keys(expected, state)
   variables = {}
   for path, theirs in keys.items():
-    kernel = flat[('params', *path[1:-1], 'kernel')].shape if path[-1] == 'v' else None
-    parts_ = [_to_ours(key, state[key], kernel) for key in theirs]
-    variables[path] = jnp.asarray(np.concatenate(parts_, axis=-1), jnp.float32)
+    kernel = shapes[('params', *path[1:-1], 'kernel')] if path[-1] == 'v' else None
+    parts = [_to_ours(key, state[key], kernel) for key in theirs]
+    variables[path] = jnp.asarray(np.concatenate(parts, axis=-1), jnp.float32)
   return Conversion(module, traverse_util.unflatten_dict(variables), unread)
 
 

@@ -1,5 +1,6 @@
 """Scores of whole pictures: held-out pairs in, per-picture scores, totals and pictures out."""
 
+import functools
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -26,25 +27,18 @@ WINDOW = 256  # px of a picture that people are shown at most, or one tile
 Predict = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
 
 
-def make_predict(generator: nn.Module) -> Callable[[Any], Predict]:
-  """The evaluation pass of a joint net, compiled once for one size of batch.
+def make_predict(network: nn.Module) -> Callable[[Any], Predict]:
+  """The evaluation pass of a network, its method `restore`, compiled once for one size of batch.
 
   Returns:
     `bind(variables)` for replicated variables, which gives `predict(blurry, sharp)`: both
     `(B, tile, tile, 3)` float32 in [0, 1], B a multiple of the devices; the result holds
-    'deblurred', 'reblurred' `(B, tile, tile, 3)` and 'degradation_map' `(B, h, w, C)`.
+    'deblurred' and, of a joint net, 'reblurred' `(B, tile, tile, 3)`, and where there is a map
+    'degradation_map' `(B, h, w, C)`.
   """
 
   def evaluate(variables, blurry, sharp):
-    degradation_map = generator.apply(variables, blurry, method='degradation_map')
-    deblurred, reblurred = generator.apply(
-      variables, blurry, sharp, degradation_map, method='generate'
-    )
-    return {
-      'deblurred': deblurred,
-      'reblurred': reblurred,
-      'degradation_map': degradation_map,
-    }
+    return network.apply(variables, blurry, sharp, method='restore')
 
   compiled = jax.pmap(evaluate, axis_name=parallel.AXIS)
 
@@ -58,13 +52,14 @@ def make_predict(generator: nn.Module) -> Callable[[Any], Predict]:
 
 
 def _score(pair: Pair, restored: dict[str, np.ndarray]) -> dict[str, Any]:
-  pictures = {name: to_uint8(restored[name]) for name in PICTURES}
+  pictures = {name: to_uint8(picture) for name, picture in restored.items()}
   row: dict[str, Any] = {'name': pair.name}
   for name, metric in METRICS.items():
     row[f'blurry_{name}'] = metric(pair.blurry, pair.sharp)
     row[f'deblurred_{name}'] = metric(pictures['deblurred'], pair.sharp)
-    row[f'identity_{name}'] = row[f'blurry_{name}']  # the metrics are symmetric
-    row[f'reblurred_{name}'] = metric(pictures['reblurred'], pair.blurry)
+    if 'reblurred' in pictures:
+      row[f'identity_{name}'] = row[f'blurry_{name}']  # the metrics are symmetric
+      row[f'reblurred_{name}'] = metric(pictures['reblurred'], pair.blurry)
   return row
 
 
@@ -80,8 +75,8 @@ def scores(predict: Predict, source: Source, *, tile: int, batch: int) -> Iterat
     batch: tiles per call of `predict`.
 
   Yields:
-    'name', and `<row>_<metric>` for the rows blurry, deblurred (against sharp), identity (sharp as
-    if it were the reblurred picture) and reblurred (against blurry).
+    'name', and `<row>_<metric>` for the rows blurry, deblurred (against sharp) and, of a joint net,
+    identity (sharp as if it were the reblurred picture) and reblurred (against blurry).
   """
   waiting: list[Pair] = []  # cut into tiles already, not yet scored
 
@@ -92,7 +87,7 @@ def scores(predict: Predict, source: Source, *, tile: int, batch: int) -> Iterat
 
   def pictures_alone(blurry, sharp):
     answer = predict(blurry, sharp)
-    return {name: answer[name] for name in PICTURES}
+    return {name: answer[name] for name in PICTURES if name in answer}
 
   for restored in tiles.restore_many(pictures_alone, examples(), tile=tile, batch=batch):
     yield _score(waiting.pop(0), restored)
@@ -122,8 +117,8 @@ def samples(
   """The middle of some pairs for people to look at, whole tiles within `WINDOW`.
 
   Returns:
-    Per item 'name', 'sharp', 'blurry', 'reblurred', 'deblurred' `(H, W, 3)` uint8 and
-    'degradation_map' `(h, w, C)`.
+    Per item 'name', 'sharp', 'blurry' and what `predict` gives: 'deblurred', 'reblurred'
+    `(H, W, 3)` uint8, 'degradation_map' `(h, w, C)`.
   """
   examples = []
   for item in items:
@@ -147,14 +142,14 @@ class Evaluator:
   """The held-out pairs and the compiled pass that scores them.
 
   Args:
-    generator: a `JointNet`.
+    network: a `JointNet`, `MSDINet` or `HINet`.
     source: the held-out pairs.
     tile: side of the tiles of whole pictures, pixels.
     batch: tiles per pass, a multiple of the devices.
   """
 
-  def __init__(self, generator: nn.Module, source: Source, *, tile: int, batch: int):
-    self._bind = make_predict(generator)
+  def __init__(self, network: nn.Module, source: Source, *, tile: int, batch: int):
+    self._bind = make_predict(network)
     self._source = source
     self._size = {'tile': tile, 'batch': batch}
 
@@ -162,7 +157,7 @@ class Evaluator:
     """Scores every pair, writes `<stem>.csv` and `<stem>.json`, and returns the means.
 
     Args:
-      variables: of the generator, replicated over the devices.
+      variables: of the network, replicated over the devices.
       directory: where the two files go.
       stem: of their names.
     """
@@ -193,14 +188,15 @@ def evaluate_run(
   configs.require_same_model(workdir, config)
   source = open_source(config.data, 'test')
   saved = checkpoints.load(workdir, step)
-  network = saved['generator']
-  variables = {'params': network['params'], **network['statistics']}
-  generator = factory.build_generator(config.model)
+  variables = checkpoints.variables(saved)
+  network = factory.build_network(config.model)
   tile = config.eval.tile
   picture = jax.ShapeDtypeStruct((1, tile, tile, 3), np.float32)
-  expected = jax.eval_shape(generator.init, jax.random.key(0), picture, picture)
+  expected = jax.eval_shape(
+    functools.partial(network.init, method='restore'), jax.random.key(0), picture, picture
+  )
   checkpoints.require_same_shapes(workdir, variables, expected)
-  evaluator = Evaluator(generator, source, tile=tile, batch=config.eval.batch_size)
+  evaluator = Evaluator(network, source, tile=tile, batch=config.eval.batch_size)
   variables = parallel.replicate(variables)
   totals = evaluator.scores(variables, workdir, 'evaluation')
   panel(evaluator.samples(variables), workdir / 'evaluation.png')

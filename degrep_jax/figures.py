@@ -60,14 +60,16 @@ def map_colours(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
 def panel(
   rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], overlay: float = 0.4
 ) -> None:
-  """Draws examples below each other: sharp, blurry, degradation map, reblurred, deblurred.
+  """Draws examples below each other: sharp, blurry, degradation map, reblurred, deblurred, as far
+  as the rows have them.
 
   All pictures have the same magnification, a whole number of screen pixels per pixel. Wider ones
   than 320 px are reduced by a whole number, which hides blur: better crop them before.
 
   Args:
-    rows: mappings with 'sharp', 'blurry', 'reblurred', 'deblurred', uint8 (H, W, 3) of one shape;
-      'degradation_map', float (h, w, C), of the same picture; and 'name', a text.
+    rows: mappings with 'sharp', 'blurry', 'deblurred' and perhaps 'reblurred', uint8 (H, W, 3) of
+      one shape; perhaps 'degradation_map', float (h, w, C), of the same picture; and 'name', a
+      text. All have the same keys.
     path: the PNG to write.
     overlay: how much of the grey blurry picture shows through the map, 0 (not at all) to 1.
 
@@ -77,28 +79,31 @@ def panel(
   """
   if not rows:
     raise ValueError('no examples to draw')
-  captions = [_captions(row) for row in rows]
+  columns = [column for column in _COLUMNS if column in rows[0]]
+  captions = [[_caption(row, column) for column in columns] for row in rows]
   widest = max(row['sharp'].shape[1] for row in rows)
-  colours = map_colours([row['degradation_map'] for row in rows])
-  cells = []
-  for row, colour in zip(rows, colours, strict=True):
-    pictures = {**row, 'degradation_map': _shade(colour, row['blurry'], overlay)}
-    cells.append([_magnify(pictures[column], widest) for column in _COLUMNS])
-  write_atomically(path, _draw(cells, captions))
+  pictures = [dict(row) for row in rows]
+  if 'degradation_map' in columns:
+    colours = map_colours([row['degradation_map'] for row in rows])
+    for row, colour in zip(pictures, colours, strict=True):
+      row['degradation_map'] = _shade(colour, row['blurry'], overlay)
+  cells = [[_magnify(row[column], widest) for column in columns] for row in pictures]
+  write_atomically(path, _draw(cells, captions, columns))
 
 
-def _captions(row):
-  """The text under each picture of a row, in the order of the columns."""
+def _caption(row, column):
+  """The text under one picture of a row."""
+  if column == 'sharp':
+    return row['name'][-_NAME:]
+  if column == 'degradation_map':
+    h, w, channels = row['degradation_map'].shape
+    return f'{h} × {w} places, {channels} channels'
   before = psnr(row['blurry'], row['sharp'])
-  reblurred, deblurred = psnr(row['reblurred'], row['blurry']), psnr(row['deblurred'], row['sharp'])
-  h, w, channels = row['degradation_map'].shape
-  return (
-    row['name'][-_NAME:],
-    f'{before:.2f} dB to sharp',
-    f'{h} × {w} places, {channels} channels',
-    f'{reblurred:.2f} dB to blurry ({reblurred - before:+.2f})',
-    f'{deblurred:.2f} dB to sharp ({deblurred - before:+.2f})',
-  )
+  if column == 'blurry':
+    return f'{before:.2f} dB to sharp'
+  target = 'blurry' if column == 'reblurred' else 'sharp'
+  after = psnr(row[column], row[target])
+  return f'{after:.2f} dB to {target} ({after - before:+.2f})'
 
 
 def _shade(colour, blurry, overlay):
@@ -121,10 +126,10 @@ def _magnify(picture, widest):
   return np.round(blocks.mean((1, 3))).astype(np.uint8)
 
 
-def _draw(cells, captions):
+def _draw(cells, captions, columns):
   """The PNG file of cells[row][column], uint8 pictures, with their captions and headings."""
   pitch = max(_COLUMN, *(cell.shape[1] for row in cells for cell in row)) + _GAP
-  lefts = [_MARGIN + i * pitch for i in range(len(_COLUMNS))]
+  lefts = [_MARGIN + i * pitch for i in range(len(columns))]
   heights = [row[0].shape[0] + _CAPTION for row in cells]
   tops = _HEAD + np.cumsum([0, *heights])
   width, height = lefts[-1] + pitch - _GAP + _MARGIN, int(tops[-1]) + _FOOT
@@ -137,7 +142,8 @@ def _draw(cells, captions):
       style = {'fontsize': size * 72 / _DPI, 'color': colour, 'weight': weight}
       figure.text(x / width, up, line, parse_math=False, **style)
 
-  for left, (title, subtitle) in zip(lefts, _COLUMNS.values(), strict=True):
+  for left, column in zip(lefts, columns, strict=True):
+    title, subtitle = _COLUMNS[column]
     write(left, _MARGIN + 20, title, 21, _INK, 'bold')
     write(left, _MARGIN + 44, subtitle, 14)
   for top, row, texts in zip(tops[:-1], cells, captions, strict=True):

@@ -16,7 +16,14 @@ from degrep_jax.errors import UserError
 from degrep_jax.progress import duration, say
 
 FILE = 'metrics.jsonl'
-SHOWN = {'l_deblur': 'deblur L1', 'l_reblur': 'reblur L1', 'l_gan': 'GAN', 'l_d_fake': 'D fake'}
+SHOWN = {
+  'l_deblur': 'deblur L1',
+  'l_reblur': 'reblur L1',
+  'l_gan': 'GAN',
+  'l_d_fake': 'D fake',
+  'l_psnr': 'PSNR loss',
+  'l_features': 'E features',
+}
 
 
 def _kept_lines(path: pathlib.Path, step: int) -> list[str]:
@@ -145,10 +152,11 @@ class Recorder:
         file.write(json.dumps({'step': step} | plain) + '\n')
 
   def write_pictures(self, step: int, examples: list[dict[str, Any]]) -> None:
-    """Sharp, blurry, reblurred and deblurred side by side, one strip per example."""
+    """Sharp, blurry, reblurred (of a joint net) and deblurred side by side, one strip per
+    example."""
     names = ('sharp', 'blurry', 'reblurred', 'deblurred')
     strips = {
-      example['name']: np.concatenate([example[name] for name in names], axis=1)[None]
+      example['name']: np.concatenate([example[n] for n in names if n in example], axis=1)[None]
       for example in examples
     }
     self._tensorboard.write_images(step, strips)

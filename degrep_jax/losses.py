@@ -1,6 +1,6 @@
-"""Losses of the joint stage as functions of pictures, logits and features (SPEC of the terms:
-supplementary section 1 and the released `image_restoration2_model.py`). Each returns a scalar mean
-over the local batch."""
+"""Losses as functions of pictures, logits and features: the joint stage's (supplementary section 1
+and the released `image_restoration2_model.py`), then the deblurring stage's (released
+`image_restoration_model.py`). Each returns a scalar mean over the local batch."""
 
 import functools
 import operator
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 
@@ -60,3 +61,14 @@ def perceptual(fake: Sequence[jax.Array], real: Sequence[jax.Array]) -> jax.Arra
   constant."""
   terms = zip(VGG_WEIGHTS, fake, real, strict=True)
   return _sum(weight * l1(f, jax.lax.stop_gradient(r)) for weight, f, r in terms)
+
+
+def psnr_loss(restored: jax.Array, sharp: jax.Array) -> jax.Array:
+  """-PSNR in dB for a peak of 1, mean over the pictures `(B, H, W, 3)` (released `PSNRLoss`)."""
+  errors = jnp.square(restored - sharp).mean((1, 2, 3))
+  return 10 / np.log(10) * jnp.log(errors + 1e-8).mean()
+
+
+def features_l1(restored: Sequence[jax.Array], sharp: Sequence[jax.Array]) -> jax.Array:
+  """Sum of the L1 differences between E's features of the restored and the sharp picture."""
+  return _sum(l1(r, s) for r, s in zip(restored, sharp, strict=True))

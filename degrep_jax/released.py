@@ -141,7 +141,7 @@ def hinet_names() -> Names:
 def msdi_net_names() -> Names:
   """`MSDINet`, released `msdi_net`."""
   block = _same('conv_1', 'conv_2', 'conv_3', 'identity')
-  shared = {'mix': 'norm_0.mlp_shared.0'}
+  shared: Names = {'mix': 'norm_0.mlp_shared.0'}
   shared |= {f'shared_{i}': f'norm_0.mlp_shared.{2 + 2 * i}' for i in range(2)}
   # The number of the released list of blocks, for the blocks of one skip of either stage in order.
   lists = ((1, 3), (2, 4, 5, 6))

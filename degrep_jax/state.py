@@ -14,6 +14,9 @@ STATISTICS = (
 )  # collections that a training pass moves and no gradient reaches
 
 
+FROZEN = ('encoder', 'pyramid')  # parts of a deblurring net that come from the joint stage
+
+
 class NetworkState(flax.struct.PyTreeNode):
   """One optimised network.
 
@@ -46,6 +49,40 @@ class TrainState(flax.struct.PyTreeNode):
   generator: NetworkState
   discriminator: Any
 
+  @property
+  def variables(self) -> dict:
+    """What the joint net's `apply` takes."""
+    return self.generator.variables
+
+
+def merged(*parts: Any) -> dict:
+  """The variables of parts of a network as those of the whole: {collection: {part: ...}}."""
+  whole: dict = {}
+  for part in parts:
+    for collection, tree in part.items():
+      whole[collection] = whole.get(collection, {}) | tree
+  return whole
+
+
+class DeblurState(flax.struct.PyTreeNode):
+  """Everything that a run of the deblurring stage continues from.
+
+  Attributes:
+    step: () int32, optimiser steps done.
+    generator: the deblurring U-Nets.
+    frozen: variables of E and the map pyramid, of which only the spectral norms' iterates move;
+      empty for HINet.
+  """
+
+  step: jax.Array
+  generator: NetworkState
+  frozen: Any
+
+  @property
+  def variables(self) -> dict:
+    """What the deblurring net's `apply` takes."""
+    return merged(self.frozen, self.generator.variables)
+
 
 def learning_rate_schedule(
   learning_rate: float, final_learning_rate: float, schedule_steps: int
@@ -73,7 +110,10 @@ def create_network(
 ) -> NetworkState:
   """Initial variables of a module called with `pictures`, and its optimiser state."""
   # The forward pass is not run: compiling it, or all initialisers as one program, takes a minute.
-  variables = dict(module.lazy_init(key, *pictures))
+  return _network_state(dict(module.lazy_init(key, *pictures)), optimizer)
+
+
+def _network_state(variables: dict, optimizer: optax.GradientTransformation) -> NetworkState:
   params = variables.pop('params')
   return NetworkState(params=params, statistics=variables, opt_state=optimizer.init(params))
 
@@ -102,6 +142,37 @@ def create_state(
     step=jnp.zeros((), jnp.int32),
     generator=create_network(generator, keys[0], optimizer, *pair),
     discriminator=discriminator and create_network(discriminator, keys[1], optimizer, *pair),
+  )
+
+
+def split(variables: Any, names: tuple[str, ...]) -> tuple[dict, dict]:
+  """Variables {collection: {part: ...}} as (those of the parts `names`, the others)."""
+  inside: dict = {}
+  outside: dict = {}
+  for collection, tree in variables.items():
+    for part, x in tree.items():
+      (inside if part in names else outside).setdefault(collection, {})[part] = x
+  return inside, outside
+
+
+def create_deblur_state(
+  module: nn.Module, optimizer: optax.GradientTransformation, seed: int, crop: int
+) -> DeblurState:
+  """The state of the deblurring stage before the first step, E and pyramid untrained.
+
+  Args:
+    module: `MSDINet`, whose parts `FROZEN` get no optimiser state, or `HINet`, which has none.
+    optimizer: of the rest.
+    seed: of the initial weights.
+    crop: height and width of the training crops, pixels.
+  """
+  key = jax.random.key(seed, impl='rbg')
+  picture = jax.ShapeDtypeStruct((1, crop, crop, 3), jnp.float32)
+  frozen, variables = split(dict(module.lazy_init(key, picture)), FROZEN)
+  return DeblurState(
+    step=jnp.zeros((), jnp.int32),
+    generator=_network_state(variables, optimizer),
+    frozen=frozen,
   )
 
 

@@ -1,10 +1,13 @@
-"""The optimisation step of the joint stage: update order and what is held constant, stated once.
+"""The optimisation steps of both stages: update order and what is held constant, stated once.
 
-Default order: E, the pyramid, Gr and Gd run once; the generators' loss and the discriminator's loss
-are taken on that one reblurred picture (held constant for D) and one pass of D, then both networks
-move. The `official` order is the released one: the generators move first and run again in full
-(their spectral and batch statistics advance a second time), and D, whose spectral norm advances a
-second time too, learns from what they make now.
+Joint stage, default order: E, the pyramid, Gr and Gd run once; the generators' loss and the
+discriminator's loss are taken on that one reblurred picture (held constant for D) and one pass of
+D, then both networks move. The `official` order is the released one: the generators move first and
+run again in full (their spectral and batch statistics advance a second time), and D, whose spectral
+norm advances a second time too, learns from what they make now.
+
+Deblurring stage: the weights of E and the pyramid are constants, so nothing is propagated back into
+them; the power iterations of their spectral norms go on. The feature loss sees E as it was before.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +18,15 @@ import jax.numpy as jnp
 import optax
 
 from degrep_jax import losses
-from degrep_jax.state import STATISTICS, NetworkState, TrainState
+from degrep_jax.state import (
+  FROZEN,
+  STATISTICS,
+  DeblurState,
+  NetworkState,
+  TrainState,
+  merged,
+  split,
+)
 
 Metrics = dict[str, jax.Array]
 
@@ -175,3 +186,59 @@ def joint_step(
   metrics['grad_norm_g'] = optax.tree.norm(gen_gradients)
   metrics['grad_norm_d'] = optax.tree.norm(dis_gradients)
   return TrainState(step=state.step + 1, generator=gen, discriminator=dis), metrics
+
+
+class DeblurWeights(NamedTuple):
+  """Weights of the terms of the deblurring loss; a term of weight 0 is not computed."""
+
+  l_psnr: float
+  l_features: float
+
+
+def deblur_step(
+  state: DeblurState,
+  batch: dict[str, jax.Array],
+  *,
+  net: nn.Module,
+  optimizer: optax.GradientTransformation,
+  weights: DeblurWeights,
+  axis_name: str = 'batch',
+) -> tuple[DeblurState, Metrics]:
+  """One step of the deblurring stage, to be run inside `jax.pmap(..., axis_name)`.
+
+  Sources: paper section 3.3, released `image_restoration_model.py`.
+
+  Args:
+    state: equal on all devices; may be donated.
+    batch: 'blurry' and 'sharp', `(B, H, W, 3)` in [0, 1]: this device's share.
+    net: `MSDINet`, or `HINet`, which has no encoder: its `weights.l_features` must be 0.
+    optimizer: of the deblurring U-Nets.
+    weights: of the loss.
+    axis_name: the device axis.
+
+  Returns:
+    The next state, and scalars that are means over all devices: `l_psnr` (summed over both outputs)
+    and `l_features` unweighted, their weighted sum `l_g`, and the gradient norm before clipping.
+  """
+  generator, sharp = state.generator, batch['sharp']
+
+  def features(picture):
+    return net.apply(state.frozen, picture, method='encoder_features')
+
+  def loss(params):
+    variables = merged(state.frozen, {'params': params, **generator.statistics})
+    outputs, moved = net.apply(variables, batch['blurry'], train=True, mutable=STATISTICS)
+    terms = {'l_psnr': sum(losses.psnr_loss(picture, sharp) for picture in outputs)}
+    if weights.l_features:
+      terms['l_features'] = losses.features_l1(features(outputs[-1]), features(sharp))
+    total = sum(getattr(weights, name) * term for name, term in terms.items())
+    return total, (terms | {'l_g': total}, moved)
+
+  gradients, (metrics, moved) = jax.grad(loss, has_aux=True)(generator.params)
+  frozen_statistics, statistics = split(dict(moved), FROZEN)
+  gradients, metrics = _mean_over_devices(gradients, metrics, axis_name)
+  generator = _move(generator, gradients, statistics, optimizer)
+  metrics['grad_norm_g'] = optax.tree.norm(gradients)
+  return DeblurState(
+    step=state.step + 1, generator=generator, frozen=state.frozen | frozen_statistics
+  ), metrics

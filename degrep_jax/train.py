@@ -1,6 +1,5 @@
-"""Training of the joint stage: build, restore, loop, evaluate."""
+"""Training of any stage: restore, loop, evaluate."""
 
-import functools
 import json
 import pathlib
 import time
@@ -10,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
-import optax
 from clu.periodic_actions import PeriodicCallback
 
 from degrep_jax import checkpoints, parallel
@@ -21,46 +19,14 @@ from degrep_jax.data.source import open_source
 from degrep_jax.evaluate import Evaluator
 from degrep_jax.figures import panel
 from degrep_jax.logs import Recorder
-from degrep_jax.models import factory
-from degrep_jax.models.vgg import Vgg19Features, load_vgg19
 from degrep_jax.progress import say, track
 from degrep_jax.report import format_table, write_atomically
-from degrep_jax.state import (
-  TrainState,
-  count_parameters,
-  create_state,
-  learning_rate_schedule,
-  make_optimizer,
-)
-from degrep_jax.steps import JointNets, LossWeights, joint_step
-
-
-def build(
-  config: ml_collections.ConfigDict,
-) -> tuple[JointNets, LossWeights, optax.GradientTransformation, optax.Schedule]:
-  """Everything that a step of `config` needs besides its state."""
-  loss, hyper = config.loss, config.optimizer
-  weights = LossWeights(
-    l_gan=loss.gan,
-    l_reblur=loss.reblur_l1,
-    l_deblur=loss.deblur_l1,
-    l_feature=loss.feature_matching,
-    l_vgg=loss.vgg,
-  )
-  nets = JointNets(
-    generator=factory.build_generator(config.model, parallel.AXIS),
-    discriminator=factory.build_discriminator(config.model) if weights.adversarial else None,
-    vgg=Vgg19Features() if weights.l_vgg else None,
-  )
-  schedule = learning_rate_schedule(
-    hyper.learning_rate, hyper.final_learning_rate, hyper.schedule_steps
-  )
-  optimizer = make_optimizer(schedule, hyper.beta1, hyper.beta2, hyper.clip_norm)
-  return nets, weights, optimizer, schedule
+from degrep_jax.stages import Stage, open_stage
+from degrep_jax.state import count_parameters
 
 
 def _compile(
-  config: ml_collections.ConfigDict, step: Callable, state: Any, frozen: Any
+  config: ml_collections.ConfigDict, step: Callable, state: Any, constants: Any
 ) -> tuple[Any, float]:
   """The pmapped step compiled for this config's batches, and the seconds that took."""
   devices, data = jax.device_count(), config.data
@@ -68,20 +34,15 @@ def _compile(
   batch = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name in ('blurry', 'sharp')}
   start = time.monotonic()
   pmapped = jax.pmap(step, axis_name=parallel.AXIS, donate_argnums=0)
-  return pmapped.lower(state, frozen, batch).compile(), time.monotonic() - start
+  return pmapped.lower(state, constants, batch).compile(), time.monotonic() - start
 
 
-def _initial_state(
-  config: ml_collections.ConfigDict,
-  workdir: pathlib.Path,
-  nets: JointNets,
-  optimizer: optax.GradientTransformation,
-) -> TrainState:
+def _initial_state(workdir: pathlib.Path, stage: Stage) -> Any:
   """New, or that of the workdir's newest checkpoint."""
-  state = create_state(nets.generator, nets.discriminator, optimizer, config.seed, config.data.crop)
-  if checkpoints.saved_steps(workdir):
-    state = checkpoints.restore(workdir, state)
-    say(f'continuing {workdir} from step {int(state.step)}')
+  if not checkpoints.saved_steps(workdir):
+    return stage.prepare(stage.create())
+  state = checkpoints.restore(workdir, jax.eval_shape(stage.create))
+  say(f'continuing {workdir} from step {int(state.step)}')
   return state
 
 
@@ -104,15 +65,17 @@ def _report(workdir: pathlib.Path, totals: dict[str, float], about: dict[str, fl
   report = {
     'blurry_psnr': totals['blurry_psnr'],
     'deblurred_psnr': totals['deblurred_psnr'],
-    'reblurred_psnr': totals['reblurred_psnr'],
-    'identity_reblur_psnr': totals['identity_psnr'],
-  } | about
+  }
+  if 'reblurred_psnr' in totals:
+    report['reblurred_psnr'] = totals['reblurred_psnr']
+    report['identity_reblur_psnr'] = totals['identity_psnr']
+  report |= about
   write_atomically(workdir / 'report.json', (json.dumps(report, indent=2) + '\n').encode())
 
 
 def _evaluate(
   step: int,
-  state: TrainState,
+  state: Any,
   evaluator: Evaluator,
   recorder: Recorder,
   saved: checkpoints.Checkpoints,
@@ -122,7 +85,7 @@ def _evaluate(
   recorder.require_finite(step)
   with recorder.paused(state):
     try:
-      totals = evaluator.scores(state.generator.variables, directory, f'step_{step}')
+      totals = evaluator.scores(state.variables, directory, f'step_{step}')
     except BaseException:  # what was trained is kept, whatever befell its evaluation
       saved.save(step, parallel.unreplicate(state), None)
       raise
@@ -133,30 +96,31 @@ def _evaluate(
 
 def _actions(
   config: ml_collections.ConfigDict,
-  evaluate: Callable[[int, TrainState], dict[str, float]],
+  evaluate: Callable[[int, Any], dict[str, float]],
   evaluator: Evaluator,
   recorder: Recorder,
   saved: checkpoints.Checkpoints,
 ) -> list[PeriodicCallback]:
   """What happens every so many steps, in this order within a step."""
 
-  def write(step: int, t: float, state: TrainState) -> None:
+  def write(step: int, t: float, state: Any) -> None:
     del t, state
     recorder.write(step)
 
-  def show(step: int, t: float, state: TrainState) -> None:
+  def show(step: int, t: float, state: Any) -> None:
     del t
     with recorder.paused(state):
-      recorder.write_pictures(step, evaluator.samples(state.generator.variables))
+      recorder.write_pictures(step, evaluator.samples(state.variables))
 
-  def score(step: int, t: float, state: TrainState) -> None:
+  def score(step: int, t: float, state: Any) -> None:
     del t
     recorder.write_scores(step, evaluate(step, state))
 
-  def save(step: int, t: float, state: TrainState) -> None:
+  def save(step: int, t: float, state: Any) -> None:
     del t
     recorder.require_finite(step)
-    saved.save(step, parallel.unreplicate(state), None)
+    if not saved.has(step):  # an evaluation may have saved it, with its scores
+      saved.save(step, parallel.unreplicate(state), None)
 
   log, last = config.log, config.train.steps
   periods: tuple[tuple[int, list[int], Callable], ...] = (
@@ -185,36 +149,28 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
   """
   configs.check(config, jax.device_count())
   sources = [open_source(config.data, split) for split in ('train', 'test')]
-  nets, weights, optimizer, schedule = build(config)
-  frozen = {'vgg': load_vgg19(config.loss.vgg_path)} if weights.l_vgg else {}
+  stage = open_stage(config)
   configs.keep_in(workdir, config, bool(checkpoints.saved_steps(workdir)))
 
   say(f'{jax.device_count()} {jax.devices()[0].platform} device(s); initialising and compiling')
-  state = _initial_state(config, workdir, nets, optimizer)
+  state = _initial_state(workdir, stage)
   parameters = count_parameters(state.generator.params)
   first, last = int(state.step), config.train.steps
-  state, frozen = parallel.replicate((state, frozen))
-  step_fn: Any = functools.partial(
-    joint_step,
-    nets=nets,
-    optimizer=optimizer,
-    weights=weights,
-    official_order=config.train.official_order,
-    axis_name=parallel.AXIS,
-  )
+  state, constants = parallel.replicate((state, stage.constants))
+  step_fn: Any = stage.step
   compile_seconds = 0.0
   if first < last:
-    step_fn, compile_seconds = _compile(config, step_fn, state, frozen)
+    step_fn, compile_seconds = _compile(config, step_fn, state, constants)
   evaluator = Evaluator(
-    nets.generator, sources[1], tile=config.eval.tile, batch=config.eval.batch_size
+    stage.network, sources[1], tile=config.eval.tile, batch=config.eval.batch_size
   )
   totals: dict[str, float] = {}
   with (
-    Recorder(workdir, first, last, config.train.batch_size, schedule) as recorder,
+    Recorder(workdir, first, last, config.train.batch_size, stage.schedule) as recorder,
     checkpoints.Checkpoints(workdir, config.log.keep_checkpoints) as saved,
   ):
 
-    def evaluate(step: int, state: TrainState) -> dict[str, float]:
+    def evaluate(step: int, state: Any) -> dict[str, float]:
       directory = workdir / 'evaluations'
       totals.update(_evaluate(step, state, evaluator, recorder, saved, directory))
       return totals
@@ -222,7 +178,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
     actions = _actions(config, evaluate, evaluator, recorder, saved)
     steps = zip(range(first + 1, last + 1), _batches(config, sources[0], first), strict=False)
     for step, batch in track(steps, 'training', last, first):
-      state, metrics = step_fn(state, frozen, batch)
+      state, metrics = step_fn(state, constants, batch)
       recorder.add(metrics)
       for action in actions:
         action(step, state=state)
@@ -235,6 +191,6 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
       'parameters': parameters,
     }
   _report(workdir, totals, about)
-  panel(evaluator.samples(state.generator.variables), workdir / 'panel.png')
+  panel(evaluator.samples(state.variables), workdir / 'panel.png')
   say(f'wrote {workdir / "report.json"} and {workdir / "panel.png"}')
   return totals

@@ -53,6 +53,12 @@ def test_the_default_networks_pass():
     ({'eval__batch_size': 6}, 'config.eval.batch_size is 6.*4 devices'),
     ({'data__source': 'web'}, "config.data.source is 'web'.*folder.*synthetic"),
     ({'data__source': 'folder'}, "config.data.root is ''"),
+    ({'data__source': 'list'}, "config.data.root is ''"),
+    ({'data__source': 'list', 'data__root': 'RealBlur'}, "config.data.list_name is ''"),
+    ({'model__network': 'unet'}, "config.model.network is 'unet'.*joint, msdi_net, hinet"),
+    ({'loss__psnr': 1.0}, 'config.loss.psnr is 1.0.*joint has no such loss'),
+    ({'model__network': 'hinet'}, 'config.loss.gan is 1.0.*hinet has no such loss'),
+    ({'train__init_from': 'runs/joint'}, "config.train.init_from is 'runs/joint'"),
     ({'data__crop': 100}, 'config.data.crop is 100.*multiple of 16'),
     ({'data__crop': 16}, 'config.data.crop is 16.*32 at least'),
     ({'eval__tile': 120}, 'config.eval.tile is 120'),
@@ -233,12 +239,12 @@ def test_configs_are_locked_and_can_run(name):
     config.model.colour = 'blue'
   with pytest.raises((AttributeError, KeyError)):
     config.colour = 'blue'
-  if config.data.source == 'folder':
+  if config.data.source != 'synthetic':
     config.data.root = 'GOPRO_Large'
   if config.loss.vgg:
     config.loss.vgg_path = 'vgg19.pth'
   configs.check(config, devices=1)
-  factory.build_generator(config.model)
+  factory.build_network(config.model)
 
 
 @pytest.mark.parametrize('name', NAMES)

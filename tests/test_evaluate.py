@@ -218,7 +218,7 @@ def small_window(monkeypatch):
 def evaluator_of(monkeypatch):
   """`Evaluator` of a source, with a network that leaves pictures as they are."""
   predict, _ = predicting(same, same)
-  monkeypatch.setattr(evaluate, 'make_predict', lambda generator: lambda variables: predict)
+  monkeypatch.setattr(evaluate, 'make_predict', lambda network: lambda variables: predict)
   return functools.partial(evaluate.Evaluator, None, tile=TILE, batch=4)
 
 

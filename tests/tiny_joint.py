@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import default
-from degrep_jax import parallel, state, steps, train
+from degrep_jax import parallel, stages, state, steps
 
 BATCH = 4  # over all devices
 # Unoptimised machine code: compiling takes longer than running a few steps.
@@ -30,7 +30,8 @@ def config(**fields):
 
 def initial_state(config):
   """The state before the first step, not replicated."""
-  nets, _, optimizer, _ = train.build(config)
+  nets, _ = stages.build_joint(config)
+  optimizer, _ = stages.build_optimizer(config)
   pair = nets.generator, nets.discriminator
   return state.create_state(*pair, optimizer, config.seed, config.data.crop)
 
@@ -46,7 +47,8 @@ def batches(count):
 def compile_step(config, vgg=None):
   """`joint_step` of a config, pmapped over all devices, its state donated; `vgg` without
   parameters."""
-  nets, weights, optimizer, _ = train.build(config)
+  nets, weights = stages.build_joint(config)
+  optimizer, _ = stages.build_optimizer(config)
   step = functools.partial(
     steps.joint_step,
     nets=nets._replace(vgg=vgg),

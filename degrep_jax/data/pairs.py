@@ -3,7 +3,7 @@
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -44,37 +44,24 @@ class Source(Protocol):
     ...
 
 
-class FolderPairs(Source):
-  """Pairs in folders `blur/` and `sharp/` that stand side by side, at any depth.
-
-  Reads GOPRO_Large as it is unpacked: {train,test}/<sequence>/{blur,blur_gamma,sharp}/NNNNNN.png.
-  `blur_gamma` is never used, as in all published numbers. Where neither train/ nor test/ stands in
-  `root`, all of it is used whatever the split. Partners have equal file names, or equal stems.
-  Grey and palette pictures become RGB, alpha is dropped, 16 bits are scaled to 8.
+class FilePairs(Source):
+  """Pairs of picture files; grey and palette pictures become RGB, alpha is dropped, 16 bits are
+  scaled to 8.
 
   Args:
-    root: folder of the data.
-    split: 'train' or 'test'.
+    files: (name, blurry file, sharp file) each, names unique.
     min_size: smallest height and width that will do, the training crop; 0 asks for none.
     cache_bytes: decoded pictures are kept up to this many bytes.
 
   Raises:
-    UserError: nothing to read in root, or a file without partner, of another size than its
-      partner, smaller than min_size or not a picture. Only file headers are read for this; data
-      that ends early is found, with the same error, when the picture is decoded.
+    UserError: a file of another size than its partner, smaller than min_size or not a picture. Only
+      file headers are read for this; data that ends early is found, with the same error, when the
+      picture is decoded.
   """
 
   def __init__(
-    self, root: str | os.PathLike, split: str, min_size: int = 0, cache_bytes: int = 2**30
+    self, files: Sequence[tuple[str, Path, Path]], min_size: int = 0, cache_bytes: int = 2**30
   ):
-    files = sorted(_find_pairs(_split_folder(Path(root), split)))
-    if not files:
-      raise UserError(
-        f'No pairs in {root}: it needs folders blur/ and sharp/ side by side with pictures in them.'
-      )
-    for (name, *_), (following, *_) in pairwise(files):
-      if name == following:
-        raise UserError(f'{root} has two blurry files for {name}; keep one of them.')
     for _, blurry, sharp in files:
       _check_sizes(blurry, sharp, min_size)
     self.names = tuple(name for name, _, _ in files)
@@ -94,6 +81,82 @@ class FolderPairs(Source):
     pair = self.pair(item)
     window = random_window(pair.sharp.shape, size, rng, str(self._files[item][1]))
     return pair.blurry[window], pair.sharp[window]
+
+
+class FolderPairs(FilePairs):
+  """Pairs in folders `blur/` and `sharp/` that stand side by side, at any depth.
+
+  Reads GOPRO_Large as it is unpacked: {train,test}/<sequence>/{blur,blur_gamma,sharp}/NNNNNN.png.
+  `blur_gamma` is never used, as in all published numbers. Where neither train/ nor test/ stands in
+  `root`, all of it is used whatever the split. Partners have equal file names, or equal stems.
+
+  Args:
+    root: folder of the data.
+    split: 'train' or 'test'.
+    min_size, cache_bytes: see `FilePairs`.
+
+  Raises:
+    UserError: nothing to read in root, a file without partner, or as `FilePairs`.
+  """
+
+  def __init__(
+    self, root: str | os.PathLike, split: str, min_size: int = 0, cache_bytes: int = 2**30
+  ):
+    files = sorted(_find_pairs(_split_folder(Path(root), split)))
+    if not files:
+      raise UserError(
+        f'No pairs in {root}: it needs folders blur/ and sharp/ side by side with pictures in them.'
+      )
+    for (name, *_), (following, *_) in pairwise(files):
+      if name == following:
+        raise UserError(f'{root} has two blurry files for {name}; keep one of them.')
+    super().__init__(files, min_size, cache_bytes)
+
+
+class ListPairs(FilePairs):
+  """Pairs that a text file lists, as RealBlur's do: `<root>/<list_name>_{train,test}_list.txt`, one
+  pair a line, the sharp picture's path and the blurry one's, relative to `root`.
+
+  Args:
+    root: folder of the data.
+    list_name: start of the lists' names, for instance RealBlur_J.
+    split: 'train' or 'test'.
+    min_size, cache_bytes: see `FilePairs`.
+
+  Raises:
+    UserError: no such list, an empty one, a line that is no pair of files, or as `FilePairs`.
+  """
+
+  def __init__(
+    self,
+    root: str | os.PathLike,
+    list_name: str,
+    split: str,
+    min_size: int = 0,
+    cache_bytes: int = 2**30,
+  ):
+    path = Path(root) / f'{list_name}_{split}_list.txt'
+    try:
+      lines = path.read_text().splitlines()
+    except OSError as error:
+      raise UserError(f'The list of pairs {path} cannot be read: {error.strerror}.') from None
+    except UnicodeDecodeError:
+      raise UserError(f'{path} is no text: it must list pairs of paths.') from None
+    files = []
+    for number, line in enumerate(lines, 1):
+      if words := line.split():
+        if len(words) != 2:
+          raise UserError(f"{path}, line {number}: expected 'sharp blurry', found {line!r}.")
+        sharp, blurry = (Path(root) / word for word in words)
+        files.append((Path(words[1]).with_suffix('').as_posix(), blurry, sharp))
+    if not files:
+      raise UserError(f'{path} lists no pairs.')
+    super().__init__(files, min_size, cache_bytes)
+
+
+def has_splits(root: Path) -> bool:
+  """Whether a folder is divided into train/ and test/."""
+  return any((root / name).is_dir() for name in SPLITS)
 
 
 def random_window(
@@ -118,7 +181,7 @@ def check_size(width: int, height: int, min_size: int, name: str) -> None:
 def _split_folder(root: Path, split: str) -> Path:
   if not root.is_dir():
     raise UserError(f'The data folder {root} does not exist.')
-  if not any((root / name).is_dir() for name in SPLITS):
+  if not has_splits(root):
     return root
   if not (root / split).is_dir():
     raise UserError(f'{root} has no folder {split}/ for that split.')

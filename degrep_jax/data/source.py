@@ -4,7 +4,7 @@ import pathlib
 
 import ml_collections
 
-from degrep_jax.data.pairs import SPLITS, FolderPairs, Source
+from degrep_jax.data.pairs import FolderPairs, ListPairs, Source, has_splits
 from degrep_jax.data.synthetic import Blur, SyntheticPairs
 from degrep_jax.errors import UserError
 
@@ -33,12 +33,14 @@ def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
       seed=HELD_OUT_SEED,
       min_size=data.crop if train else 0,
     )
-  if train:
-    return FolderPairs(data.root, split, min_size=data.crop)
-  root = pathlib.Path(data.eval_root or data.root)
-  if not data.eval_root and not any((root / name).is_dir() for name in SPLITS):
+  root = pathlib.Path(data.root if train else data.eval_root or data.root)
+  # Of pictures that are scored once in a while nothing is kept.
+  limits = {'min_size': data.crop} if train else {'cache_bytes': 0}
+  if data.source == 'list':
+    return ListPairs(root, data.list_name, split, **limits)
+  if not train and not data.eval_root and not has_splits(root):
     raise UserError(
       f'{root} has neither train/ nor test/, so that the training pictures would be scored: name '
       'the folder of held-out pairs in config.data.eval_root.'
     )
-  return FolderPairs(root, split, cache_bytes=0)
+  return FolderPairs(root, split, **limits)

@@ -91,10 +91,10 @@ class Encoder(nn.Module):
           leaky_relu(x), train
         )
         outputs.append(x)
-      if features and len(outputs) >= FEATURES:
-        return tuple(outputs[:FEATURES])
       if i < len(self.stages) - 1:
         x = leaky_relu(x)
+    if features:
+      return tuple(outputs[:FEATURES])
     if self.variant == 'official_v2':
       return self._wide_head(x, train)
     mode = 'zeros' if norm else 'reflect'

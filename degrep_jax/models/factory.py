@@ -2,16 +2,20 @@
 
 import functools
 
+import flax.linen as nn
 import ml_collections
 
 from degrep_jax.errors import UserError
 from degrep_jax.models.discriminator import Discriminator
 from degrep_jax.models.encoder import VARIANTS, Encoder
+from degrep_jax.models.hinet import HINet
 from degrep_jax.models.joint import JointNet
 from degrep_jax.models.modulation import SamPyramid
+from degrep_jax.models.msdi_net import MSDINet, MSDIUNet
 from degrep_jax.models.pyramid import MapPyramid
 from degrep_jax.models.unet import Generator
 
+NETWORKS = ('joint', 'msdi_net', 'hinet')
 MODULATIONS = ('spade', 'sam')
 
 
@@ -23,17 +27,24 @@ def _one_of(field: str, value: str, choices: tuple[str, ...]) -> str:
 
 def check_size(model: ml_collections.ConfigDict, size: int, field: str) -> None:
   """Raises UserError naming `field` where the networks cannot take squares of `size` pixels."""
-  halvings = len(model.encoder_stages) + (model.encoder != 'official_v2')
-  if not 1 <= model.depth - 1 <= halvings or not model.encoder_stages:
-    raise UserError(
-      f'config.model.depth is {model.depth}: with the {len(model.encoder_stages)} stages of '
-      f'model.encoder_stages it must be in 2 .. {halvings + 1}.'
-    )
+  if not model.depth >= 2:
+    raise UserError(f'config.model.depth is {model.depth}: it must be 2 at least.')
+  if model.network != 'hinet':
+    _check_encoder(model, size, field)
   multiple = 2 ** (model.depth - 1)
   if size < 2 * multiple or size % multiple:
     raise UserError(
       f'config.{field} is {size}: a U-Net of depth {model.depth} needs a multiple of {multiple}, '
       f'{2 * multiple} at least.'
+    )
+
+
+def _check_encoder(model: ml_collections.ConfigDict, size: int, field: str) -> None:
+  halvings = len(model.encoder_stages) + (model.encoder != 'official_v2')
+  if not 1 <= model.depth - 1 <= halvings or not model.encoder_stages:
+    raise UserError(
+      f'config.model.depth is {model.depth}: with the {len(model.encoder_stages)} stages of '
+      f'model.encoder_stages it must be in 2 .. {halvings + 1}.'
     )
   # The residual blocks pad by reflection, which needs 2x2 values: after the pooling, where there is
   # one.
@@ -56,6 +67,34 @@ def build_encoder(model: ml_collections.ConfigDict) -> Encoder:
   )
 
 
+def build_network(model: ml_collections.ConfigDict, axis_name: str | None = 'batch') -> nn.Module:
+  """The network that `config.model.network` names, without a discriminator.
+
+  Raises:
+    UserError: a field of `config.model` that has no such value.
+  """
+  network = _one_of('network', model.network, NETWORKS)
+  if network == 'joint':
+    return build_generator(model, axis_name)
+  if network == 'hinet':
+    return HINet(model.width, model.depth)
+  if model.global_code:
+    raise UserError('config.model.global_code is True: only the joint stage has that ablation.')
+  return MSDINet(
+    encoder=build_encoder(model),
+    pyramid=_build_pyramid(model),
+    deblurrer=MSDIUNet(model.width, model.depth, hidden=model.modulation_hidden),
+  )
+
+
+def _build_pyramid(model: ml_collections.ConfigDict) -> SamPyramid | MapPyramid:
+  # The map is as many times smaller than the encoder's input as the pyramid makes it larger.
+  blocks = len(model.encoder_stages) + (model.encoder != 'official_v2')
+  if _one_of('modulation', model.modulation, MODULATIONS) == 'sam':
+    return SamPyramid(model.width, blocks, levels=model.depth)
+  return MapPyramid(model.width, blocks, levels=model.depth - 1)
+
+
 def build_generator(model: ml_collections.ConfigDict, axis_name: str | None = 'batch') -> JointNet:
   """E, the pyramid, Gr and Gd of the joint stage.
 
@@ -63,19 +102,12 @@ def build_generator(model: ml_collections.ConfigDict, axis_name: str | None = 'b
     UserError: a field of `config.model` that has no such value.
   """
   modulation = _one_of('modulation', model.modulation, MODULATIONS)
-  # The map is as many times smaller than the encoder's input as the pyramid makes it larger.
-  blocks = len(model.encoder_stages) + (model.encoder != 'official_v2')
-  pyramid: SamPyramid | MapPyramid
-  if modulation == 'sam':
-    pyramid = SamPyramid(model.width, blocks, levels=model.depth)
-  else:
-    pyramid = MapPyramid(model.width, blocks, levels=model.depth - 1)
   generator = functools.partial(
     Generator, model.width, model.depth, modulation, model.modulation_hidden, axis_name
   )
   return JointNet(
     encoder=build_encoder(model),
-    pyramid=pyramid,
+    pyramid=_build_pyramid(model),
     reblurrer=generator(),
     deblurrer=generator(),
     global_code=model.global_code,

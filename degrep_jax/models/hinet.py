@@ -15,6 +15,11 @@ class HINet(TwoStageUNet):
   `(B, H, W, 3)` in [0, 1] to (out1, out2). At width 64 and depth 5 88,669,702 parameters.
   """
 
+  def restore(self, blurry: jax.Array, sharp: jax.Array) -> dict[str, jax.Array]:
+    """What an evaluation looks at: 'deblurred' (out2); `sharp` is not used."""
+    del sharp
+    return {'deblurred': self(blurry)[1]}
+
   def skip(
     self, stage: int, level: int, x: jax.Array, maps: Sequence[jax.Array], train: bool
   ) -> jax.Array:

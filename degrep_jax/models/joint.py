@@ -45,6 +45,12 @@ class JointNet(nn.Module):
     maps = self.pyramid(degradation_map, train)
     return self.deblurrer(blurry, maps, train), self.reblurrer(sharp, maps, train)
 
+  def restore(self, blurry: jax.Array, sharp: jax.Array) -> dict[str, jax.Array]:
+    """What an evaluation looks at: 'deblurred', 'reblurred' and the 'degradation_map'."""
+    degradation_map = self.degradation_map(blurry)
+    deblurred, reblurred = self.generate(blurry, sharp, degradation_map)
+    return {'deblurred': deblurred, 'reblurred': reblurred, 'degradation_map': degradation_map}
+
   def __call__(
     self, blurry: jax.Array, sharp: jax.Array, train: bool = False
   ) -> tuple[jax.Array, jax.Array]:

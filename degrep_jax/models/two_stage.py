@@ -56,7 +56,7 @@ class TwoStageUNet(nn.Module):
   def _encode(self, stage: int, x: jax.Array, fused: Sequence[Sequence[jax.Array]] = ()):
     """(deepest features, features of the levels above, finest first); `fused`: other features of
     those levels to be added."""
-    features = []
+    features: list[jax.Array] = []
     for level in range(self.depth):
       x = self.block(level, f'encode_{stage}_{level}')(x)
       if level == self.depth - 1:

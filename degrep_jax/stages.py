@@ -1,0 +1,146 @@
+"""The stages of training: from a config to what the loop needs, whatever the networks."""
+
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import flax.serialization
+import ml_collections
+import optax
+
+from degrep_jax import checkpoints, parallel
+from degrep_jax import config as configs
+from degrep_jax.models import factory
+from degrep_jax.models.vgg import Vgg19Features, load_vgg19
+from degrep_jax.progress import say
+from degrep_jax.state import (
+  FROZEN,
+  DeblurState,
+  create_deblur_state,
+  create_state,
+  learning_rate_schedule,
+  make_optimizer,
+)
+from degrep_jax.steps import DeblurWeights, JointNets, LossWeights, deblur_step, joint_step
+
+
+class Stage(NamedTuple):
+  """What a stage needs besides data.
+
+  Attributes:
+    network: what is evaluated; its `apply` takes the state's `variables`.
+    create: () -> the state before the first step, freshly drawn.
+    prepare: what becomes of it before it is trained: the same, or with parts of other runs.
+    step: (state, constants, batch) -> (state, metrics), to be pmapped.
+    constants: arrays that a step reads and nothing saves.
+    schedule: of the learning rate.
+  """
+
+  network: nn.Module
+  create: Callable[[], Any]
+  prepare: Callable[[Any], Any]
+  step: Callable[..., Any]
+  constants: dict[str, Any]
+  schedule: optax.Schedule
+
+
+def open_stage(config: ml_collections.ConfigDict) -> Stage:
+  """The stage that trains `config.model.network`.
+
+  Raises:
+    UserError: a config or file that cannot be used.
+  """
+  return (_joint if config.model.network == 'joint' else _deblur)(config)
+
+
+def build_optimizer(
+  config: ml_collections.ConfigDict,
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+  """The optimiser of `config.optimizer` and its learning rate."""
+  hyper = config.optimizer
+  schedule = learning_rate_schedule(
+    hyper.learning_rate, hyper.final_learning_rate, hyper.schedule_steps
+  )
+  return make_optimizer(schedule, hyper.beta1, hyper.beta2, hyper.clip_norm), schedule
+
+
+def build_joint(config: ml_collections.ConfigDict) -> tuple[JointNets, LossWeights]:
+  """Networks and loss of the joint stage."""
+  loss = config.loss
+  weights = LossWeights(
+    l_gan=loss.gan,
+    l_reblur=loss.reblur_l1,
+    l_deblur=loss.deblur_l1,
+    l_feature=loss.feature_matching,
+    l_vgg=loss.vgg,
+  )
+  nets = JointNets(
+    generator=factory.build_generator(config.model, parallel.AXIS),
+    discriminator=factory.build_discriminator(config.model) if weights.adversarial else None,
+    vgg=Vgg19Features() if weights.l_vgg else None,
+  )
+  return nets, weights
+
+
+def _joint(config: ml_collections.ConfigDict) -> Stage:
+  nets, weights = build_joint(config)
+  optimizer, schedule = build_optimizer(config)
+  return Stage(
+    network=nets.generator,
+    create=lambda: create_state(
+      nets.generator, nets.discriminator, optimizer, config.seed, config.data.crop
+    ),
+    prepare=lambda state: state,
+    step=functools.partial(
+      joint_step,
+      nets=nets,
+      optimizer=optimizer,
+      weights=weights,
+      official_order=config.train.official_order,
+      axis_name=parallel.AXIS,
+    ),
+    constants={'vgg': load_vgg19(config.loss.vgg_path)} if weights.l_vgg else {},
+    schedule=schedule,
+  )
+
+
+def _deblur(config: ml_collections.ConfigDict) -> Stage:
+  net = factory.build_network(config.model, parallel.AXIS)
+  optimizer, schedule = build_optimizer(config)
+  weights = DeblurWeights(l_psnr=config.loss.psnr, l_features=config.loss.encoder_features)
+
+  def prepare(state: DeblurState) -> DeblurState:
+    if config.train.init_from:
+      return _take_over(config, state)
+    if state.frozen:
+      say('config.train.init_from is empty: E and the pyramid stay as they are drawn, untrained')
+    return state
+
+  def step(state, constants, batch):
+    del constants
+    return deblur_step(
+      state, batch, net=net, optimizer=optimizer, weights=weights, axis_name=parallel.AXIS
+    )
+
+  return Stage(
+    network=net,
+    create=lambda: create_deblur_state(net, optimizer, config.seed, config.data.crop),
+    prepare=prepare,
+    step=step,
+    constants={},
+    schedule=schedule,
+  )
+
+
+def _take_over(config: ml_collections.ConfigDict, state: DeblurState) -> DeblurState:
+  """The state with E and pyramid of the workdirs that `config.train.init_from` names."""
+  parts: dict[str, Any] = {}
+  for workdir in map(pathlib.Path, config.train.init_from.split(',')):
+    configs.require_same_encoder(workdir, config)
+    for collection, tree in checkpoints.load_parts(workdir, FROZEN).items():
+      parts[collection] = parts.get(collection, {}) | tree
+  expected = flax.serialization.to_state_dict(state.frozen)
+  checkpoints.require_same_shapes(config.train.init_from, parts, expected)
+  return state.replace(frozen=flax.serialization.from_state_dict(state.frozen, parts))
