@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all parity lint clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m degrep_jax.main --config=configs/demo.py --workdir=runs/demo
@@ -13,6 +13,9 @@ test: $(VENV)/ready-test
 
 test-all: $(VENV)/ready-test
 	$(BIN)/python -m pytest -q -m "slow or not slow"
+
+parity: $(VENV)/ready-test
+	$(BIN)/python -m pytest -q tests/test_reference_*.py -m "slow or not slow" --parity
 
 lint: $(VENV)/ready-test
 	$(BIN)/ruff check .

@@ -112,8 +112,8 @@ def _shapes(tree: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def variables(saved: dict[str, Any]) -> dict[str, Any]:
-  """What the network's `apply` takes, from a state that `load` gave."""
-  network = saved['generator']
+  """What the network's `apply` takes, from a state that `load` gave; of converted parts theirs."""
+  network = saved.get('generator', {'params': {}, 'statistics': {}})
   return merged(saved.get('frozen', {}), {'params': network['params'], **network['statistics']})
 
 
@@ -124,8 +124,7 @@ def load_parts(workdir: str | os.PathLike[str], names: tuple[str, ...]) -> dict[
   Raises:
     UserError: as `load`, or none of the parts is there.
   """
-  saved = load(workdir)
-  parts, _ = split(variables(saved), names) if 'generator' in saved else ({}, {})
+  parts, _ = split(variables(load(workdir)), names)
   if not parts:
     raise UserError(f'the checkpoint in {workdir} holds no {" or ".join(names)}.')
   return parts

@@ -18,10 +18,8 @@ LOSSES = {
   'msdi_net': ('psnr', 'encoder_features'),
   'hinet': ('psnr',),
 }
-# What decides the degradation map; the other networks of a run may differ.
-MAP = tuple(
-  f'model.{field}' for field in ('encoder', 'width', 'depth', 'modulation', 'global_code')
-)
+# Starts of the fields that decide the maps of E and the pyramid.
+MAP = ('model.encoder', 'model.modulation', 'model.global_code')
 # What a run may change when it is continued: none of these reaches the trained weights of a step.
 FREE = ('train.steps', 'data.eval_root', 'data.eval_variants', 'eval.', 'log.')
 
@@ -111,8 +109,8 @@ def _plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return json.loads(json.dumps(config.to_dict()))
 
 
-def _differing(path: pathlib.Path, config: ml_collections.ConfigDict) -> list[tuple[str, str]]:
-  """(field, its two values as text) of a saved config and this one."""
+def _read(path: pathlib.Path) -> dict[str, Any]:
+  """A saved config as {field: value}."""
   try:
     tree = json.loads(path.read_text())
   except OSError as error:
@@ -121,7 +119,12 @@ def _differing(path: pathlib.Path, config: ml_collections.ConfigDict) -> list[tu
     tree = None
   if not isinstance(tree, dict):
     raise UserError(f'{path} is damaged: restore it, or choose another --workdir.')
-  saved, ours = _flat(tree), _flat(_plain(config))
+  return _flat(tree)
+
+
+def _differing(saved: dict[str, Any], config: ml_collections.ConfigDict) -> list[tuple[str, str]]:
+  """(field, its two values as text) of a saved config and this one."""
+  ours = _flat(_plain(config))
   return [
     (field, f'{field} (there {saved.get(field)!r}, now {ours.get(field)!r})')
     for field in sorted(saved.keys() | ours.keys())
@@ -140,7 +143,13 @@ def keep_in(workdir: pathlib.Path, config: ml_collections.ConfigDict, has_checkp
   """
   path = workdir / FILE
   if has_checkpoint and path.exists():
-    texts = [text for field, text in _differing(path, config) if not field.startswith(FREE)]
+    saved = _read(path)
+    if 'train.steps' not in saved:
+      raise UserError(
+        f'{workdir} holds converted weights, which no training can be continued from: choose '
+        'another --workdir.'
+      )
+    texts = [text for field, text in _differing(saved, config) if not field.startswith(FREE)]
     if texts:
       raise UserError(
         f'{workdir} holds a run of another config: choose another --workdir, or set back '
@@ -164,6 +173,11 @@ def _require_same(
 ) -> None:
   path = workdir / FILE
   if path.exists():
-    texts = [text for field, text in _differing(path, config) if field.startswith(prefixes)]
+    saved = _read(path)  # of converted parts, fewer fields
+    texts = [
+      text
+      for field, text in _differing(saved, config)
+      if field.startswith(prefixes) and field in saved
+    ]
     if texts:
       raise UserError(f'{workdir} holds another model: set back {", ".join(texts)}.')

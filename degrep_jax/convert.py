@@ -5,6 +5,8 @@ running statistics) follows from the leaf's name. NumPy alone: torch tensors are
 `np.asarray`; `torch_files.py` reads the files.
 """
 
+import json
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -14,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from degrep_jax import released
+from degrep_jax import checkpoints, released
+from degrep_jax import config as configs
 from degrep_jax.errors import UserError
 from degrep_jax.models.discriminator import Discriminator
 from degrep_jax.models.encoder import Encoder
@@ -23,11 +26,15 @@ from degrep_jax.models.joint import JointNet
 from degrep_jax.models.msdi_net import MSDINet, MSDIUNet
 from degrep_jax.models.pyramid import MapPyramid
 from degrep_jax.models.unet import Generator
+from degrep_jax.progress import say
+from degrep_jax.report import write_atomically
+from degrep_jax.state import FROZEN, count_parameters, split
+from degrep_jax.torch_files import read_state_dict
 
 STAGES = {1: (1, 2, 4, 8, 8), 2: (1, 2, 4, 8, 16)}
 PICTURE = (1, 256, 256, 3)
 WRAPPINGS = ('params', 'params_ema', 'state_dict')  # under which BasicSR and others save the dict
-LISTED = 8  # keys that a message names at most
+LISTED = 5  # keys that a message names at most
 
 State = Mapping[str, np.ndarray]
 
@@ -294,6 +301,72 @@ def _to_ours(key: str, value: np.ndarray, kernel: tuple[int, ...] | None) -> np.
     kh, kw, channels, _ = kernel
     return value.reshape(channels, kh, kw).transpose(1, 2, 0).reshape(-1)
   return value
+
+
+def convert_file(kind: str, path: pathlib.Path, out: pathlib.Path) -> None:
+  """Writes a released file as a checkpoint of ours, and says what nothing reads.
+
+  `out` becomes a workdir that `--mode=eval` and `train.init_from` take; training goes on elsewhere.
+
+  Args:
+    kind: one of `KINDS`.
+    path: a PyTorch file.
+    out: a folder that holds no checkpoint yet.
+
+  Raises:
+    UserError: a file that cannot be used, or `out` holds a checkpoint or cannot be written; nothing
+      is written then.
+  """
+  if checkpoints.saved_steps(out):
+    raise UserError(f'{out} holds a checkpoint already: choose another folder.')
+  try:
+    module, variables, unread = convert(kind, read_state_dict(path))
+  except UserError as error:
+    sentence = str(error)
+    raise UserError(sentence if str(path) in sentence else f'{path}: {sentence}') from None
+  about = json.dumps({'model': _model_fields(module)}, indent=2)
+  write_atomically(out / configs.FILE, f'{about}\n'.encode())
+  with checkpoints.Checkpoints(out, keep=1) as saved:
+    saved.save(0, {'step': np.zeros((), np.int32)} | _saved(kind, variables), None)
+  if unread:
+    say(f'dropped, since nothing reads them there: {_list(sorted(unread))}')
+  say(f'wrote {count_parameters(variables["params"]):,} parameters to {out}')
+
+
+def _saved(kind: str, variables: dict) -> dict[str, Any]:
+  """As `checkpoints.load` gives a state, without optimisers."""
+  if kind.startswith(('encoder', 'upsampler')):
+    part = 'encoder' if kind.startswith('encoder') else 'pyramid'
+    return {'frozen': {collection: {part: tree} for collection, tree in variables.items()}}
+  frozen, rest = split(variables, FROZEN) if kind == 'msdi_net' else ({}, dict(variables))
+  network = {'params': rest.pop('params'), 'statistics': rest}
+  if kind == 'discriminator':
+    return {'discriminator': network}
+  return {'generator': network} | ({'frozen': frozen} if frozen else {})
+
+
+def _model_fields(module: nn.Module) -> dict[str, Any]:
+  """The fields of `config.model` that a converted network has."""
+  if isinstance(module, Encoder):
+    return {
+      'encoder': module.variant,
+      'encoder_width': module.width,
+      'encoder_stages': module.stages,
+      'encoder_input': module.input_size,
+    }
+  if isinstance(module, MapPyramid):
+    return {'modulation': 'spade'}
+  if isinstance(module, HINet):
+    return {'network': 'hinet', 'width': module.width, 'depth': module.depth}
+  if isinstance(module, JointNet | MSDINet):
+    unet: Any = module.deblurrer
+    return (
+      _model_fields(module.encoder)
+      | _model_fields(module.pyramid)
+      | {'network': 'joint' if isinstance(module, JointNet) else 'msdi_net', 'global_code': False}
+      | {'width': unet.width, 'depth': unet.depth, 'modulation_hidden': unet.hidden}
+    )
+  return {}
 
 
 def from_pytorch(kind: str, state_dict: Mapping) -> tuple[nn.Module, dict]:

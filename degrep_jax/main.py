@@ -35,20 +35,21 @@ def _parse(argv: list[str]) -> list[str]:
     if argument in ('--config', '-config') or argument.startswith(('--config=', '-config=')):
       path = pathlib.Path(argument.partition('=')[2] or following).absolute()
       if not path.is_file():
-        raise SystemExit(_fail(f'there is no config file {path}: mend --config.'))
+        raise SystemExit(fail(f'there is no config file {path}: mend --config.'))
       # Configs import each other as `from configs import default`, wherever the command is run.
       sys.path.append(str(path.parents[1]))
   try:
     return flags.FLAGS(argv)
   except flags.Error as error:
-    raise SystemExit(_fail(' '.join(str(error).split()))) from None
+    raise SystemExit(fail(' '.join(str(error).split()))) from None
   except Exception as error:  # a config is Python: its own code may raise anything
     text = str(error.args[0] if error.args else error).replace('\\n', ' ').replace("\\'", '')
     text = ' '.join(text.strip('\'"').split())
-    raise SystemExit(_fail(f'--config or a field of it is wrong: {text}')) from None
+    raise SystemExit(fail(f'--config or a field of it is wrong: {text}')) from None
 
 
-def _fail(sentence: str) -> int:
+def fail(sentence: str) -> int:
+  """Prints a sentence for the user; the exit status that goes with it."""
   print(f'degrep_jax: {sentence}', file=sys.stderr)
   return 2
 
@@ -56,7 +57,7 @@ def _fail(sentence: str) -> int:
 def main(argv: list[str]) -> int:
   """Runs the chosen mode; status 0, or 2 with one sentence on stderr."""
   if len(argv) > 1:
-    return _fail(f'{argv[1]!r} is not understood: flags start with --.')
+    return fail(f'{argv[1]!r} is not understood: flags start with --.')
   logging.set_verbosity(logging.ERROR)
   logging.set_stderrthreshold(logging.ERROR)
   workdir = pathlib.Path(str(_WORKDIR.value))
@@ -66,12 +67,12 @@ def main(argv: list[str]) -> int:
     else:
       evaluate_run(_CONFIG.value, workdir, _STEP.value)
   except UserError as error:
-    return _fail(str(error))
+    return fail(str(error))
   return 0
 
 
 def run() -> None:
-  """The command `degrep`."""
+  """Parses the flags and runs `main`."""
   app.run(main, flags_parser=_parse)
 
 

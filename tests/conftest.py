@@ -1,5 +1,7 @@
-"""What every test shares: the CPU backend, quiet TensorFlow, the folder of reference figures."""
+"""What every test shares: the CPU backend, quiet TensorFlow, the reference figures' folder and the
+parity table."""
 
+import math
 import os
 import pathlib
 
@@ -9,9 +11,60 @@ import pytest
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
+PARITY = 'parity'  # property of a test's report: differences that it compared
+
+
+def pytest_addoption(parser):
+  parser.addoption(
+    '--parity', action='store_true', help='end with the worst differences from reference figures'
+  )
+
 
 @pytest.fixture(scope='session')
 def golden():
   """The folder of reference figures: $DEGREP_GOLDEN, or else the copy in tests/golden."""
   default = pathlib.Path(__file__).parent / 'golden'
   return pathlib.Path(os.environ.get('DEGREP_GOLDEN') or default)
+
+
+@pytest.fixture
+def agrees(record_property):
+  """Asserts that a difference from a reference figure is within its tolerance.
+
+  The parity table has one line per figure and width, for the worst of its differences.
+  """
+
+  def check(figure: str, width: int, difference: float, tolerance: float):
+    record_property(PARITY, (figure, width, float(difference), float(tolerance)))
+    assert difference <= tolerance, figure
+
+  return check
+
+
+def _worst(reports):
+  """{(figure, width): the (difference, tolerance) that is nearest to failing or fails}."""
+  worst = {}
+  for report in reports:
+    for name, value in getattr(report, 'user_properties', ()):
+      if name == PARITY:
+        figure, width, *found = value
+        # A NaN ranks above everything.
+        worst[figure, width] = max(worst.get((figure, width), found), found, key=_rank)
+  return worst
+
+
+def _rank(found):
+  difference, tolerance = found
+  return math.isnan(difference), difference / tolerance
+
+
+def pytest_terminal_summary(terminalreporter, config):
+  """Under `--parity`: a line per reference figure, from every process that ran tests."""
+  if not config.getoption('--parity'):
+    return
+  reports = [report for of in terminalreporter.stats.values() for report in of]
+  terminalreporter.section('differences from the released code')
+  terminalreporter.line(f'{"figure":<44}{"width":>6}{"worst":>11}{"tolerance":>11}{"of it":>8}')
+  for (figure, width), (difference, tolerance) in _worst(reports).items():
+    of_it = f'{difference / tolerance:.1%}'
+    terminalreporter.line(f'{figure:<44}{width:>6}{difference:>11.1e}{tolerance:>11.1e}{of_it:>8}')

@@ -9,6 +9,7 @@ import numpy as np
 
 from degrep_jax.convert import from_pytorch
 
+OFFICIAL = 'official_w{}'  # the files of everything but HINet, whose one file holds both widths
 # Kind of network: (its key shapes in the JSON file, the prefix of its weights).
 NETWORKS = {
   'encoder_v1': ('keys_encoder_v1', 'encoder_v1/'),
@@ -17,22 +18,26 @@ NETWORKS = {
   'msdi_net': ('keys_msdi_net', 'msdi_net/'),
   'msdi2e': ('keys_msdi2e', 'msdi2e/'),
   'discriminator': ('keys_disc', 'disc/'),
+  'hinet': ('keys_hinet_w{}', 'hinet/'),
 }
 
 
 class Figures:
-  """One pair of files official_w<width>.json and .npz, and the inputs that they belong to.
+  """One pair of .json and .npz files, and the inputs that they belong to.
 
   Attributes:
+    width: of the networks.
     about: the JSON file.
     arrays: name of a case to the reference values, whole or as `sample` keeps them.
   """
 
-  def __init__(self, folder: pathlib.Path, width: int):
-    self.about = json.loads((folder / f'official_w{width}.json').read_text())
-    self.arrays = np.load(folder / f'official_w{width}.npz')
+  def __init__(self, folder: pathlib.Path, width: int, name: str):
+    name = name.format(width)
+    self.width = width
+    self.about = json.loads((folder / f'{name}.json').read_text())
+    self.arrays = np.load(folder / f'{name}.npz')
     self._inputs = runpy.run_path(str(folder / 'inputs.py'))
-    assert self.about['width'] == width
+    assert self.about.get('width', width) == width
 
   def image(self, name: str, count: int, height: int, width: int) -> np.ndarray:
     """float32 (count, height, width, 3) in (0, 1)."""
@@ -40,12 +45,17 @@ class Figures:
 
   def latent(self) -> np.ndarray:
     """The upsampler's input, float32 (1, 4, 4, 4 * width)."""
-    return self._inputs['latent'](self.about['salt'], self.about['width'])
+    return self._inputs['latent'](self.about['salt'], self.width)
+
+  def state_dict(self, kind: str) -> dict[str, np.ndarray]:
+    """The released state dict of one of `NETWORKS`, filled as the reference was."""
+    keys, prefix = NETWORKS[kind]
+    shapes = self.about[keys.format(self.width)]
+    return self._inputs['fill'](shapes, self.about['salt'] + prefix)
 
   def network(self, kind: str):
     """(module, variables) of one of `NETWORKS`, filled as the reference was."""
-    keys, prefix = NETWORKS[kind]
-    return from_pytorch(kind, self._inputs['fill'](self.about[keys], self.about['salt'] + prefix))
+    return from_pytorch(kind, self.state_dict(kind))
 
   def compare(self, case: str, output) -> tuple[float, float]:
     """(largest |difference|, standard deviation of the whole reference)."""
@@ -56,6 +66,6 @@ class Figures:
 
 
 @functools.cache
-def load(folder: pathlib.Path, width: int) -> Figures:
-  """The figures of one width, read once."""
-  return Figures(folder, width)
+def load(folder: pathlib.Path, width: int, name: str = OFFICIAL) -> Figures:
+  """The figures of one width, read once; `name` of the files, {} standing for the width."""
+  return Figures(folder, width, name)
