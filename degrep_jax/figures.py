@@ -14,14 +14,15 @@ from degrep_jax.report import write_atomically
 _COLUMNS = {
   'sharp': ('Sharp', 'the scene as it was'),
   'blurry': ('Blurry', 'the scene as the camera took it'),
-  'degradation_map': ('Degradation map', 'the blur, read by the encoder\nfrom the blurry picture'),
+  'degradation_map': ('Degradation map', 'what the encoder reads\nfrom the blurry picture'),
   'reblurred': ('Reblurred', 'the sharp picture, blurred\nagain by that map'),
   'deblurred': ('Deblurred', 'the blurry picture, restored\nwith the help of that map'),
 }
 _NOTE = (
-  'PSNR in decibels: higher is closer. In brackets the gain: of deblurred over the blurry picture'
-  ' as it came, of reblurred over the sharp picture left unblurred.\nMap: like colours mean like'
-  ' blur, in all rows (its three main components as red, green and blue, over the grey picture).'
+  'PSNR in decibels, of what is shown: higher is closer. In brackets the gain: of deblurred over the'
+  ' blurry picture as it came, of reblurred over the sharp picture left unblurred.\nMap: like'
+  ' colours mean like values, in all rows (its three main components as red, green and blue, over'
+  ' the grey picture).'
 )
 _CELL = 320  # px a picture is wide at most
 _COLUMN = 256  # px a column is wide at least, for its texts

@@ -171,8 +171,8 @@ def test_misshapen_keys_that_nothing_reads(filled):
 def test_a_long_list_of_keys_is_cut(filled):
   surplus = {f'x{i:02d}': np.zeros(1) for i in range(30)}
   message = _refusal(convert.from_pytorch, 'discriminator', filled('discriminator') | surplus)
-  assert 'x07 and 22 more' in message
-  assert 'x08' not in message
+  assert 'x04 and 25 more' in message
+  assert 'x05' not in message
 
 
 @pytest.mark.parametrize('value', [None, np.float32(1), np.zeros((0, 3, 3, 3))])

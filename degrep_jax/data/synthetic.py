@@ -74,12 +74,20 @@ class SyntheticPairs(Source):
   def __len__(self) -> int:
     return len(self.names)
 
-  def example(self, item: int) -> BlurExample:
-    """The whole photograph under its fixed blur, with the blur's extent and moving region."""
+  def example(self, item: int, photo: np.ndarray | None = None) -> BlurExample:
+    """The whole photograph under its fixed blur, with the blur's extent and moving region.
+
+    photo: another picture (H, W, 3) uint8 of any size to be put, resized, in the photograph's place
+    under the very same blur.
+    """
+    own = photograph(self._files[item])
+    if photo is not None:
+      photo = cv2.resize(photo, own.shape[1::-1], interpolation=cv2.INTER_AREA)
     rng = np.random.default_rng([*self._seed, item])
     spread = (0.5 + item * GOLDEN_RATIO) % 1
     strength = WEAKEST + (1 - WEAKEST) * spread
-    return blur_photograph(photograph(self._files[item]), self._blur, rng, strength=strength)
+    photo = own if photo is None else photo
+    return blur_photograph(photo, self._blur, rng, strength=strength)
 
   def pair(self, item: int) -> Pair:
     """Like `example`, the pictures alone."""
