@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
 def run() -> None:
   """The command `degrep`; exit status 2 and one sentence where something cannot be used."""
   arguments = sys.argv[1:]
-  if arguments[:1] != ['convert'] and arguments not in (['-h'], ['--help']):
+  if not arguments or (arguments[0].startswith('-') and arguments[0] not in ('-h', '--help')):
     main.run()
     return
   args = _parser().parse_args(arguments)

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import ml_collections
@@ -18,8 +19,8 @@ LOSSES = {
   'msdi_net': ('psnr', 'encoder_features'),
   'hinet': ('psnr',),
 }
-# Starts of the fields that decide the maps of E and the pyramid.
-MAP = ('model.encoder', 'model.modulation', 'model.global_code')
+# The fields that decide the maps of E and the pyramid.
+MAP = ('encoder', 'encoder_width', 'encoder_stages', 'encoder_input', 'modulation', 'global_code')
 # What a run may change when it is continued: none of these reaches the trained weights of a step.
 FREE = ('train.steps', 'data.eval_root', 'data.eval_variants', 'eval.', 'log.')
 
@@ -66,10 +67,13 @@ def check(config: ml_collections.ConfigDict, devices: int) -> None:
   _check_batch('train.batch_size', config.train.batch_size, devices)
   factory.check_size(config.model, data.crop, 'data.crop')
   _check_losses(config)
+  _check_stage(config)
   demand = "loss.vgg needs torchvision's vgg19-*.pth; name the file, or set config.loss.vgg=0"
   _require(not loss.vgg or loss.vgg_path, 'loss.vgg_path', loss.vgg_path, demand)
   for field in ('learning_rate', 'schedule_steps', 'clip_norm'):
     _require(hyper[field] > 0, f'optimizer.{field}', hyper[field], 'it must be positive')
+  rate, demand = hyper.final_learning_rate, 'it must be in 0 .. optimizer.learning_rate'
+  _require(0 <= rate <= hyper.learning_rate, 'optimizer.final_learning_rate', rate, demand)
   for field in ('beta1', 'beta2'):
     _require(0 <= hyper[field] < 1, f'optimizer.{field}', hyper[field], 'it must be in [0, 1)')
   for field, value in config.log.items():
@@ -86,9 +90,19 @@ def _check_losses(config: ml_collections.ConfigDict) -> None:
     demand = f'the network {network} has no such loss, set it to 0'
     _require(name in LOSSES[network] or not weight, f'loss.{name}', weight, demand)
   _require(max(weights.values()) > 0, 'loss', weights, 'one weight must be positive')
-  init_from = config.train.init_from
+
+
+def _check_stage(config: ml_collections.ConfigDict) -> None:
+  network, train = config.model.network, config.train
   demand = f'the network {network} takes no parts from elsewhere, leave it empty'
-  _require(not init_from or network == 'msdi_net', 'train.init_from', init_from, demand)
+  given = train.init_from
+  _require(not given or network == 'msdi_net', 'train.init_from', given, demand)
+  demand = f'the network {network} has no discriminator, leave it False'
+  official = train.official_order
+  _require(not official or network == 'joint', 'train.official_order', official, demand)
+  demand = f'only the joint stage has that ablation, not {network}'
+  code = config.model.global_code
+  _require(not code or network == 'joint', 'model.global_code', code, demand)
 
 
 def _check_batch(field: str, size: int, devices: int) -> None:
@@ -160,24 +174,20 @@ def keep_in(workdir: pathlib.Path, config: ml_collections.ConfigDict, has_checkp
 
 def require_same_model(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
   """Raises UserError, naming the fields, where a workdir's run has another `config.model`."""
-  _require_same(workdir, config, ('model.',))
+  _require_same(workdir, config, lambda field: field.startswith('model.'))
 
 
 def require_same_encoder(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
   """Raises UserError, naming the fields, where a workdir's run makes other degradation maps."""
-  _require_same(workdir, config, MAP)
+  _require_same(workdir, config, lambda field: field.removeprefix('model.') in MAP)
 
 
 def _require_same(
-  workdir: pathlib.Path, config: ml_collections.ConfigDict, prefixes: tuple[str, ...]
+  workdir: pathlib.Path, config: ml_collections.ConfigDict, matters: Callable[[str], bool]
 ) -> None:
   path = workdir / FILE
   if path.exists():
     saved = _read(path)  # of converted parts, fewer fields
-    texts = [
-      text
-      for field, text in _differing(saved, config)
-      if field.startswith(prefixes) and field in saved
-    ]
+    texts = [text for field, text in _differing(saved, config) if matters(field) and field in saved]
     if texts:
       raise UserError(f'{workdir} holds another model: set back {", ".join(texts)}.')

@@ -5,6 +5,7 @@ running statistics) follows from the leaf's name. NumPy alone: torch tensors are
 `np.asarray`; `torch_files.py` reads the files.
 """
 
+import collections
 import json
 import pathlib
 from collections.abc import Callable, Mapping
@@ -270,10 +271,10 @@ def _layout(kind: str, state: State) -> _Layout:
   expected: dict[str, tuple[int, ...]] = {}
   for path, theirs in keys.items():
     for key in theirs:
-      split = (*shapes[path][:-1], shapes[path][-1] // len(theirs))
-      if len(split) == 4:
-        split = tuple(split[axis] for axis in _TO_THEIRS[key.endswith('.up.weight')])
-      expected[key] = split
+      shape = (*shapes[path][:-1], shapes[path][-1] // len(theirs))
+      if len(shape) == 4:
+        shape = tuple(shape[axis] for axis in _TO_THEIRS[key.endswith('.up.weight')])
+      expected[key] = shape
   return _Layout(module, shapes, keys, expected)
 
 
@@ -306,7 +307,8 @@ def _to_ours(key: str, value: np.ndarray, kernel: tuple[int, ...] | None) -> np.
 def convert_file(kind: str, path: pathlib.Path, out: pathlib.Path) -> None:
   """Writes a released file as a checkpoint of ours, and says what nothing reads.
 
-  `out` becomes a workdir that `--mode=eval` and `train.init_from` take; training goes on elsewhere.
+  `out` becomes a workdir: of a whole net for `--mode=eval`, of E and pyramid (alone or in a whole
+  net) for `train.init_from`, of any for `checkpoints.load`. No training continues from it.
 
   Args:
     kind: one of `KINDS`.
@@ -317,8 +319,8 @@ def convert_file(kind: str, path: pathlib.Path, out: pathlib.Path) -> None:
     UserError: a file that cannot be used, or `out` holds a checkpoint or cannot be written; nothing
       is written then.
   """
-  if checkpoints.saved_steps(out):
-    raise UserError(f'{out} holds a checkpoint already: choose another folder.')
+  if checkpoints.saved_steps(out) or (out / configs.FILE).exists():
+    raise UserError(f'{out} holds a run or a checkpoint already: choose another folder.')
   try:
     module, variables, unread = convert(kind, read_state_dict(path))
   except UserError as error:
@@ -329,7 +331,10 @@ def convert_file(kind: str, path: pathlib.Path, out: pathlib.Path) -> None:
   with checkpoints.Checkpoints(out, keep=1) as saved:
     saved.save(0, {'step': np.zeros((), np.int32)} | _saved(kind, variables), None)
   if unread:
-    say(f'dropped, since nothing reads them there: {_list(sorted(unread))}')
+    endings = collections.Counter(key.rsplit('.', 2)[-2] for key in unread)
+    what = ', '.join(f'{count} of {ending}' for ending, count in sorted(endings.items()))
+    total = sum(np.size(value) for value in unread.values())
+    say(f'dropped {total:,} values that nothing reads there: keys {what}')
   say(f'wrote {count_parameters(variables["params"]):,} parameters to {out}')
 
 

@@ -118,7 +118,7 @@ def samples(
 
   Returns:
     Per item 'name', 'sharp', 'blurry' and what `predict` gives: 'deblurred', 'reblurred'
-    `(H, W, 3)` uint8, 'degradation_map' `(h, w, C)`.
+    `(H, W, 3)` uint8, 'degradation_map' `(h, w, C)` and 'map_tile', (h, w) of one tile's map.
   """
   examples = []
   for item in items:
@@ -133,7 +133,9 @@ def samples(
     for answer in tiles.predict_each(predict, cut, batch):
       for name, part in answer.items():
         parts.setdefault(name, []).append(to_uint8(part) if name in PICTURES else part)
-    joined = {name: _joined(part, rows) for name, part in parts.items()}
+    joined: dict[str, Any] = {name: _joined(part, rows) for name, part in parts.items()}
+    if 'degradation_map' in parts:
+      joined['map_tile'] = parts['degradation_map'][0].shape[:2]
     examples.append({'name': pair.name, **joined})
   return examples
 

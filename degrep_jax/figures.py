@@ -16,17 +16,21 @@ _COLUMNS = {
   'blurry': ('Blurry', 'the scene as the camera took it'),
   'degradation_map': ('Degradation map', 'what the encoder reads\nfrom the blurry picture'),
   'reblurred': ('Reblurred', 'the sharp picture, blurred\nagain by that map'),
-  'deblurred': ('Deblurred', 'the blurry picture, restored\nwith the help of that map'),
+  'deblurred': ('Deblurred', 'the blurry picture, restored'),
 }
-_NOTE = (
-  'PSNR in decibels, of what is shown: higher is closer. In brackets the gain: of deblurred over the'
-  ' blurry picture as it came, of reblurred over the sharp picture left unblurred.\nMap: like'
-  ' colours mean like values, in all rows (its three main components as red, green and blue, over'
-  ' the grey picture).'
-)
+# What is said below the figure, each where there is such a column.
+_NOTES = {
+  'sharp': 'PSNR in decibels, of what is shown: higher is closer.',
+  'deblurred': 'In brackets the gain of deblurred over the blurry picture as it came.',
+  'reblurred': 'In brackets the gain of reblurred over the sharp picture left unblurred.',
+  'degradation_map': (
+    'Map: like colours mean like values in all rows (three main components, less what all tiles'
+    ' share, over grey).'
+  ),
+}
 _CELL = 320  # px a picture is wide at most
 _COLUMN = 256  # px a column is wide at least, for its texts
-_GAP, _MARGIN, _HEAD, _CAPTION, _FOOT = 16, 32, 116, 48, 64  # px
+_GAP, _MARGIN, _HEAD, _CAPTION, _FOOT = 16, 32, 116, 48, 96  # px
 _DPI = 100
 _NAME = 28  # characters of a name that a column has room for, the last ones
 _INK, _QUIET = '#1a1a1a', '#5f5f5f'
@@ -58,6 +62,24 @@ def map_colours(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
   return [part.reshape(*m.shape[:2], 3) for part, m in zip(parts, maps, strict=True)]
 
 
+def without_common(maps: Sequence[np.ndarray], tile: tuple[int, int]) -> list[np.ndarray]:
+  """Maps less what all their tiles share place by place, the traces of the tiles' borders.
+
+  Args:
+    maps: float (h, w, C) each, put together from tiles.
+    tile: height and width of a tile's map.
+
+  Returns:
+    Maps of the same shapes; as they are where there is one tile in all.
+  """
+  tiles = [m.reshape(m.shape[0] // tile[0], tile[0], -1, tile[1], m.shape[-1]) for m in maps]
+  count = sum(t.shape[0] * t.shape[2] for t in tiles)
+  if count == 1:
+    return list(maps)
+  common = sum(t.sum((0, 2)) for t in tiles) / count
+  return [(t - common[:, None]).reshape(m.shape) for t, m in zip(tiles, maps, strict=True)]
+
+
 def panel(
   rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], overlay: float = 0.4
 ) -> None:
@@ -69,8 +91,8 @@ def panel(
 
   Args:
     rows: mappings with 'sharp', 'blurry', 'deblurred' and perhaps 'reblurred', uint8 (H, W, 3) of
-      one shape; perhaps 'degradation_map', float (h, w, C), of the same picture; and 'name', a
-      text. All have the same keys.
+      one shape; perhaps 'degradation_map', float (h, w, C), of the same picture, with 'map_tile',
+      the (h, w) of the tiles it was put together from; and 'name', a text. All have the same keys.
     path: the PNG to write.
     overlay: how much of the grey blurry picture shows through the map, 0 (not at all) to 1.
 
@@ -85,7 +107,10 @@ def panel(
   widest = max(row['sharp'].shape[1] for row in rows)
   pictures = [dict(row) for row in rows]
   if 'degradation_map' in columns:
-    colours = map_colours([row['degradation_map'] for row in rows])
+    maps = [row['degradation_map'] for row in rows]
+    if 'map_tile' in rows[0]:
+      maps = without_common(maps, rows[0]['map_tile'])
+    colours = map_colours(maps)
     for row, colour in zip(pictures, colours, strict=True):
       row['degradation_map'] = _shade(colour, row['blurry'], overlay)
   cells = [[_magnify(row[column], widest) for column in columns] for row in pictures]
@@ -151,7 +176,8 @@ def _draw(cells, captions, columns):
     for left, cell, text in zip(lefts, row, texts, strict=True):
       canvas[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
       write(left, top + cell.shape[0] + 22, text, 15, _INK)
-  write(_MARGIN, tops[-1] + 24, _NOTE, 13)
+  notes = '\n'.join(note for column, note in _NOTES.items() if column in columns)
+  write(_MARGIN, tops[-1] + 24, notes, 13)
   figure.figimage(canvas)
   file = io.BytesIO()
   figure.savefig(file, format='png', dpi=_DPI, metadata={'Software': None})

@@ -12,6 +12,7 @@ import optax
 
 from degrep_jax import checkpoints, parallel
 from degrep_jax import config as configs
+from degrep_jax.errors import UserError
 from degrep_jax.models import factory
 from degrep_jax.models.vgg import Vgg19Features, load_vgg19
 from degrep_jax.progress import say
@@ -22,6 +23,7 @@ from degrep_jax.state import (
   create_state,
   learning_rate_schedule,
   make_optimizer,
+  merged,
 )
 from degrep_jax.steps import DeblurWeights, JointNets, LossWeights, deblur_step, joint_step
 
@@ -137,10 +139,15 @@ def _deblur(config: ml_collections.ConfigDict) -> Stage:
 def _take_over(config: ml_collections.ConfigDict, state: DeblurState) -> DeblurState:
   """The state with E and pyramid of the workdirs that `config.train.init_from` names."""
   parts: dict[str, Any] = {}
-  for workdir in map(pathlib.Path, config.train.init_from.split(',')):
+  for name in filter(None, map(str.strip, config.train.init_from.split(','))):
+    workdir = pathlib.Path(name)
     configs.require_same_encoder(workdir, config)
-    for collection, tree in checkpoints.load_parts(workdir, FROZEN).items():
-      parts[collection] = parts.get(collection, {}) | tree
+    found = checkpoints.load_parts(workdir, FROZEN)
+    if twice := parts.get('params', {}).keys() & found['params'].keys():
+      raise UserError(
+        f'config.train.init_from names two workdirs that hold the {twice.pop()}: keep one of them.'
+      )
+    parts = merged(parts, found)
   expected = flax.serialization.to_state_dict(state.frozen)
   checkpoints.require_same_shapes(config.train.init_from, parts, expected)
   return state.replace(frozen=flax.serialization.from_state_dict(state.frozen, parts))

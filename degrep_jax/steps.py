@@ -6,8 +6,9 @@ D, then both networks move. The `official` order is the released one: the genera
 run again in full (their spectral and batch statistics advance a second time), and D, whose spectral
 norm advances a second time too, learns from what they make now.
 
-Deblurring stage: the weights of E and the pyramid are constants, so nothing is propagated back into
-them; the power iterations of their spectral norms go on. The feature loss sees E as it was before.
+Deblurring stage: the weights of E and the pyramid are constants, whose gradients are not computed
+(that of the feature loss passes through E to the picture); the power iterations of their spectral
+norms go on. The feature loss sees E as it was before.
 """
 
 from typing import Any, NamedTuple
@@ -189,7 +190,7 @@ def joint_step(
 
 
 class DeblurWeights(NamedTuple):
-  """Weights of the terms of the deblurring loss; a term of weight 0 is not computed."""
+  """Weights of the terms of the deblurring loss; a term of weight 0 is not optimised."""
 
   l_psnr: float
   l_features: float

@@ -18,7 +18,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     import torch
   except ImportError:
     raise UserError(
-      f'{path} needs PyTorch to be read: run pip install degrep_jax[convert].'
+      f"{path} needs PyTorch to be read: run pip install '.[convert]' in the clone."
     ) from None
   try:
     saved = torch.load(path, weights_only=True, map_location='cpu')

@@ -81,13 +81,31 @@ def test_captions_give_each_psnr_against_its_own_reference():
   for key, value in {'sharp': 100, 'blurry': 120, 'reblurred': 123, 'deblurred': 95}.items():
     row[key] = np.full((64, 64, 3), value, np.uint8)
   # 20 log10(255 / difference) of 20, 3 and 5 levels
-  assert figures._captions(row) == (
-    'astronaut',
-    '22.11 dB to sharp',
-    '4 × 4 places, 8 channels',
-    '38.59 dB to blurry (+16.48)',
-    '34.15 dB to sharp (+12.04)',
-  )
+  assert {place: figures._caption(row, place) for place in PLACES} == {
+    'sharp': 'astronaut',
+    'blurry': '22.11 dB to sharp',
+    'degradation_map': '4 × 4 places, 8 channels',
+    'reblurred': '38.59 dB to blurry (+16.48)',
+    'deblurred': '34.15 dB to sharp (+12.04)',
+  }
+
+
+def test_networks_without_map_or_reblurring_get_fewer_columns(tmp_path):
+  whole = _row(64, 64)
+  missing = ('reblurred', 'degradation_map')
+  widths = [_draw_without(whole, missing[:count], tmp_path / 'panel.png') for count in (0, 1, 2)]
+  # Every column is as wide as the next.
+  assert widths[0] - widths[1] == widths[1] - widths[2] > 256
+
+
+def _draw_without(row, missing, path):
+  """Width of the figure; what remains is shown as it is, and nothing of what is missing."""
+  figures.panel([{k: v for k, v in row.items() if k not in missing}], path)
+  figure = _read(path)
+  for place in ('sharp', 'blurry', 'reblurred', 'deblurred'):
+    shown = row[place].repeat(5, 0).repeat(5, 1)
+    assert len(_find(figure, shown)) == (place not in missing)
+  return figure.shape[1]
 
 
 def test_map_colours_are_the_principal_components():
@@ -137,3 +155,19 @@ def test_what_cannot_be_drawn_is_refused(tmp_path):
   with pytest.raises(ValueError, match='uint8'):
     figures.panel([{**_row(64, 64), 'deblurred': np.zeros((64, 64, 3))}], tmp_path / 'panel.png')
   assert not list(tmp_path.iterdir())
+
+
+def test_what_all_tiles_share_is_taken_from_the_maps():
+  rng = np.random.default_rng(0)
+  common, own = rng.normal(size=(2, 3, 4)), rng.normal(size=(3, 4))
+  own -= own.mean(0)  # of the three tiles
+  first = np.concatenate([common + own[0], common + own[1]], axis=1)
+  maps = figures.without_common([first, common + own[2]], (2, 3))
+  np.testing.assert_allclose(maps[0][:, :3], np.broadcast_to(own[0], (2, 3, 4)), atol=1e-12)
+  np.testing.assert_allclose(maps[0][:, 3:], np.broadcast_to(own[1], (2, 3, 4)), atol=1e-12)
+  np.testing.assert_allclose(maps[1], np.broadcast_to(own[2], (2, 3, 4)), atol=1e-12)
+
+
+def test_a_single_tile_keeps_its_map():
+  own = np.random.default_rng(0).normal(size=(2, 3, 4))
+  np.testing.assert_array_equal(figures.without_common([own], (2, 3))[0], own)

@@ -137,6 +137,19 @@ def test_example_and_pair_agree(held_out):
   assert example.extent.dtype == np.float32 and example.moving.dtype == bool
 
 
+def test_another_photograph_is_blurred_by_the_very_same_motion(held_out):
+  own = held_out.example(0)
+  same = held_out.example(0, photograph('chelsea.png'))
+  np.testing.assert_array_equal(same.blurry, own.blurry)
+  other = held_out.example(0, photograph('coffee.png'))
+  np.testing.assert_array_equal(other.extent, own.extent)
+  np.testing.assert_array_equal(other.moving, own.moving)
+  size = own.sharp.shape[1::-1]
+  expected = cv2.resize(photograph('coffee.png'), size, interpolation=cv2.INTER_AREA)
+  np.testing.assert_array_equal(other.sharp, expected)
+  assert psnr(other.blurry, other.sharp) < 40
+
+
 def test_held_out_blurs_are_spread_from_light_to_strong():
   shake = Blur(shake=20, rotation=0, object_motion=0, sub_frames=5, noise=0)
   source = SyntheticPairs('test', shake, variants=6, seed=0)

@@ -153,4 +153,4 @@ def test_another_networks_weights(tmp_path):
 
 def test_without_pytorch(path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'torch', None)
-  assert 'pip install degrep_jax[convert]' in _refusal(path)
+  assert "pip install '.[convert]'" in _refusal(path)

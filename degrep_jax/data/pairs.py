@@ -142,16 +142,19 @@ class ListPairs(FilePairs):
       raise UserError(f'The list of pairs {path} cannot be read: {error.strerror}.') from None
     except UnicodeDecodeError:
       raise UserError(f'{path} is no text: it must list pairs of paths.') from None
-    files = []
+    files: dict[str, tuple[str, Path, Path]] = {}
     for number, line in enumerate(lines, 1):
       if words := line.split():
         if len(words) != 2:
           raise UserError(f"{path}, line {number}: expected 'sharp blurry', found {line!r}.")
         sharp, blurry = (Path(root) / word for word in words)
-        files.append((Path(words[1]).with_suffix('').as_posix(), blurry, sharp))
+        name = Path(words[1]).with_suffix('').as_posix()
+        if name in files:
+          raise UserError(f'{path}, line {number}: {name} is listed twice.')
+        files[name] = (name, blurry, sharp)
     if not files:
       raise UserError(f'{path} lists no pairs.')
-    super().__init__(files, min_size, cache_bytes)
+    super().__init__([*files.values()], min_size, cache_bytes)
 
 
 def has_splits(root: Path) -> bool:

@@ -56,9 +56,9 @@ class ResidualBlock(nn.Module):
 class Encoder(nn.Module):
   """E. Input `(B, H, W, 3)` in [0, 1], output the degradation map `(B, h, w, C)`, unbounded.
 
-  With `features=True` the output is the five feature maps that the deblurring stage's loss compares
-  (released `encoder1.ConvEncoderLoss`): what the first four stride-2 convolutions and the 7x7 one
-  give before their activations, in their order, of the picture in its own size.
+  With `features=True` the output is the feature maps that the deblurring stage's loss compares
+  (released `encoder1.ConvEncoderLoss`): what the first five convolutions give before their
+  activations, in their order, of the picture in its own size; fewer where there are fewer stages.
 
   At 256x256 and width 64: `table1` and `official_v1` 4x4x256, `official_v2` 8x8x2048.
 

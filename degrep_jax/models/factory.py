@@ -78,8 +78,6 @@ def build_network(model: ml_collections.ConfigDict, axis_name: str | None = 'bat
     return build_generator(model, axis_name)
   if network == 'hinet':
     return HINet(model.width, model.depth)
-  if model.global_code:
-    raise UserError('config.model.global_code is True: only the joint stage has that ablation.')
   return MSDINet(
     encoder=build_encoder(model),
     pyramid=_build_pyramid(model),
