@@ -9,7 +9,7 @@ import pytest
 
 from degrep_jax import checkpoints
 from degrep_jax.errors import UserError
-from degrep_jax.state import NetworkState, TrainState
+from degrep_jax.state import DeblurState, NetworkState, TrainState
 
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.constant_schedule(1e-3)))
 
@@ -182,3 +182,76 @@ def test_a_discriminator_on_one_side_alone_is_refused(tmp_path, saved_with):
   with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
     saved.save(5, state(discriminator=saved_with), None)
   _refusal(tmp_path, state(discriminator=not saved_with))
+
+
+# --- parts of networks ---------------------------------------------------------------------------
+
+PARTS = ('encoder', 'pyramid')
+
+
+def _kernels(*parts, start=0):
+  return {part: {'kernel': np.float32([start + i])} for i, part in enumerate(parts)}
+
+
+def _save_tree(workdir, tree):
+  with checkpoints.Checkpoints(workdir, keep=1) as saved:
+    saved.save(3, {'step': np.int32(3)} | tree, None)
+
+
+def _joint_tree():
+  network = NetworkState(
+    params=_kernels(*PARTS, 'reblurrer', 'deblurrer'),
+    statistics={'spectral': _kernels('encoder', start=10), 'batch_stats': _kernels('reblurrer')},
+    opt_state={},
+  )
+  return {'generator': network, 'discriminator': network}
+
+
+def _values(tree):
+  """{'collection/part': value}."""
+  return {
+    f'{of}/{part}': float(leaf['kernel'][0])
+    for of, parts in tree.items()
+    for part, leaf in parts.items()
+  }
+
+
+def test_parts_of_a_joint_run(tmp_path):
+  _save_tree(tmp_path, _joint_tree())
+  assert _values(checkpoints.load_parts(tmp_path, PARTS)) == {
+    'params/encoder': 0,
+    'params/pyramid': 1,
+    'spectral/encoder': 10,
+  }
+
+
+def test_parts_of_a_deblurring_run_and_its_variables(tmp_path):
+  network = NetworkState(_kernels('deblurrer'), {'spectral': _kernels('deblurrer', start=5)}, {})
+  frozen = {'params': _kernels(*PARTS, start=20), 'spectral': _kernels(*PARTS, start=30)}
+  deblur_state = DeblurState(np.int32(3), network, frozen)
+  with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
+    saved.save(3, deblur_state, None)
+  parts = {
+    'params/encoder': 20,
+    'params/pyramid': 21,
+    'spectral/encoder': 30,
+    'spectral/pyramid': 31,
+  }
+  assert _values(checkpoints.load_parts(tmp_path, PARTS)) == parts
+  whole = parts | {'params/deblurrer': 0, 'spectral/deblurrer': 5}
+  assert _values(checkpoints.variables(checkpoints.load(tmp_path))) == whole
+  assert _values(deblur_state.variables) == whole
+
+
+def test_a_workdir_of_some_parts_gives_those(tmp_path):
+  _save_tree(tmp_path, {'frozen': {'params': _kernels('pyramid', start=7)}})
+  assert _values(checkpoints.load_parts(tmp_path, PARTS)) == {'params/pyramid': 7}
+  assert _values(checkpoints.variables(checkpoints.load(tmp_path))) == {'params/pyramid': 7}
+
+
+def test_a_workdir_without_those_parts_is_refused(tmp_path):
+  network = NetworkState(_kernels('conv_in'), {}, {})
+  _save_tree(tmp_path, {'generator': network})
+  with pytest.raises(UserError, match='holds no encoder or pyramid') as caught:
+    checkpoints.load_parts(tmp_path, PARTS)
+  assert str(tmp_path) in str(caught.value)

@@ -1,61 +1,17 @@
-"""The real command on the smoke config, as a user runs it."""
+"""The real command, as a user runs it: on the smoke config, and on those of the deblurring stage
+shrunk."""
 
 import csv
 import json
-import os
-import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
+from command import differing, gopro, leaves, lines, losses, picture, refused, run, succeeded
 from PIL import Image
 
 from degrep_jax import checkpoints
-
-ROOT = pathlib.Path(__file__).parents[1]
-
-
-def run(workdir, *flags, config='configs/smoke.py', devices=1, cache=None):
-  """Runs the command; the compiled programs are shared between the runs of one test session."""
-  environment = os.environ | {
-    'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
-    'JAX_PLATFORMS': 'cpu',
-  }
-  if cache is not None:
-    environment |= {
-      'JAX_COMPILATION_CACHE_DIR': str(cache),
-      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
-    }
-  command = [sys.executable, '-m', 'degrep_jax.main', f'--config={config}', f'--workdir={workdir}']
-  return subprocess.run(
-    [*command, *flags], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
-  )
-
-
-def succeeded(result):
-  assert result.returncode == 0, result.stderr[-4000:]
-  return result
-
-
-def leaves(tree, prefix=''):
-  if isinstance(tree, dict):
-    return {k: v for key in tree for k, v in leaves(tree[key], f'{prefix}/{key}').items()}
-  return {prefix: tree}
-
-
-def lines(workdir):
-  return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-
-
-def losses(workdir):
-  return [
-    {key: value for key, value in line.items() if key.startswith('l_')}
-    for line in lines(workdir)
-    if 'l_g' in line
-  ]
 
 
 @pytest.fixture(scope='module')
@@ -126,10 +82,7 @@ def test_a_continued_run_ends_in_the_same_bits(whole, tmp_path, cache):
   succeeded(run(tmp_path / 'run', flags, '--config.train.steps=3', cache=cache))
   continued = succeeded(run(tmp_path / 'run', flags, cache=cache))
   assert 'from step 3' in continued.stderr
-  expected, state = (leaves(checkpoints.load(d)) for d in (workdir, tmp_path / 'run'))
-  assert expected.keys() == state.keys()
-  differing = [name for name in expected if not np.array_equal(expected[name], state[name])]
-  assert not differing
+  assert not differing(*(checkpoints.load(d) for d in (workdir, tmp_path / 'run')))
   trained = [line['step'] for line in lines(tmp_path / 'run') if 'l_g' in line]
   assert trained == [1, 2, 3, 4, 5, 6]
 
@@ -193,34 +146,136 @@ def test_every_loss_of_the_released_code_trains(tmp_path, cache):
   assert first['l_g'] == pytest.approx(total, rel=1e-5)
 
 
+# --- the deblurring stage ------------------------------------------------------------------------
+
+# Of the smoke config, whose E and pyramid are taken over.
+SMALL = (
+  '--config.model.width=4',
+  '--config.model.encoder_width=4',
+  '--config.model.depth=3',
+  '--config.model.encoder_stages=(1,2,4)',
+  '--config.model.encoder_input=0',
+  '--config.model.modulation_hidden=8',
+  '--config.data.crop=32',
+  '--config.eval.tile=32',
+  '--config.train.batch_size=4',
+  '--config.log.every_steps=1',
+)
+
+
+@pytest.fixture(scope='module')
+def pairs(tmp_path_factory):
+  """A tree in GoPro's layout, and lists of both RealBlur sets that name its pictures."""
+  root = gopro(tmp_path_factory.mktemp('pairs'))
+  for split in ('train', 'test'):
+    kinds = [sorted((root / split).rglob(f'{kind}/*.png')) for kind in ('sharp', 'blur')]
+    rows = [[str(path.relative_to(root)) for path in row] for row in zip(*kinds, strict=True)]
+    text = ''.join(f'{sharp} {blurry}\n' for sharp, blurry in rows)
+    for name in ('RealBlur_J', 'RealBlur_R'):
+      (root / f'{name}_{split}_list.txt').write_text(text)
+  return root
+
+
+@pytest.fixture(scope='module')
+def deblur(pairs, whole, cache):
+  """(workdir, flags) -> result: a shrunk config on those pairs, by default two steps of
+  gopro_deblur, with E and the pyramid of the joint run."""
+
+  def trained(workdir, *flags, config='gopro_deblur', steps=2, joint=whole[0], **options):
+    data = f'--config.data.root={pairs}', f'--config.train.init_from={joint}'
+    length = f'--config.train.steps={steps}'
+    path = f'configs/{config}.py'
+    return run(workdir, *SMALL, *data, length, *flags, config=path, cache=cache, **options)
+
+  return trained
+
+
+@pytest.fixture(scope='module')
+def deblurred(tmp_path_factory, deblur):
+  """Workdir of two uninterrupted steps of gopro_deblur."""
+  workdir = tmp_path_factory.mktemp('deblurred') / 'run'
+  succeeded(deblur(workdir))
+  return workdir
+
+
+def test_the_deblurring_stage_takes_over_the_joint_runs_map(whole, deblurred):
+  joint, state = checkpoints.load(whole[0])['generator'], checkpoints.load(deblurred)
+  assert state['step'] == 2
+  frozen = state['frozen']
+  for part in ('encoder', 'pyramid'):
+    assert not differing(frozen['params'][part], joint['params'][part])
+    assert differing(frozen['spectral'][part], joint['statistics']['spectral'][part])
+  assert set(state['generator']['params']) == {'deblurrer'}
+
+
+def test_a_deblurring_run_leaves_a_report_and_scores(deblurred):
+  report = json.loads((deblurred / 'report.json').read_text())
+  assert report['steps'] == 2
+  assert not [name for name in report if 'reblur' in name]
+  trained = leaves(checkpoints.load(deblurred)['generator']['params'])
+  assert report['parameters'] == sum(x.size for x in trained.values())
+  with (deblurred / 'evaluations' / 'step_2.csv').open() as file:
+    rows = list(csv.DictReader(file))
+  assert [row['name'] for row in rows] == ['GOPR0001/000001', 'GOPR0001/000002']
+  mean = np.mean([float(row['deblurred_psnr']) for row in rows])
+  assert report['deblurred_psnr'] == pytest.approx(mean)
+  first = losses(deblurred)[0]
+  assert set(first) == {'l_psnr', 'l_features', 'l_g'}
+  assert first['l_g'] == pytest.approx(0.5 * first['l_psnr'] + first['l_features'], rel=1e-5)
+  with Image.open(deblurred / 'panel.png') as panel:
+    assert min(panel.size) > 300
+
+
+def test_evaluation_mode_repeats_the_deblurring_runs_scores(deblur, deblurred):
+  # The parts are in the checkpoint: the workdirs that they came from are not asked again.
+  result = succeeded(deblur(deblurred, '--mode=eval', joint='gone'))
+  assert 'step 2' in result.stderr
+  again = json.loads((deblurred / 'evaluation.json').read_text())
+  assert again == json.loads((deblurred / 'evaluations' / 'step_2.json').read_text())
+
+
+def test_a_continued_run_from_a_list_ends_in_the_same_bits(deblur, deblurred, tmp_path):
+  # RealBlur's lists name the pictures of the GoPro tree, in its order.
+  succeeded(deblur(tmp_path / 'run', config='realblur_j', steps=1))
+  continued = succeeded(deblur(tmp_path / 'run', config='realblur_j'))
+  assert 'from step 1' in continued.stderr
+  assert not differing(*(checkpoints.load(d) for d in (deblurred, tmp_path / 'run')))
+
+
+def test_two_devices_deblur_as_one(deblur, deblurred, tmp_path):
+  succeeded(deblur(tmp_path / 'run', config='realblur_r', devices=2))
+  one, two = losses(deblurred), losses(tmp_path / 'run')
+  for step, tolerance in enumerate((1e-4, 2e-3)):
+    assert len(one[step]) == 3
+    assert two[step] == pytest.approx(one[step], rel=tolerance, abs=1e-5)
+
+
+def test_hinet_trains_without_a_map(pairs, tmp_path, cache):
+  flags = *SMALL, f'--config.data.root={pairs}', '--config.train.steps=2'
+  succeeded(run(tmp_path / 'run', *flags, config='configs/gopro_hinet.py', cache=cache))
+  state = checkpoints.load(tmp_path / 'run')
+  assert state['step'] == 2 and state['frozen'] == {}
+  assert [set(row) for row in losses(tmp_path / 'run')] == [{'l_psnr', 'l_g'}] * 2
+
+
+def test_parts_of_another_encoder(deblur, whole, tmp_path):
+  result = deblur(tmp_path / 'run', '--config.model.encoder=official_v1')
+  refused(result, whole[0], 'model.encoder', 'table1', 'official_v1')
+  assert checkpoints.saved_steps(tmp_path / 'run') == []
+
+
+def test_parts_of_a_workdir_without_checkpoint(deblur, tmp_path):
+  result = deblur(tmp_path / 'run', joint=tmp_path / 'nowhere')
+  refused(result, tmp_path / 'nowhere', 'holds no checkpoint')
+
+
 # --- what a user gets wrong ----------------------------------------------------------------------
-
-
-def picture(path, size=(64, 48)):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8)
-  Image.fromarray(noise).save(path)
-  return path
 
 
 @pytest.fixture
 def tree(tmp_path):
   """A small tree of pairs in GoPro's layout."""
-  for split in ('train', 'test'):
-    for kind in ('blur', 'sharp'):
-      for name in ('1', '2'):
-        picture(tmp_path / 'data' / split / 'GOPR0001' / kind / f'00000{name}.png')
-  return tmp_path / 'data'
-
-
-def refused(result, *words):
-  """Exit status 2 and one sentence that names what is wrong."""
-  assert result.returncode == 2, result.stderr[-4000:]
-  assert 'Traceback' not in result.stderr
-  last = result.stderr.strip().splitlines()[-1]
-  assert last.startswith('degrep_jax: ')
-  for word in words:
-    assert str(word) in last
+  return gopro(tmp_path / 'data')
 
 
 def folder(tree):
@@ -302,11 +357,10 @@ def test_a_batch_that_the_devices_cannot_share(tmp_path):
 
 def test_a_workdir_of_another_config(whole):
   workdir, _ = whole
-  before = leaves(checkpoints.load(workdir))
+  before = checkpoints.load(workdir)
   result = run(workdir, '--config.optimizer.learning_rate=0.5', '--config.model.width=8')
   refused(result, workdir, 'optimizer.learning_rate', 'model.width')
-  after = leaves(checkpoints.load(workdir))
-  assert all(np.array_equal(before[name], after[name]) for name in before)
+  assert not differing(before, checkpoints.load(workdir))
 
 
 def test_a_workdir_that_cannot_be_written(tmp_path):

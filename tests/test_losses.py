@@ -75,8 +75,29 @@ def test_the_real_pictures_features_are_constant(loss, fake, real):
   assert any(np.any(leaf) for leaf in jax.tree.leaves(of_fake))
 
 
+def test_psnr_loss_is_minus_the_mean_of_the_pictures_psnrs():
+  restored, sharp = np.random.default_rng(0).random((2, 3, 4, 5, 3), np.float32)
+  restored[0] = sharp[0] + np.float32([0.1, 0, 0])
+  errors = [np.square(np.float64(r) - s).mean() for r, s in zip(restored, sharp, strict=True)]
+  assert errors[0] == pytest.approx(0.01 / 3)
+  expected = np.mean([10 * np.log10(error + 1e-8) for error in errors])
+  assert losses.psnr_loss(restored, sharp) == pytest.approx(expected, rel=1e-5)
+  # Equal pictures: 80 dB, and a gradient.
+  value, slope = jax.value_and_grad(losses.psnr_loss)(jnp.asarray(sharp), sharp)
+  assert value == pytest.approx(-80)
+  assert np.isfinite(slope).all()
+
+
+def test_features_l1_sums_over_the_features():
+  restored, sharp = (_features(seed, scales=1, layers=5)[0] for seed in (0, 1))
+  expected = sum(np.abs(np.float64(r) - s).mean() for r, s in zip(restored, sharp, strict=True))
+  assert losses.features_l1(restored, sharp) == pytest.approx(expected, rel=1e-5)
+
+
 def test_losses_of_networks_of_another_depth_are_refused():
   with pytest.raises(ValueError, match='zip'):
     losses.feature_matching(_features(0), _features(1, layers=2))
   with pytest.raises(ValueError, match='zip'):
     losses.perceptual(_features(0)[0], _features(1)[0])
+  with pytest.raises(ValueError, match='zip'):
+    losses.features_l1(_features(0)[0], _features(1, layers=2)[0])

@@ -153,6 +153,33 @@ def test_encoder_resizes_bilinearly_without_antialiasing():
   np.testing.assert_allclose(apply(variables, large), apply(variables, small), atol=1e-5)
 
 
+@pytest.mark.parametrize('variant', encoder.VARIANTS)
+def test_encoder_features_of_a_picture_in_its_own_size(variant):
+  fields = OFFICIAL_V2 if variant == 'official_v2' else {'encoder': variant}
+  net = factory.build_encoder(_model(encoder_width=4, **fields))
+  odd = jax.ShapeDtypeStruct((2, 128, 208, 3), jnp.float32)
+  variables = jax.eval_shape(net.init, jax.random.key(0), odd)
+  shapes = jax.eval_shape(functools.partial(net.apply, features=True), variables, odd)
+  assert [x.shape for x in shapes] == [
+    (2, 64, 104, 4),
+    (2, 64, 104, 4),  # of the 7x7 convolution
+    (2, 32, 52, 8),
+    (2, 16, 26, 16),
+    (2, 8, 13, 32),
+  ]
+
+
+def test_encoder_features_are_what_its_first_convolutions_give():
+  net = factory.build_encoder(_model(encoder_width=2, encoder_stages=(1, 2), encoder_input=0))
+  picture = np.random.default_rng(0).random((1, 16, 16, 3), np.float32)
+  variables = _initial(net, picture)
+  _, seen = net.apply(variables, picture, capture_intermediates=True, mutable=['intermediates'])
+  features = net.apply(variables, picture, features=True)
+  for name, feature in zip(('down_0', 'conv_7x7', 'down_1'), features, strict=True):
+    np.testing.assert_allclose(feature, seen['intermediates'][name]['__call__'][0], atol=1e-6)
+    assert feature.min() < 0  # not activated yet
+
+
 def test_the_global_code_is_the_maps_mean_spread_over_its_grid():
   net, (blurry, _), variables = _tiny()
   local, spread = (

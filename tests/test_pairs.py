@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from degrep_jax.data.pairs import FolderPairs, read_picture
+from configs import default
+from degrep_jax.data.pairs import FolderPairs, ListPairs, read_picture
+from degrep_jax.data.source import open_source
 from degrep_jax.errors import UserError
 
 
@@ -198,3 +200,80 @@ def test_decoded_pictures_are_kept_within_the_limit(tmp_path):
 def test_kept_pictures_cannot_be_written_to(gopro):
   with pytest.raises(ValueError, match='read-only'):
     FolderPairs(gopro, 'train').pair(0).blurry[0] = 0
+
+
+# --- lists of pairs ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def realblur(tmp_path):
+  """A tree like RealBlur's: two scenes for training, one for testing, each with one pair."""
+  for number, (split, scene) in enumerate((('train', 1), ('train', 4), ('test', 2))):
+    folder = f'RealBlur-J_ECC/scene{scene:03d}'
+    save(tmp_path / folder / 'gt/gt_7.png', 255 - picture(number))
+    save(tmp_path / folder / 'blur/blur_7.png', picture(number))
+    with (tmp_path / f'RealBlur_J_{split}_list.txt').open('a') as file:
+      file.write(f'{folder}/gt/gt_7.png {folder}/blur/blur_7.png \n')
+  return tmp_path
+
+
+def test_listed_pairs(realblur):
+  names = [f'RealBlur-J_ECC/scene{scene:03d}/blur/blur_7' for scene in (1, 4, 2)]
+  train = ListPairs(realblur, 'RealBlur_J', 'train', min_size=40)
+  test = ListPairs(realblur, 'RealBlur_J', 'test')
+  assert (train.names, test.names) == (tuple(names[:2]), tuple(names[2:]))
+  for source, item, seed in ((train, 0, 0), (train, 1, 1), (test, 0, 2)):
+    pair = source.pair(item)
+    assert pair.name == source.names[item]
+    np.testing.assert_array_equal(pair.blurry, picture(seed))
+    np.testing.assert_array_equal(pair.sharp, 255 - picture(seed))
+  blurry, sharp = train.crop(1, 17, np.random.default_rng(0))
+  np.testing.assert_array_equal(sharp, 255 - blurry)
+
+
+def test_listed_pairs_by_config(realblur):
+  data = default.get_config().data
+  data.source, data.list_name, data.root, data.crop = 'list', 'RealBlur_J', str(realblur), 41
+  assert len(open_source(data, 'test')) == 1  # the crop is no bound there
+  with pytest.raises(UserError, match=r'is 60x40, smaller than the training crop of 41'):
+    open_source(data, 'train')
+  data.crop = 40
+  assert len(open_source(data, 'train')) == 2
+  data.eval_root = str(realblur / 'elsewhere')
+  with pytest.raises(UserError, match=r'elsewhere/RealBlur_J_test_list\.txt cannot be read'):
+    open_source(data, 'test')
+
+
+GT, BLUR = (f'RealBlur-J_ECC/scene001/{file}.png' for file in ('gt/gt_7', 'blur/blur_7'))
+
+
+@pytest.mark.parametrize(
+  ('text', 'message'),
+  [
+    (b'', r'RealBlur_J_train_list\.txt lists no pairs'),
+    (b'\n  \n', r'RealBlur_J_train_list\.txt lists no pairs'),
+    (f'{GT} {BLUR}\n\n{GT}\n', r"_list\.txt, line 3: expected 'sharp blurry', found '.*gt_7\.png'"),
+    (f'{GT} {BLUR} {BLUR}', r"_list\.txt, line 1: expected 'sharp blurry'"),
+    (f'{GT} no/where.png', r'no/where\.png cannot be read as a picture'),
+    (f'no/where.png {BLUR}', r'no/where\.png cannot be read as a picture'),
+    (b'\xff\xfe\x00', r'_list\.txt is no text'),
+  ],
+)
+def test_lists_that_cannot_be_used(realblur, text, message):
+  text = text.encode() if isinstance(text, str) else text
+  (realblur / 'RealBlur_J_train_list.txt').write_bytes(text)
+  with pytest.raises(UserError, match=message) as refusal:
+    ListPairs(realblur, 'RealBlur_J', 'train')
+  assert '\n' not in str(refusal.value)
+
+
+@pytest.mark.parametrize('place', ['', 'nowhere'])
+def test_a_missing_list(realblur, place):
+  with pytest.raises(UserError, match=r'RealBlur_R_train_list\.txt cannot be read: No such file'):
+    ListPairs(realblur / place, 'RealBlur_R', 'train')
+
+
+def test_listed_partners_of_different_sizes(realblur):
+  save(realblur / GT, picture(0, width=61))
+  with pytest.raises(UserError, match=r'blur_7\.png is 60x40 but .* is 61x40'):
+    ListPairs(realblur, 'RealBlur_J', 'train')
