@@ -199,5 +199,5 @@ def test_a_folder_with_a_checkpoint(released, converted, monkeypatch, capsys):
   with pytest.raises(SystemExit) as end:
     cli.run()
   assert end.value.code == 2
-  assert f'{converted} holds a checkpoint already' in capsys.readouterr().err
+  assert f'{converted} holds a run or a checkpoint already' in capsys.readouterr().err
   assert not differing(before, checkpoints.load(converted))
