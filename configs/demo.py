@@ -32,7 +32,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.loss.gan = 0.1
   # At 1e-3 the map becomes constant: before it says anything it is noise to the generators.
   config.optimizer.learning_rate = 6e-4
-  config.optimizer.schedule_steps = 600
+  config.optimizer.schedule_steps = 500
   config.data.source = 'synthetic'
   config.data.crop = 64
   config.data.shake = 12.0
@@ -40,12 +40,12 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.object_motion = 12.0
   config.data.sub_frames = 11
   config.data.eval_variants = 4
-  config.train.steps = 600
+  config.train.steps = 500
   config.train.batch_size = 16
   config.eval.tile = 64
   config.eval.batch_size = 32
   config.log.every_steps = 25
-  config.log.pictures_every_steps = 300
-  config.log.checkpoint_every_steps = 300
-  config.log.evaluate_every_steps = 300
+  config.log.pictures_every_steps = 250
+  config.log.checkpoint_every_steps = 250
+  config.log.evaluate_every_steps = 250
   return config

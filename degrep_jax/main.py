@@ -73,7 +73,16 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
   """Parses the flags and runs `main`."""
-  app.run(main, flags_parser=_parse)
+
+  def ended(argv: list[str]) -> None:
+    status = main(argv)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is written and closed. TensorFlow's threads, still making examples where a run ends
+    # early, wait for ever for an interpreter that shuts down: seen in one of some hundred runs.
+    os._exit(status)
+
+  app.run(ended, flags_parser=_parse)
 
 
 if __name__ == '__main__':
