@@ -48,9 +48,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.train = train = ml_collections.ConfigDict()
   train.steps = 240_000
   train.batch_size = 32  # over all devices
-  train.init_from = (
-    ''  # msdi_net: workdirs of E and the pyramid (newest checkpoint), commas between
-  )
+  # msdi_net: workdirs that hold E and the pyramid (newest checkpoint), with commas between them
+  train.init_from = ''
   train.official_order = False  # True: D learns from a second pass of the updated generators [C]
 
   config.data = data = ml_collections.ConfigDict()

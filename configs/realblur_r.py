@@ -13,12 +13,11 @@ than published figures.
 
 import ml_collections
 
-from configs import gopro_deblur
+from configs import realblur_j
 
 
 def get_config() -> ml_collections.ConfigDict:
-  """As on GoPro, from RealBlur's lists of pairs."""
-  config = gopro_deblur.get_config()
-  config.data.source = 'list'
+  """As RealBlur-J, from the other lists."""
+  config = realblur_j.get_config()
   config.data.list_name = 'RealBlur_R'
   return config

@@ -110,12 +110,14 @@ def create_network(
 ) -> NetworkState:
   """Initial variables of a module called with `pictures`, and its optimiser state."""
   # The forward pass is not run: compiling it, or all initialisers as one program, takes a minute.
-  return _network_state(dict(module.lazy_init(key, *pictures)), optimizer)
+  return network_state(dict(module.lazy_init(key, *pictures)), optimizer)
 
 
-def _network_state(variables: dict, optimizer: optax.GradientTransformation) -> NetworkState:
-  params = variables.pop('params')
-  return NetworkState(params=params, statistics=variables, opt_state=optimizer.init(params))
+def network_state(variables: dict, optimizer: optax.GradientTransformation) -> NetworkState:
+  """The state of variables {collection: tree}, the optimiser at its beginning."""
+  statistics = {name: tree for name, tree in variables.items() if name != 'params'}
+  params = variables['params']
+  return NetworkState(params=params, statistics=statistics, opt_state=optimizer.init(params))
 
 
 def create_state(
@@ -171,7 +173,7 @@ def create_deblur_state(
   frozen, variables = split(dict(module.lazy_init(key, picture)), FROZEN)
   return DeblurState(
     step=jnp.zeros((), jnp.int32),
-    generator=_network_state(variables, optimizer),
+    generator=network_state(variables, optimizer),
     frozen=frozen,
   )
 

@@ -259,7 +259,7 @@ def our_joint_step(folder: pathlib.Path, optimizer):
   }
 
   def create(*variables):
-    networks = (network_state(tree, optimizer) for tree in variables)
+    networks = (state.network_state(tree, optimizer) for tree in variables)
     return state.TrainState(np.zeros((), np.int32), *networks)
 
   terms = {'GAN': ('l_gan', 1), 'GAN_Feat': ('l_feature', 10), 'l_pix': ('l_deblur', 10)}
@@ -278,17 +278,11 @@ def our_deblur_step(folder: pathlib.Path, optimizer):
 
   def create(variables):
     frozen, trained = state.split(variables, state.FROZEN)
-    return state.DeblurState(np.zeros((), np.int32), network_state(trained, optimizer), frozen)
+    return state.DeblurState(
+      np.zeros((), np.int32), state.network_state(trained, optimizer), frozen
+    )
 
   return create, [variables], step, {'l_pix': ('l_psnr', 0.5), 'l_blur': ('l_features', 1)}
-
-
-def network_state(variables, optimizer):
-  """`NetworkState` of {collection: tree}, the optimiser at its beginning."""
-  from degrep_jax import state
-
-  moving = {name: tree for name, tree in variables.items() if name != 'params'}
-  return state.NetworkState(variables['params'], moving, optimizer.init(variables['params']))
 
 
 def our_step(task: str, folder: pathlib.Path, pictures):
