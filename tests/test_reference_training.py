@@ -30,12 +30,6 @@ COLUMNS = {
 }
 
 
-def _network_state(variables, optimizer):
-  params, statistics = variables['params'], dict(variables)
-  del statistics['params']
-  return state.NetworkState(params, statistics, optimizer.init(params))
-
-
 def _joint(figures, optimizer):
   """(step, state before the first one, (generators, names of their outputs))."""
   generator, variables = figures.network('msdi2e')
@@ -46,7 +40,7 @@ def _joint(figures, optimizer):
     weights=steps.LossWeights(l_gan=1, l_reblur=0, l_deblur=10, l_feature=10, l_vgg=0),
     official_order=True,
   )
-  networks = [_network_state(of, optimizer) for of in (variables, discriminator_variables)]
+  networks = [state.network_state(of, optimizer) for of in (variables, discriminator_variables)]
   train_state = state.TrainState(np.zeros((), np.int32), *networks)
   return lambda now, batch, **fixed: step(now, {}, batch, **fixed), train_state, generator
 
@@ -60,7 +54,7 @@ def _deblur(figures, optimizer):
     for collection, tree in figures.network(kind)[1].items():
       frozen.setdefault(collection, {})[name] = tree
   train_state = state.DeblurState(
-    np.zeros((), np.int32), _network_state(trained, optimizer), frozen
+    np.zeros((), np.int32), state.network_state(trained, optimizer), frozen
   )
   weights = steps.DeblurWeights(l_psnr=0.5, l_features=1.0)
   return functools.partial(steps.deblur_step, net=net, weights=weights), train_state, net
