@@ -1,18 +1,18 @@
-"""The command `degrep`: `degrep convert`, or training and evaluation by the flags of main.py."""
+"""The command `degrep`: one of `commands`, or training and evaluation by the flags of main.py."""
 
 import argparse
-import pathlib
+import importlib
 import sys
 
-from degrep_jax import main
-from degrep_jax.convert import KINDS, convert_file
-from degrep_jax.errors import UserError
+from degrep_jax.errors import UserError, fail
+
+COMMANDS = ('convert',)  # modules of degrep_jax.commands, in the order of --help
 
 
 class _Parser(argparse.ArgumentParser):
   def error(self, message: str):
     """One sentence instead of the usage."""
-    raise SystemExit(main.fail(f'{message}; see {self.prog} --help.'))
+    raise SystemExit(fail(f'{message}; see {self.prog} --help.'))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -21,15 +21,11 @@ def _parser() -> argparse.ArgumentParser:
     description='Without a command: train or evaluate, by the flags of python -m degrep_jax.main.',
   )
   commands = parser.add_subparsers(required=True, metavar='COMMAND')
-  convert = commands.add_parser(
-    'convert',
-    help="the authors' PyTorch weights to a checkpoint of ours",
-    description="Writes the weights of one of the authors' PyTorch files as a checkpoint.",
-  )
-  convert.add_argument('kind', choices=tuple(KINDS), metavar='KIND', help=', '.join(KINDS))
-  convert.add_argument('file', type=pathlib.Path, metavar='FILE.pth')
-  convert.add_argument('out', type=pathlib.Path, metavar='OUT_DIR', help='a new workdir')
-  convert.set_defaults(run=lambda args: convert_file(args.kind, args.file, args.out))
+  for name in COMMANDS:
+    module = importlib.import_module(f'degrep_jax.commands.{name}')
+    command = commands.add_parser(name, help=module.HELP)
+    module.add_arguments(command)
+    command.set_defaults(run=module.run)
   return parser
 
 
@@ -37,13 +33,15 @@ def run() -> None:
   """The command `degrep`; exit status 2 and one sentence where something cannot be used."""
   arguments = sys.argv[1:]
   if not arguments or (arguments[0].startswith('-') and arguments[0] not in ('-h', '--help')):
+    from degrep_jax import main  # TensorFlow comes with it
+
     main.run()
     return
   args = _parser().parse_args(arguments)
   try:
-    args.run(args)
+    sys.exit(args.run(args))
   except UserError as error:
-    sys.exit(main.fail(str(error)))
+    sys.exit(fail(str(error)))
 
 
 if __name__ == '__main__':

@@ -316,9 +316,10 @@ def convert_file(kind: str, path: pathlib.Path, out: pathlib.Path) -> None:
     out: a folder that holds no checkpoint yet.
 
   Raises:
-    UserError: a file that cannot be used, or `out` holds a checkpoint or cannot be written; nothing
-      is written then.
+    UserError: no such kind, a file that cannot be used, or `out` holds a checkpoint or cannot be
+      written; nothing is written then.
   """
+  _kind(kind)  # before a file of gigabytes is read
   if checkpoints.saved_steps(out) or (out / configs.FILE).exists():
     raise UserError(f'{out} holds a run or a checkpoint already: choose another folder.')
   try:

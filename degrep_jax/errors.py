@@ -1,9 +1,17 @@
-"""The one exception whose message is meant for the person at the keyboard."""
+"""The one exception whose message is meant for the person at the keyboard, and how it is shown."""
+
+import sys
 
 
 class UserError(Exception):
   """Something the user can mend. The message is one sentence naming the file or field and what to
   do.
 
-  Entry points print it without a traceback and exit with status 2 (`degrep_jax.main`).
+  Entry points print it without a traceback and exit with status 2 (`fail`).
   """
+
+
+def fail(sentence: str) -> int:
+  """Prints a sentence for the user; the exit status that goes with it."""
+  print(f'degrep_jax: {sentence}', file=sys.stderr)
+  return 2

@@ -14,7 +14,7 @@ os.environ.setdefault('OPENCV_LOG_LEVEL', 'ERROR')
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from degrep_jax.errors import UserError
+from degrep_jax.errors import UserError, fail
 from degrep_jax.evaluate import evaluate_run
 from degrep_jax.train import train
 
@@ -46,12 +46,6 @@ def _parse(argv: list[str]) -> list[str]:
     text = str(error.args[0] if error.args else error).replace('\\n', ' ').replace("\\'", '')
     text = ' '.join(text.strip('\'"').split())
     raise SystemExit(fail(f'--config or a field of it is wrong: {text}')) from None
-
-
-def fail(sentence: str) -> int:
-  """Prints a sentence for the user; the exit status that goes with it."""
-  print(f'degrep_jax: {sentence}', file=sys.stderr)
-  return 2
 
 
 def main(argv: list[str]) -> int:
