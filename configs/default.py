@@ -41,6 +41,7 @@ def get_config() -> ml_collections.ConfigDict:
   optimizer.learning_rate = 2e-4  # Adam, of generators and discriminator
   optimizer.final_learning_rate = 1e-7  # cosine, reached after schedule_steps
   optimizer.schedule_steps = 250_000
+  optimizer.warmup_steps = 0  # over which the rate rises to the cosine first; ours
   optimizer.beta1 = 0.9
   optimizer.beta2 = 0.99
   optimizer.clip_norm = 0.01  # global norm of the gradient of either network

@@ -72,6 +72,9 @@ def check(config: ml_collections.ConfigDict, devices: int) -> None:
   _require(not loss.vgg or loss.vgg_path, 'loss.vgg_path', loss.vgg_path, demand)
   for field in ('learning_rate', 'schedule_steps', 'clip_norm'):
     _require(hyper[field] > 0, f'optimizer.{field}', hyper[field], 'it must be positive')
+  _require(
+    hyper.warmup_steps >= 0, 'optimizer.warmup_steps', hyper.warmup_steps, 'it must not be negative'
+  )
   rate, demand = hyper.final_learning_rate, 'it must be in 0 .. optimizer.learning_rate'
   _require(0 <= rate <= hyper.learning_rate, 'optimizer.final_learning_rate', rate, demand)
   for field in ('beta1', 'beta2'):

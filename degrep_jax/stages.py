@@ -63,7 +63,7 @@ def build_optimizer(
   """The optimiser of `config.optimizer` and its learning rate."""
   hyper = config.optimizer
   schedule = learning_rate_schedule(
-    hyper.learning_rate, hyper.final_learning_rate, hyper.schedule_steps
+    hyper.learning_rate, hyper.final_learning_rate, hyper.schedule_steps, hyper.warmup_steps
   )
   return make_optimizer(schedule, hyper.beta1, hyper.beta2, hyper.clip_norm), schedule
 

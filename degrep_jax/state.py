@@ -85,13 +85,16 @@ class DeblurState(flax.struct.PyTreeNode):
 
 
 def learning_rate_schedule(
-  learning_rate: float, final_learning_rate: float, schedule_steps: int
+  learning_rate: float, final_learning_rate: float, schedule_steps: int, warmup_steps: int = 0
 ) -> optax.Schedule:
   """Cosine from `learning_rate` to `final_learning_rate` over `schedule_steps` steps, constant
-  afterwards."""
-  return optax.cosine_decay_schedule(
+  afterwards; the first `warmup_steps` take an evenly rising share of it, the last of them all."""
+  cosine = optax.cosine_decay_schedule(
     learning_rate, schedule_steps, alpha=final_learning_rate / learning_rate
   )
+  if not warmup_steps:
+    return cosine
+  return lambda count: cosine(count) * jnp.minimum((count + 1) / warmup_steps, 1)
 
 
 def make_optimizer(

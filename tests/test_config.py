@@ -77,6 +77,7 @@ def test_the_default_networks_pass():
     ({'model__modulation_hidden': -4}, 'config.model.modulation_hidden is -4'),
     ({'optimizer__learning_rate': 0.0}, 'config.optimizer.learning_rate is 0.0'),
     ({'optimizer__schedule_steps': 0}, 'config.optimizer.schedule_steps is 0'),
+    ({'optimizer__warmup_steps': -1}, 'config.optimizer.warmup_steps is -1'),
     ({'optimizer__clip_norm': -1.0}, 'config.optimizer.clip_norm is -1.0'),
     ({'optimizer__beta1': 1.5}, 'config.optimizer.beta1 is 1.5'),
     (

@@ -39,3 +39,9 @@ def test_a_larger_loss_moves_no_further():
 def test_the_cosine_schedule(count, part):
   schedule = state.learning_rate_schedule(2e-4, 1e-7, 250_000)
   assert schedule(count) == pytest.approx(1e-7 + part * (2e-4 - 1e-7), rel=1e-4)
+
+
+@pytest.mark.parametrize(('count', 'part'), [(0, 0.1), (4, 0.5), (9, 1), (10, 1)])
+def test_the_rate_rises_first(count, part):
+  schedule = state.learning_rate_schedule(2e-4, 1e-7, 10**9, warmup_steps=10)
+  assert schedule(count) == pytest.approx(part * 2e-4, rel=1e-5)
