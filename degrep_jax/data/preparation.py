@@ -1,6 +1,7 @@
 """`degrep prepare`: a released dataset to ArrayRecord files, whole or not at all."""
 
 import contextlib
+import errno
 import fcntl
 import io
 import os
@@ -9,7 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from degrep_jax import progress
@@ -55,8 +55,6 @@ def prepare(name: str, source: Path, data_dir: Path, pictures: str = '') -> None
             _build(builder, tree, layout)
   except OSError as error:
     raise UserError(f'{data_dir} cannot be written: {error.strerror or error}.') from error
-  except tf.errors.OpError as error:
-    raise UserError(f'{data_dir} cannot be written: {error.message}.') from error
 
 
 @contextlib.contextmanager
@@ -88,7 +86,16 @@ def _build(builder: PairsBuilder, tree: Tree, layout: Layout) -> None:
     tempfile.TemporaryDirectory(prefix='degrep_prepare_') as downloads,
     contextlib.redirect_stdout(io.StringIO()),
   ):
-    builder.download_and_prepare(download_dir=downloads)
+    try:
+      builder.download_and_prepare(download_dir=downloads)
+    except (
+      Exception
+    ) as error:  # of OSError, RuntimeError or TensorFlow's, as the library at work has it
+      if os.strerror(errno.ENOSPC) not in str(error):
+        raise
+      raise UserError(
+        f'{builder.data_dir} has no space left on its disk: free some and run the command again.'
+      ) from error
   progress.say(f'{_summary(builder)}: prepared.')
 
 

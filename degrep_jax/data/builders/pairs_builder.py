@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import writer
+from tensorflow_datasets.proto import tf_example_pb2
 
 from degrep_jax import progress
 from degrep_jax.data import png
@@ -107,6 +109,20 @@ class PairsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         # all of these let it hold a thousandth of the split in memory, small ones all of it.
         yield number * (KEYS // len(items)) + part, example
     self.info.metadata[split] = {'names': names, 'sizes': sizes}
+
+  def _example_writer(self) -> writer.ExampleWriter:
+    return _OrderedWriter(file_format=self.info.file_format)
+
+
+class _OrderedWriter(writer.ExampleWriter):
+  """Writes an example's fields in one order; protobuf draws an order for each process."""
+
+  def write(self, path, examples):
+    return super().write(path, ((key, _ordered(data)) for key, data in examples))
+
+
+def _ordered(data: bytes) -> bytes:
+  return tf_example_pb2.Example.FromString(data).SerializeToString(deterministic=True)
 
 
 def whole_pictures(tree: Tree, item: Item) -> list[tuple[tuple[int, int], Example]]:
