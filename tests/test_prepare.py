@@ -1,6 +1,5 @@
 """`degrep prepare` and what is read from what it wrote."""
 
-import fcntl
 import os
 import random
 import shutil
@@ -19,11 +18,13 @@ from released import pack, pair, save
 from tensorflow_datasets.core import shuffle
 
 from configs import default
+from degrep_jax.data import preparation
 from degrep_jax.data.builders import pairs_builder
 from degrep_jax.data.pairs import FolderPairs, ListPairs, read_picture
 from degrep_jax.data.pipeline import train_batches
 from degrep_jax.data.preparation import prepare
 from degrep_jax.data.prepared import PreparedPairs
+from degrep_jax.data.released import seems_exchanged
 from degrep_jax.data.source import open_pairs, open_source
 from degrep_jax.errors import UserError
 
@@ -342,6 +343,37 @@ def test_partners_of_different_sizes_are_refused(small, tmp_path):
   assert 'blur/000001.png is 60x40 but its sharp partner is 61x40' in message
 
 
+@pytest.mark.parametrize(
+  ('factors', 'exchanged'),  # the contrast of the "sharp" pictures against the "blurry" ones
+  [
+    ([1], False),
+    ([0.9], False),
+    ([0.7], True),
+    ([2], False),
+    ([0.5, 2, 2], False),
+    ([0.5, 0.5, 2], True),
+  ],
+)
+def test_what_counts_as_exchanged(factors, exchanged):
+  noise = np.random.default_rng(0).integers(0, 120, (40, 60, 3), np.uint8)
+
+  def read(number):  # the variance of any linear filter goes with the square of the contrast
+    return noise, (noise * factors[number]).astype(np.uint8)
+
+  assert seems_exchanged(len(factors), read) == exchanged
+
+
+def test_few_pairs_are_looked_at_and_the_last_is_among_them():
+  seen = []
+
+  def read(number):
+    seen.append(number)
+    return np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8)
+
+  assert not seems_exchanged(2103, read)
+  assert len(seen) == 8 and {0, 2102} <= {*seen}
+
+
 def exchange(folder):
   (folder / 'blur').rename(folder / 'other')
   (folder / 'sharp').rename(folder / 'blur')
@@ -431,11 +463,9 @@ def test_a_source_that_is_not_there(tmp_path):
 
 
 def test_two_processes_do_not_prepare_the_same(small, tmp_path):
-  (tmp_path / 'gopro').mkdir()
-  handle = os.open(tmp_path / 'gopro', os.O_RDONLY)
-  fcntl.flock(handle, fcntl.LOCK_EX)
-  assert 'Another process is preparing' in complaint('gopro', small, tmp_path)
-  os.close(handle)
+  with preparation._owned(tmp_path / 'gopro'):
+    assert 'Another process is preparing' in complaint('gopro', small, tmp_path)
+  prepare('gopro', small, tmp_path)
 
 
 def _killed_at_random(root, data_dir, kills, seed):
