@@ -6,7 +6,7 @@ import sys
 
 from degrep_jax.errors import UserError, fail
 
-COMMANDS = ('convert',)  # modules of degrep_jax.commands, in the order of --help
+COMMANDS = ('evaluate', 'convert')  # modules of degrep_jax.commands, in the order of --help
 
 
 class _Parser(argparse.ArgumentParser):

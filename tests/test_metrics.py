@@ -204,7 +204,7 @@ def test_what_lies_outside_the_overlap_is_not_scored(photograph):
   ('restored', 'message'),
   [
     (lambda x: np.zeros_like(x), 'black'),
-    (lambda x: np.full_like(x, 90), 'no homography'),
+    (lambda x: np.full_like(x, 90), 'ECC'),
     (lambda x: 255 - x, 'no homography'),
     (lambda x: np.random.default_rng(0).integers(0, 256, x.shape, np.uint8), 'no homography'),
   ],
