@@ -1,20 +1,44 @@
-"""Whole pictures through a net of one fixed input size: cut into tiles, predict, average.
+"""Whole pictures through a net of one fixed input size: cut into tiles, predict, join.
 
 Every call of the net sees exactly (batch, tile, tile, 3), so that XLA compiles once whatever the
-sizes of the pictures, and a batch is filled across the borders of pictures.
+sizes of the pictures, and a batch is filled across the borders of pictures. Besides the pictures
+and what becomes of them, memory holds a batch of tiles and a band of rows one tile high.
+
+How tiles lie and what each of them counts for is a `Layout`, the same for rows and columns:
+`averaged` (the released protocol) or `feathered` (no seams).
 """
 
 import collections
-import functools
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 Predict = Callable[..., Any]  # stacks of tiles in, a tree of stacks of tiles out
+Finish = Callable[[np.ndarray, np.dtype], np.ndarray]
+
+# Weights of feathered tiles are multiples of this. The product of two of them is then exact in
+# float32, and so is the sum over the four tiles that meet at a corner: it is 1, not nearly 1.
+_QUANTUM = 2.0**-11
+
+
+class Side(NamedTuple):
+  """Tiles along one side of a picture.
+
+  Attributes:
+    starts: rising first pixels of the tiles.
+    weights: float32 (tiles, tile), what each pixel of a tile counts for; those of all tiles at one
+      pixel of the picture sum to 1.
+  """
+
+  starts: tuple[int, ...]
+  weights: np.ndarray
+
+
+Layout = Callable[[int, int], Side]  # (size of the side, tile)
 
 
 def tile_corners(height: int, width: int, tile: int = 256) -> list[tuple[int, int]]:
@@ -33,14 +57,52 @@ def tile_corners(height: int, width: int, tile: int = 256) -> list[tuple[int, in
   return list(itertools.product(_starts(height, tile), _starts(width, tile)))
 
 
+def averaged(size: int, tile: int) -> Side:
+  """As few tiles as cover a side, evenly spread; where they overlap they count alike."""
+  starts = _starts(size, tile)
+  count = np.zeros(max(size, tile), np.float32)
+  for start in starts:
+    count[start : start + tile] += 1
+  return Side(tuple(starts), np.stack([1 / count[start : start + tile] for start in starts]))
+
+
+def feathered(size: int, tile: int, blend: int | None = None, context: int = 0) -> Side:
+  """Evenly spread tiles that fade into each other by a raised cosine.
+
+  Args:
+    size: of the side, px.
+    tile: side of the tiles, px.
+    blend: px over which one tile gives way to the next; None is a quarter of the tile.
+    context: px at an inner border of a tile that count for nothing; 2 context + 3 blend must not
+      exceed the tile, so that no pixel lies in three tiles that count.
+  """
+  blend = max(1, tile // 4) if blend is None else blend
+  overlap = min(blend + 2 * context, tile - 1)
+  count = max(1, -(-(size - overlap) // (tile - overlap)))
+  starts = [round(i * (size - tile) / (count - 1)) for i in range(count)] if count > 1 else [0]
+  weights = np.ones((count, tile), np.float32)
+  for i, (start, following) in enumerate(itertools.pairwise(starts)):
+    shared = start + tile - following  # px in which the two overlap, counted from `following`
+    length = min(blend, shared)
+    first = (shared - length) // 2
+    ramp = np.zeros(shared)
+    ramp[first : first + length] = (1 - np.cos(np.pi * (np.arange(length) + 0.5) / length)) / 2
+    ramp[first + length :] = 1
+    ramp = np.rint(ramp / _QUANTUM) * _QUANTUM
+    weights[i + 1, :shared] *= ramp
+    weights[i, tile - shared :] *= 1 - ramp
+  return Side(tuple(starts), weights)
+
+
 def restore_tiled(predict: Predict, *pictures: np.ndarray, tile: int, batch: int) -> Any:
   """Restores one picture, or one set of pictures of the same place, tile by tile.
 
   Args:
     predict: called as predict(*stacks), one stack per picture, each float32 (batch, tile, tile, 3);
       returns an array (batch, tile, tile, C) or a tree (tuple, list, dict) of such arrays.
-    *pictures: float32 (H, W, 3) each and of one shape, H, W >= 1: blurry, or blurry and sharp.
-      Where they are smaller than a tile they are mirrored up to it and the result is cropped.
+    *pictures: (H, W, 3) each and of one shape, H, W >= 1: blurry, or blurry and sharp. Float, or
+      unsigned integers, which become floats in [0, 1]. Where they are smaller than a tile they are
+      mirrored up to it and the result is cropped.
     tile: side of the square tiles, px; where tiles overlap they are averaged.
     batch: tiles in a call.
 
@@ -48,9 +110,16 @@ def restore_tiled(predict: Predict, *pictures: np.ndarray, tile: int, batch: int
     float32 (H, W, C), or a tree of them in the shape of predict's answer. Not clipped.
 
   Raises:
-    ValueError: a picture is not float32 (H, W, 3), they differ in shape, or the batch is below 1.
+    ValueError: a picture is not (H, W, 3) or of another kind of number, they differ in shape, or
+      the batch is below 1.
   """
   return next(restore_many(predict, [pictures], tile=tile, batch=batch))
+
+
+def as_it_is(rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
+  """Finished rows stay float32."""
+  del dtype
+  return rows
 
 
 def restore_many(
@@ -59,6 +128,9 @@ def restore_many(
   *,
   tile: int,
   batch: int,
+  layout: Layout = averaged,
+  finish: Finish = as_it_is,
+  cell: int = 1,
 ) -> Iterator[Any]:
   """Restores a stream of pictures with ceil(all their tiles / batch) calls of `predict`.
 
@@ -69,9 +141,15 @@ def restore_many(
     examples: iterable of tuples of pictures, each tuple as in `restore_tiled`; sizes may change
       from tuple to tuple.
     predict, tile, batch: as in `restore_tiled`.
+    layout: of the tiles along either side.
+    finish: makes finished float32 rows (h, W, C) what the result holds, given the dtype of the
+      example's last picture.
+    cell: px of the picture for one pixel of the answers, which are (batch, tile / cell, ...); tiles
+      then lie on multiples of it, pictures are mirrored up to one, and the result is
+      (ceil(H / cell), ceil(W / cell), C).
 
   Yields:
-    For every example, in order, what `restore_tiled` returns.
+    For every example, in order, what `restore_tiled` returns, `finish`ed.
 
   Raises:
     ValueError: as `restore_tiled`, when the example is reached.
@@ -79,14 +157,39 @@ def restore_many(
   if batch < 1:
     raise ValueError(f'a batch must hold at least one tile, not {batch}')
   # Of the examples already cut but not yet put together.
-  sizes: collections.deque[tuple[int, int]] = collections.deque()
-  restored = predict_each(predict, _cut(examples, tile, sizes), batch)
+  waiting: collections.deque[tuple[Side, Side, tuple[int, int], np.dtype]] = collections.deque()
+
+  def cut() -> Iterator[tuple[np.ndarray, ...]]:
+    for pictures in examples:
+      _check(pictures)
+      height, width = (-(-side // cell) for side in pictures[0].shape[:2])
+      rows, columns = (layout(side, tile // cell) for side in (height, width))
+      waiting.append((rows, columns, (height, width), pictures[-1].dtype))
+      for row, column in itertools.product(rows.starts, columns.starts):
+        yield tuple(window(picture, cell * row, cell * column, tile) for picture in pictures)
+
+  restored = predict_each(predict, cut(), batch)
   for first in restored:
-    height, width = sizes.popleft()
-    corners = tile_corners(height, width, tile)
-    tiles = [first, *itertools.islice(restored, len(corners) - 1)]
-    average = functools.partial(_average, corners=corners, size=(height, width))
-    yield jax.tree.map(average, *tiles)
+    rows, columns, size, dtype = waiting.popleft()
+    count = len(rows.starts) * len(columns.starts)
+    tiles = itertools.chain([first], itertools.islice(restored, count - 1))
+    yield _joined(tiles, rows, columns, size, finish, dtype)
+
+
+def window(picture: np.ndarray, top: int, left: int, height: int, width: int = 0) -> np.ndarray:
+  """Part of a picture (H, W, 3) as float32, unsigned integers scaled to [0, 1].
+
+  Args:
+    picture: as in `restore_tiled`.
+    top, left: first row and column, within the picture.
+    height, width: of the part; 0: as the height. What the picture lacks is mirrored.
+  """
+  part = picture[top : top + height, left : left + (width or height)]
+  missing = height - part.shape[0], (width or height) - part.shape[1]
+  if part.dtype.kind == 'u':
+    part = part.astype(np.float32) / np.float32(np.iinfo(part.dtype).max)
+  part = part.astype(np.float32, copy=False)
+  return np.pad(part, ((0, missing[0]), (0, missing[1]), (0, 0)), mode='symmetric')
 
 
 def _starts(size, tile):
@@ -94,18 +197,6 @@ def _starts(size, tile):
   count = max(1, -(-size // tile))  # rounds up
   step = -((tile - size) // (count - 1)) if count > 1 else 0
   return [max(0, min(i * step, size - tile)) for i in range(count)]
-
-
-def _cut(examples, tile, sizes):
-  """Yields every tile as a tuple of (tile, tile, 3); appends (H, W) of each example to `sizes`."""
-  for pictures in examples:
-    _check(pictures)
-    height, width = pictures[0].shape[:2]
-    sizes.append((height, width))
-    margins = ((0, max(0, tile - height)), (0, max(0, tile - width)), (0, 0))
-    padded = [np.pad(picture, margins, mode='symmetric') for picture in pictures]
-    for row, column in tile_corners(height, width, tile):
-      yield tuple(picture[row : row + tile, column : column + tile] for picture in padded)
 
 
 def predict_each(
@@ -119,24 +210,57 @@ def predict_each(
       yield jax.tree.map(operator.itemgetter(i), answer)
 
 
-def _average(*tiles, corners, size):
-  """Tiles (tile, tile, C) at their corners averaged into float32 (*size, C)."""
-  side = len(tiles[0])
-  shape = np.maximum(size, side)
-  total = np.zeros((*shape, tiles[0].shape[-1]), np.float32)
-  weight = np.zeros((*shape, 1), np.float32)
-  for tile, (row, column) in zip(tiles, corners, strict=True):
-    place = np.s_[row : row + side, column : column + side]
-    total[place] += tile
-    weight[place] += 1
-  return (total / weight)[: size[0], : size[1]]
+def _joined(tiles, rows, columns, size, finish, dtype):
+  """The tree of whole results, put together from tiles that come row by row.
+
+  A pixel gets its share of every tile in the order of the tiles. Rows that no later tile reaches
+  are finished and leave the band.
+  """
+  joiners, structure = [], None
+  for row, column in itertools.product(range(len(rows.starts)), range(len(columns.starts))):
+    leaves, structure = jax.tree.flatten(next(tiles))
+    joiners = joiners or [_Joiner(x, rows, columns, size, finish, dtype) for x in leaves]
+    for joiner, leaf in zip(joiners, leaves, strict=True):
+      joiner.add(leaf, row, column)
+  return jax.tree.unflatten(structure, [joiner.whole for joiner in joiners])
+
+
+class _Joiner:
+  """One whole result (H, W, C) and the band of rows that is being added up."""
+
+  def __init__(self, first, rows, columns, size, finish, dtype):
+    self._rows, self._columns, self._size = rows, columns, size
+    self._finish, self._dtype = finish, dtype
+    side, channels = first.shape[-2:]
+    self._band = np.zeros((side, max(size[1], side), channels), np.float32)
+    self.whole = np.empty((*size, channels), finish(self._band[:0], dtype).dtype)
+
+  def add(self, tile, row, column):
+    weight = self._rows.weights[row, :, None, None] * self._columns.weights[column, None, :, None]
+    start = self._columns.starts[column]
+    self._band[:, start : start + tile.shape[1]] += tile * weight
+    if column == len(self._columns.starts) - 1:
+      self._end_row(row)
+
+  def _end_row(self, row):
+    starts, (height, width) = self._rows.starts, self._size
+    start = starts[row]
+    end = starts[row + 1] if row + 1 < len(starts) else height
+    done = min(end - start, len(self._band))
+    self.whole[start : start + done] = self._finish(self._band[:done, :width], self._dtype)
+    self._band[: len(self._band) - done] = self._band[done:].copy()
+    self._band[len(self._band) - done :] = 0
 
 
 def _check(pictures):
-  """Raises ValueError unless the pictures are float32 (H, W, 3) of one shape with H, W >= 1."""
+  """Raises ValueError unless the pictures are (H, W, 3) of one shape, H, W >= 1, and of numbers
+  that `window` reads."""
   for picture in pictures:
-    if picture.dtype != np.float32 or picture.ndim != 3 or picture.shape[2] != 3:
-      raise ValueError(f'a picture must be float32 (H, W, 3), not {picture.dtype} {picture.shape}')
+    if picture.dtype.kind not in 'fu' or picture.ndim != 3 or picture.shape[2] != 3:
+      raise ValueError(
+        'a picture must be float or unsigned integers, (H, W, 3), not '
+        f'{picture.dtype} {picture.shape}'
+      )
     if picture.shape != pictures[0].shape or 0 in picture.shape:
       shapes = [other.shape for other in pictures]
       raise ValueError(f'pictures of one place must agree and have no side 0, not {shapes}')

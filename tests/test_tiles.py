@@ -136,7 +136,7 @@ def test_no_pictures_no_calls():
 @pytest.mark.parametrize(
   ('pictures', 'settings', 'message'),
   [
-    ([np.zeros((8, 8, 3), np.uint8)], {}, 'float32'),
+    ([np.zeros((8, 8, 3), np.int64)], {}, 'float or unsigned'),
     ([np.zeros((8, 8), np.float32)], {}, r'\(H, W, 3\)'),
     ([np.zeros((0, 8, 3), np.float32)], {}, 'no side 0'),
     ([_noise(8, 8), _noise(8, 9)], {}, 'must agree'),

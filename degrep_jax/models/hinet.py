@@ -15,10 +15,11 @@ class HINet(TwoStageUNet):
   `(B, H, W, 3)` in [0, 1] to (out1, out2). At width 64 and depth 5 88,669,702 parameters.
   """
 
-  def restore(self, blurry: jax.Array, sharp: jax.Array) -> dict[str, jax.Array]:
-    """What an evaluation looks at: 'deblurred' (out2); `sharp` is not used."""
-    del sharp
-    return {'deblurred': self(blurry)[1]}
+  def deblur(self, blurry: jax.Array, degradation_map: None = None) -> dict[str, jax.Array]:
+    """What is seen of blurry pictures: 'stage_1' and 'deblurred' (out1, out2); there is no map."""
+    del degradation_map
+    stage_1, deblurred = self(blurry)
+    return {'deblurred': deblurred, 'stage_1': stage_1}
 
   def skip(
     self, stage: int, level: int, x: jax.Array, maps: Sequence[jax.Array], train: bool

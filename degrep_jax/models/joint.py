@@ -45,11 +45,13 @@ class JointNet(nn.Module):
     maps = self.pyramid(degradation_map, train)
     return self.deblurrer(blurry, maps, train), self.reblurrer(sharp, maps, train)
 
-  def restore(self, blurry: jax.Array, sharp: jax.Array) -> dict[str, jax.Array]:
-    """What an evaluation looks at: 'deblurred', 'reblurred' and the 'degradation_map'."""
-    degradation_map = self.degradation_map(blurry)
-    deblurred, reblurred = self.generate(blurry, sharp, degradation_map)
-    return {'deblurred': deblurred, 'reblurred': reblurred, 'degradation_map': degradation_map}
+  def deblur(self, blurry: jax.Array, degradation_map: jax.Array) -> dict[str, jax.Array]:
+    """What is seen of blurry pictures by their map: 'deblurred' `(B, H, W, 3)`, unbounded."""
+    return {'deblurred': self.deblurrer(blurry, self.pyramid(degradation_map))}
+
+  def reblur(self, sharp: jax.Array, degradation_map: jax.Array) -> dict[str, jax.Array]:
+    """What is seen of sharp pictures by a map: 'reblurred' `(B, H, W, 3)`, unbounded."""
+    return {'reblurred': self.reblurrer(sharp, self.pyramid(degradation_map))}
 
   def __call__(
     self, blurry: jax.Array, sharp: jax.Array, train: bool = False

@@ -3,10 +3,13 @@
 Every convolution of the project passes through `conv2d`, so that a faster path has one home. Arrays
 are NHWC, kernels HWIO. Initial weights follow PyTorch's default (uniform with bound 1 / sqrt(fan
 in), biases too), which is what the released networks start from.
+
+Convolutions compute in the type of their kernels, norms take their statistics in float32 whatever
+they are given: casting the parameters to bfloat16 makes a network compute in it.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -18,6 +21,8 @@ from degrep_jax.models import spectral_norm
 
 _LAYOUT = ('NHWC', 'HWIO', 'NHWC')
 NORM_EPS = 1e-5
+
+Moments = Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # features to (mean, variance)
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:
@@ -161,7 +166,8 @@ class Conv(nn.Module):
     use_bias: adds a bias per filter.
     spectral: divides the kernel by its largest singular value; u and v live in the collection
       'spectral' and advance by one power iteration per call with `train=True` (the collection must
-      then be mutable).
+      then be mutable). Applied without `train` to variables that lack u and v, it takes the kernel
+      as divided already (`spectral_norm.folded`).
   """
 
   features: int
@@ -177,8 +183,9 @@ class Conv(nn.Module):
     shape = (self.kernel, self.kernel, x.shape[-1], self.features)
     bound = 1 / np.sqrt(np.prod(shape[:3]))
     kernel = self.param('kernel', _uniform(bound), shape)
-    if self.spectral:
+    if self.spectral and (train or self.is_initializing() or self.has_variable('spectral', 'u')):
       kernel = self._normalised(kernel, train)
+    x = x.astype(kernel.dtype)
     padding = self.kernel // 2 if self.padding is None else self.padding
     if padding and self.padding_mode == 'reflect':
       x, padding = pad(x, padding, 'reflect'), 0
@@ -214,17 +221,19 @@ class UpConv(nn.Module):
       4 * self.features
     )  # PyTorch counts the fan-in of a transposed kernel by its outputs
     kernel = self.param('kernel', _uniform(bound), (2, 2, x.shape[-1], self.features))
-    return upconv2x2(x, kernel) + self.param('bias', _uniform(bound), (self.features,))
+    y = upconv2x2(x.astype(kernel.dtype), kernel)
+    return y + self.param('bias', _uniform(bound), (self.features,))
 
 
-def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Mean and biased variance over height and width of `(B, H, W, C)`, both `(B, 1, 1, C)`."""
   mean = x.mean((1, 2), keepdims=True)
   return mean, jnp.square(x - mean).mean((1, 2), keepdims=True)
 
 
 def instance_norm(x: jax.Array) -> jax.Array:
   """Instance normalisation without affine parameters over height and width of `(B, H, W, C)`."""
-  mean, variance = _moments(x)
+  mean, variance = moments(x)
   return (x - mean) * lax.rsqrt(variance + NORM_EPS)
 
 
@@ -237,15 +246,17 @@ class HalfInstanceNorm(nn.Module):
   """
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
+  def __call__(self, x: jax.Array, moments: Moments = moments) -> jax.Array:
+    """Args: x `(B, H, W, C)`; moments: gives the mean and variance of the first half, in a shape
+    that broadcasts with it."""
+    dtype, x = x.dtype, x.astype(jnp.float32)
     half = x.shape[-1] // 2
-    mean, variance = _moments(x[..., :half])
+    mean, variance = moments(x[..., :half])
     scale = self.param('scale', nn.initializers.ones, (half,)) * lax.rsqrt(variance + NORM_EPS)
     bias = self.param('bias', nn.initializers.zeros, (half,))
     rest = [(0, 0)] * 3 + [(0, x.shape[-1] - half)]
-    return (x - jnp.pad(mean, rest)) * jnp.pad(scale, rest, constant_values=1) + jnp.pad(
-      bias, rest[3:]
-    )
+    y = (x - jnp.pad(mean, rest)) * jnp.pad(scale, rest, constant_values=1)
+    return (y + jnp.pad(bias, rest[3:])).astype(dtype)
 
 
 class BatchNorm(nn.Module):
@@ -264,7 +275,8 @@ class BatchNorm(nn.Module):
     running_mean = self.variable('batch_stats', 'mean', jnp.zeros, (features,))
     running_var = self.variable('batch_stats', 'var', jnp.ones, (features,))
     if not train or self.is_initializing():
-      return (x - running_mean.value) * lax.rsqrt(running_var.value + NORM_EPS)
+      y = (x - running_mean.value) * lax.rsqrt(running_var.value + NORM_EPS)
+      return y.astype(x.dtype)
     # Moments about the running mean: one reduction over the devices, and little cancellation.
     centred = x - running_mean.value
     moments = jnp.stack([centred.mean((0, 1, 2)), jnp.square(centred).mean((0, 1, 2))])

@@ -71,15 +71,10 @@ class MSDINet(nn.Module):
     """(out1, out2) by a given map, both `(B, H, W, 3)`, unbounded."""
     return self.deblurrer(blurry, self.pyramid(degradation_map, train), train)
 
-  def restore(self, blurry: jax.Array, sharp: jax.Array) -> dict[str, jax.Array]:
-    """What an evaluation looks at: 'deblurred' (out2) and the 'degradation_map'; `sharp` is not
-    used."""
-    del sharp
-    degradation_map = self.degradation_map(blurry)
-    return {
-      'deblurred': self.generate(blurry, degradation_map)[1],
-      'degradation_map': degradation_map,
-    }
+  def deblur(self, blurry: jax.Array, degradation_map: jax.Array) -> dict[str, jax.Array]:
+    """What is seen of blurry pictures by their map: 'stage_1' and 'deblurred' (out1, out2)."""
+    stage_1, deblurred = self.generate(blurry, degradation_map)
+    return {'deblurred': deblurred, 'stage_1': stage_1}
 
   def __call__(self, blurry: jax.Array, train: bool = False) -> tuple[jax.Array, jax.Array]:
     """(out1, out2) of blurry pictures `(B, H, W, 3)` in [0, 1]."""

@@ -3,8 +3,11 @@
 The released code uses `torch.nn.utils.spectral_norm`; this is its arithmetic. A convolution kernel
 `(kh, kw, in, out)` is read as the matrix W of shape `(out, kh * kw * in)`, whose largest singular
 value is sigma = u^T W v. u (out,) and v (kh * kw * in,) are both stored: evaluation never iterates,
-and a v computed anew from u would give another sigma.
+and a v computed anew from u would give another sigma. Where nothing is trained any more, `folded`
+divides the kernels once and for all.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,3 +48,23 @@ def sigma(kernel: jax.Array, u: jax.Array, v: jax.Array) -> jax.Array:
   """u^T W v, a scalar; differentiable in `kernel` alone."""
   u, v = jax.lax.stop_gradient((u, v))
   return v @ _matrix(kernel) @ u
+
+
+def folded(variables: dict[str, Any]) -> dict[str, Any]:
+  """The variables of a network for evaluation: every kernel that has u and v divided by its sigma.
+
+  The result lacks the collection 'spectral'; `layers.Conv` then takes a kernel as normalised. The
+  outputs are those of the given variables to rounding.
+
+  Args:
+    variables: {collection: tree}, of NumPy arrays, which stay such, or of JAX's, traced or not.
+  """
+
+  def fold(params, vectors):
+    if 'u' not in vectors:
+      return params | {name: fold(params[name], inner) for name, inner in vectors.items()}
+    kernel = params['kernel']
+    return params | {'kernel': kernel * (1 / (vectors['v'] @ _matrix(kernel) @ vectors['u']))}
+
+  rest = {name: tree for name, tree in variables.items() if name != 'spectral'}
+  return rest | {'params': fold(variables['params'], variables.get('spectral', {}))}
