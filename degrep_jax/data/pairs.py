@@ -3,8 +3,9 @@
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from degrep_jax.data.layouts import read_list
 from degrep_jax.errors import UserError
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
@@ -66,14 +68,16 @@ class FilePairs(Source):
       _check_sizes(blurry, sharp, min_size)
     self.names = tuple(name for name, _, _ in files)
     self._files = [(blurry, sharp) for _, blurry, sharp in files]
-    self._cache = _Cache(cache_bytes)
+    self._cache = PictureCache(cache_bytes)
 
   def __len__(self) -> int:
     return len(self.names)
 
   def pair(self, item: int) -> Pair:
     """The whole pictures, read-only. Raises UserError where a file cannot be decoded."""
-    blurry, sharp = (self._cache.picture(path) for path in self._files[item])
+    blurry, sharp = (
+      self._cache.picture(path, partial(read_picture, path)) for path in self._files[item]
+    )
     return Pair(self.names[item], blurry, sharp)
 
   def crop(self, item: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -137,24 +141,12 @@ class ListPairs(FilePairs):
   ):
     path = Path(root) / f'{list_name}_{split}_list.txt'
     try:
-      lines = path.read_text().splitlines()
+      data = path.read_bytes()
     except OSError as error:
       raise UserError(f'The list of pairs {path} cannot be read: {error.strerror}.') from None
-    except UnicodeDecodeError:
-      raise UserError(f'{path} is no text: it must list pairs of paths.') from None
-    files: dict[str, tuple[str, Path, Path]] = {}
-    for number, line in enumerate(lines, 1):
-      if words := line.split():
-        if len(words) != 2:
-          raise UserError(f"{path}, line {number}: expected 'sharp blurry', found {line!r}.")
-        sharp, blurry = (Path(root) / word for word in words)
-        name = Path(words[1]).with_suffix('').as_posix()
-        if name in files:
-          raise UserError(f'{path}, line {number}: {name} is listed twice.')
-        files[name] = (name, blurry, sharp)
-    if not files:
-      raise UserError(f'{path} lists no pairs.')
-    super().__init__([*files.values()], min_size, cache_bytes)
+    items = read_list(data, str(path))
+    files = [(item.name, Path(root) / item.blurry, Path(root) / item.sharp) for item in items]
+    super().__init__(files, min_size, cache_bytes)
 
 
 def has_splits(root: Path) -> bool:
@@ -241,41 +233,47 @@ def read_picture(path: str | os.PathLike) -> np.ndarray:
   EXIF orientation is ignored: both pictures of a pair are taken as they are stored.
   """
   try:
-    data = np.fromfile(path, np.uint8)
+    data = Path(path).read_bytes()
   except OSError as error:
     raise UserError(f'{path} cannot be opened: {error.strerror}.') from error
+  return decode(data, str(path))
+
+
+def decode(data: bytes, name: str) -> np.ndarray:
+  """`read_picture` of a file's bytes; messages call it `name`."""
   flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-  picture = cv2.imdecode(data, flags) if data.size else None
+  picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
   if picture is None:
     raise UserError(
-      f'{path} cannot be decoded, it is damaged or of an unusual kind: save it as 8-bit RGB again.'
+      f'{name} cannot be decoded, it is damaged or of an unusual kind: save it as 8-bit RGB again.'
     )
   if picture.dtype == np.uint16:
     picture = np.rint(picture / 257).astype(np.uint8)
   if picture.dtype != np.uint8:
-    raise UserError(f'{path} holds {picture.dtype} values; convert it to 8 or 16 bits.')
+    raise UserError(f'{name} holds {picture.dtype} values; convert it to 8 or 16 bits.')
   return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
-class _Cache:
+class PictureCache:
   """The most recently used decoded pictures, read-only, within a number of bytes."""
 
   def __init__(self, limit: int):
     self._limit = limit
     self._used = 0
-    self._pictures: OrderedDict[Path, np.ndarray] = OrderedDict()
+    self._pictures: OrderedDict[Hashable, np.ndarray] = OrderedDict()
     self._lock = threading.Lock()
 
-  def picture(self, path: Path) -> np.ndarray:
+  def picture(self, key: Hashable, read: Callable[[], np.ndarray]) -> np.ndarray:
+    """The picture kept under a key, or what `read` gives."""
     with self._lock:
-      if path in self._pictures:
-        self._pictures.move_to_end(path)
-        return self._pictures[path]
-    picture = read_picture(path)
+      if key in self._pictures:
+        self._pictures.move_to_end(key)
+        return self._pictures[key]
+    picture = read()
     picture.flags.writeable = False
     with self._lock:
-      if path not in self._pictures:
-        self._pictures[path] = picture
+      if key not in self._pictures:
+        self._pictures[key] = picture
         self._used += picture.nbytes
       while self._used > self._limit:
         _, oldest = self._pictures.popitem(last=False)

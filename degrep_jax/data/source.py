@@ -1,18 +1,24 @@
-"""From `config.data` to a source of pairs: the only reader of its source fields."""
+"""From `config.data`, or a name on the command line, to a source of pairs."""
 
+import os
 import pathlib
+import re
 
 import ml_collections
 
-from degrep_jax.data.pairs import FolderPairs, ListPairs, Source, has_splits
+from degrep_jax.data.layouts import DATASETS, read_layout
+from degrep_jax.data.pairs import FilePairs, FolderPairs, ListPairs, Source, has_splits
+from degrep_jax.data.prepared import PreparedPairs
 from degrep_jax.data.synthetic import Blur, SyntheticPairs
+from degrep_jax.data.trees import is_archive, open_tree
 from degrep_jax.errors import UserError
 
 HELD_OUT_SEED = 0  # the held-out pictures are the same whatever the seed of the training
+LIST = re.compile(r'(.+)_(train|test)_list\.txt')
 
 
 def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
-  """The training pairs ('train') or the held-out ones ('test').
+  """The training pairs ('train') or the held-out ones ('test'). The only reader of `config.data`.
 
   Raises:
     UserError: pictures that cannot be used; the message names the file or field.
@@ -36,6 +42,8 @@ def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
   root = pathlib.Path(data.root if train else data.eval_root or data.root)
   # Of pictures that are scored once in a while nothing is kept.
   limits = {'min_size': data.crop} if train else {'cache_bytes': 0}
+  if data.source == 'tfds':
+    return PreparedPairs(root, data.name, split, data.pictures if train else 'full', **limits)
   if data.source == 'list':
     return ListPairs(root, data.list_name, split, **limits)
   if not train and not data.eval_root and not has_splits(root):
@@ -44,3 +52,60 @@ def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
       'the folder of held-out pairs in config.data.eval_root.'
     )
   return FolderPairs(root, split, **limits)
+
+
+def open_pairs(
+  name_or_folder: str | os.PathLike,
+  data_dir: str | os.PathLike | None = None,
+  split: str = 'test',
+) -> Source:
+  """Whole pairs to be looked at or scored, each once.
+
+  Args:
+    name_or_folder: the name of a dataset prepared in `data_dir`; or a folder of pairs, `blur/` and
+      `sharp/` side by side at any depth; or the folder of GoPro, HIDE or RealBlur as released; or
+      one of RealBlur's lists.
+    data_dir: the folder that `degrep prepare` wrote to. With it `name_or_folder` is a name.
+    split: 'train' or 'test'; a folder without such parts, and a list, are taken whole.
+
+  Raises:
+    UserError: nothing that can be used there; the message names the file.
+  """
+  if data_dir is not None:
+    return PreparedPairs(data_dir, str(name_or_folder), split, cache_bytes=0)
+  path = pathlib.Path(name_or_folder)
+  if path.is_file():
+    return _open_list(path)
+  if not path.is_dir():
+    if str(name_or_folder) in DATASETS:
+      raise UserError(
+        f'{name_or_folder} is a prepared dataset: name the folder that holds it by --data_dir.'
+      )
+    raise UserError(f'{path} is neither a folder nor a dataset ({", ".join(DATASETS)}).')
+  lists = sorted(path.glob(f'*_{split}_list.txt'))
+  if len(lists) > 1:
+    raise UserError(f'{path} holds several lists of pairs: name one of them, such as {lists[0]}.')
+  if lists:
+    return _open_list(lists[0])
+  if (path / 'GT').is_dir():
+    return _open_hide(path, split)
+  return FolderPairs(path, split, cache_bytes=0)
+
+
+def _open_list(path: pathlib.Path) -> Source:
+  if is_archive(path):
+    raise UserError(f'{path} is an archive: unpack it, or run degrep prepare and use --data_dir.')
+  match = LIST.fullmatch(path.name)
+  if not match:
+    raise UserError(f'{path} is no list of pairs: these end in _train_list.txt or _test_list.txt.')
+  return ListPairs(path.parent, match[1], match[2], cache_bytes=0)
+
+
+def _open_hide(path: pathlib.Path, split: str) -> Source:
+  with open_tree(path, scratch=path) as tree:
+    items = read_layout(DATASETS['hide'], tree).splits.get(split)
+  if not items:
+    raise UserError(f'{path} has no {split} pairs.')
+  return FilePairs(
+    [(item.name, path / item.blurry, path / item.sharp) for item in items], cache_bytes=0
+  )
