@@ -122,6 +122,8 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
     raise UserError('--sharp has no blurry pictures to restore: name pairs by --dataset.')
   if args.save and not networks:
     raise UserError('--save is for the pictures that a --checkpoint restores: there is none.')
+  if args.crop_border < 0:
+    raise UserError(f'--crop-border is {args.crop_border}: it must not be negative.')
   realblur, full = args.protocol == 'realblur', args.protocol == 'full_frame' or args.full
   if realblur and (args.crop_border or args.y):
     raise UserError("RealBlur's scores are of RGB and whole pictures: leave --crop-border and --y.")
@@ -139,7 +141,8 @@ def _default_output(args: argparse.Namespace) -> pathlib.Path:
   workdir = args.checkpoint or next(iter(args.compare), None)
   if workdir is None:
     raise UserError('name a folder for the scores by --output.')
-  name = pathlib.Path(args.dataset).absolute().name
+  dataset = pathlib.Path(args.dataset).absolute()
+  name = dataset.stem if dataset.is_file() else dataset.name
   return workdir / FOLDER / f'{name}_{args.protocol}'
 
 
