@@ -360,3 +360,8 @@ def test_labels_are_the_folders_names_where_these_are_unique():
   assert scoring.labels_of(paths) == ['/runs/a', 'b', '/other/a', '/runs/blurry']
   with pytest.raises(UserError, match='twice'):
     scoring.labels_of([Path('/runs/a'), Path('/runs/b'), Path('/runs/a/')])
+
+
+def test_a_score_of_zero_counts_and_a_missing_one_does_not():
+  rows = [{'name': str(i), 'a_psnr': value} for i, value in enumerate((0.0, None, 30.0))]
+  assert scoring.Scores(rows, ['a'], ('psnr',), {}).means('a') == {'psnr': 15.0}

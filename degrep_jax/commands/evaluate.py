@@ -8,142 +8,209 @@ from degrep_jax.errors import UserError
 
 if TYPE_CHECKING:
   from degrep_jax import scoring
+  from degrep_jax.data.pairs import Source
 
-HELP = 'scores of checkpoints, or of pictures restored by any program'
+HELP = 'scores of checkpoints, or of pictures that any program restored'
 FOLDER = 'evaluations'  # of a workdir
-TILE = 256  # px, of the published figures
 FILES = ('scores.json', 'scores.csv')
+PROTOCOLS = ('released', 'full_frame', 'realblur')
+TILE = 256  # px, of the published figures
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Of the command line."""
-  parser.description = (
-    'Restores the held-out pictures of a data set and scores them: PSNR and both SSIMs in a table, '
-    'per picture in scores.csv, with protocol, versions and config in scores.json.'
+  parser.usage = (
+    f'{parser.prog} --checkpoint DIR [--compare DIR ...] --dataset NAME_OR_FOLDER [options]\n'
+    f'       {parser.prog} --restored DIR ... --dataset NAME_OR_FOLDER --output DIR [options]'
   )
-  what = parser.add_argument_group('what is scored (the first one named is compared with the rest)')
-  path = pathlib.Path
-  what.add_argument('--checkpoint', type=path, metavar='DIR', help='workdir of a network')
-  what.add_argument('--step', type=int, metavar='N', help='of --checkpoint; default: the newest')
-  what.add_argument(
-    '--compare', type=path, metavar='DIR', action='append', default=[],
-    help='another workdir, its newest checkpoint; may be repeated',
-  )  # fmt: skip
-  what.add_argument(
-    '--restored', type=path, metavar='DIR', action='append', default=[],
-    help='pictures that any program restored, named as the pairs are; may be repeated',
-  )  # fmt: skip
-  data = parser.add_argument_group('with what it is compared (one is needed)')
+  parser.formatter_class = argparse.RawDescriptionHelpFormatter
+  parser.description = (
+    'Restores the held-out pictures of a dataset and scores them: PSNR and both SSIMs as a table,\n'
+    'picture by picture in scores.csv, and with protocol, versions and config in scores.json.'
+  )
+  parser.epilog = (
+    'examples:\n'
+    '  degrep evaluate --checkpoint runs/net --dataset /data/GOPRO_Large\n'
+    '  degrep evaluate --checkpoint runs/net --compare runs/hinet --dataset gopro --data_dir tfds\n'
+    '  degrep evaluate --restored results/net --dataset /data/GOPRO_Large --output scores\n'
+    '\n'
+    'exit status:\n'
+    '  0  all scored\n'
+    '  1  some pictures could not be aligned (realblur): they are listed, and in no mean\n'
+    '  2  nothing scored: a sentence says why'
+  )
+  _add_methods(parser.add_argument_group('methods (the first is compared with each of the others)'))
+  data = parser.add_argument_group('pictures')
   pictures = data.add_mutually_exclusive_group(required=True)
   pictures.add_argument(
-    '--dataset', metavar='NAME_OR_FOLDER', help='a prepared data set, or a folder of pairs'
+    '--dataset',
+    metavar='NAME_OR_FOLDER',
+    help="a dataset in --data_dir, a folder of pairs, or one of RealBlur's lists",
   )
   pictures.add_argument(
-    '--sharp', type=path, metavar='DIR', help='sharp pictures alone, for --restored'
+    '--sharp', type=pathlib.Path, metavar='DIR', help='sharp pictures alone, for --restored'
   )
-  data.add_argument('--data_dir', type=path, metavar='DIR', help='where data sets were prepared')
-  protocol = parser.add_argument_group('protocol')
-  protocol.add_argument(
-    '--protocol', choices=('released', 'full_frame', 'realblur'), default='released',
-    help="released: tiles, averaged where they overlap; full_frame: whole pictures; realblur: "
-    "tiles, and scores after RealBlur's alignment; default: released",
-  )  # fmt: skip
-  protocol.add_argument(
-    '--tile', type=int, metavar='N', help='side of the tiles, px; default: 256, as published'
+  data.add_argument(
+    '--data_dir', type=pathlib.Path, metavar='DIR', help='where degrep prepare put the dataset'
   )
-  protocol.add_argument(
-    '--window', metavar='N|off', help='full_frame: px of the local instance norm (TLC), or off'
+  _add_protocol(parser.add_argument_group('protocol'))
+  _add_output(parser.add_argument_group('output'))
+
+
+def _add_methods(group: argparse._ArgumentGroup) -> None:
+  folder: dict[str, Any] = {'type': pathlib.Path, 'metavar': 'DIR'}
+  group.add_argument('--checkpoint', **folder, help='workdir of a network')
+  group.add_argument(
+    '--step', type=int, metavar='N', help='of that checkpoint (default: the newest)'
   )
-  protocol.add_argument(
-    '--full', action='store_true', help='realblur: whole pictures instead of tiles'
+  folder |= {'action': 'append', 'default': []}
+  group.add_argument(
+    '--compare', **folder, help='workdir of another network, its newest checkpoint; repeatable'
   )
-  protocol.add_argument(
-    '--crop-border', type=int, metavar='N', default=0, help='px at every side that are not scored'
+  group.add_argument(
+    '--restored',
+    **folder,
+    help='what any program restored: PNG, JPEG and others, named as the pairs are; repeatable',
   )
-  protocol.add_argument('--y', action='store_true', help='score luma (BT.601) instead of RGB')
-  out = parser.add_argument_group('output')
-  out.add_argument(
-    '--output', type=path, metavar='DIR',
-    help=f'for the scores; default: {FOLDER}/<data set>_<protocol> in the workdir',
-  )  # fmt: skip
-  out.add_argument('--save', type=path, metavar='DIR', help='for the restored pictures, as PNG')
-  out.add_argument('--overwrite', action='store_true', help='replace what is in these folders')
-  out.add_argument(
-    '--no-cache', action='store_true', help='do not keep compiled programs for the next start'
+
+
+def _add_protocol(group: argparse._ArgumentGroup) -> None:
+  group.add_argument(
+    '--protocol',
+    choices=PROTOCOLS,
+    default='released',
+    help='released: tiles, averaged where they overlap; full_frame: whole pictures; realblur: '
+    "tiles, and scores after RealBlur's alignment (default: released)",
+  )
+  group.add_argument(
+    '--tile',
+    type=int,
+    default=TILE,
+    metavar='PX',
+    help=f'side of the tiles, in all protocols of what E sees (default: {TILE}, as published)',
+  )
+  group.add_argument(
+    '--window',
+    type=_window,
+    metavar='PX|off',
+    help='full_frame: side of the windows of the instance norms (TLC), or off for norms over the '
+    'whole picture (default: from the training)',
+  )
+  group.add_argument('--full', action='store_true', help='realblur: whole pictures, not tiles')
+  group.add_argument(
+    '--crop-border', type=int, default=0, metavar='PX', help='not scored, at every side'
+  )
+  group.add_argument('--y', action='store_true', help='score luma (BT.601) instead of RGB')
+
+
+def _add_output(group: argparse._ArgumentGroup) -> None:
+  group.add_argument(
+    '--output',
+    type=pathlib.Path,
+    metavar='DIR',
+    help=f'for the scores (default: {FOLDER}/DATASET_PROTOCOL in the workdir)',
+  )
+  group.add_argument(
+    '--save', type=pathlib.Path, metavar='DIR', help='for the restored pictures, as PNG'
+  )
+  group.add_argument('--overwrite', action='store_true', help='what these folders hold already')
+  group.add_argument(
+    '--no-cache', action='store_true', help='keep no compiled programs for the next time'
   )
 
 
 def run(args: argparse.Namespace) -> int:
-  """Scores; 1 where some pictures could not be aligned."""
-  restorer = _check(args)
+  """Scores; the exit status."""
+  options = _check(args)
   output = args.output or _default_output(args)
   _require_new(args, output)
+  from degrep_jax import scoring
 
-  import rich.console
-
-  from degrep_jax import report, scoring
-  from degrep_jax.progress import say
-
-  labels = scoring.labels_of(
-    [path for path in (args.checkpoint, *args.compare, *args.restored) if path is not None]
-  )
   if args.sharp:
     source = scoring.sharp_pictures(args.sharp)
   else:
     from degrep_jax.data.source import open_pairs
 
     source = open_pairs(args.dataset, args.data_dir)
-  protocol = scoring.Protocol(args.protocol, restorer, args.crop_border, args.y)
-  methods: list[scoring.Method] = [] if args.sharp else [scoring.BlurryInput()]
-  methods += _methods(args, labels, restorer, source)
-  dataset = str(args.dataset or args.sharp)
+  protocol = scoring.Protocol(args.protocol, options, args.crop_border, args.y)
+  methods = _methods(args, options, source)
   scores = scoring.score(source, methods, protocol, args.save)
-  summary = scoring.write(output, scores, methods, protocol, dataset)
+  summary = scoring.write(output, scores, methods, protocol, str(args.dataset or args.sharp))
+  _show(summary, output)
+  return 1 if scores.failed else 0
+
+
+def _show(summary: dict[str, Any], output: pathlib.Path) -> None:
+  import rich.console
+
+  from degrep_jax import report
+  from degrep_jax.progress import say
+
   console = rich.console.Console(highlight=False, emoji=False)
   console.print(report.methods_table(summary))
   if summary['differences']:
     console.print()
     console.print(report.differences_table(summary))
-  for label, pictures in scores.failed.items():
-    for name, reason in pictures.items():
-      say(f'not scored: {name} of {label}: {reason}')
+  for method in summary['methods']:
+    for name, reason in method['failed_alignments'].items():
+      say(f'not scored: {name} of {method["label"]}: {reason}')
   say(f'wrote {output / FILES[0]} and {FILES[1]}')
-  return 1 if scores.failed else 0
+
+
+def _window(text: str) -> int | str:
+  if text != 'off' and not (text.isdecimal() and int(text)):
+    raise argparse.ArgumentTypeError(f'{text!r} is neither a number of pixels nor off')
+  return text if text == 'off' else int(text)
 
 
 def _check(args: argparse.Namespace) -> dict[str, Any]:
-  """Raises UserError where arguments do not go together; returns the Restorer's."""
+  """What is asked of the restorers; raises UserError where arguments do not go together."""
   networks = bool(args.checkpoint or args.compare)
-  if not networks and not args.restored:
-    raise UserError('there is nothing to score: name a --checkpoint or a folder --restored.')
-  if args.step is not None and not args.checkpoint:
-    raise UserError('--step is that of --checkpoint: name it.')
-  if args.sharp and networks:
-    raise UserError('--sharp has no blurry pictures to restore: name pairs by --dataset.')
-  if args.save and not networks:
-    raise UserError('--save is for the pictures that a --checkpoint restores: there is none.')
-  if args.crop_border < 0:
-    raise UserError(f'--crop-border is {args.crop_border}: it must not be negative.')
-  realblur, full = args.protocol == 'realblur', args.protocol == 'full_frame' or args.full
-  if realblur and (args.crop_border or args.y):
-    raise UserError("RealBlur's scores are of RGB and whole pictures: leave --crop-border and --y.")
-  if args.full and not realblur:
-    raise UserError('--full belongs to --protocol realblur; otherwise say --protocol full_frame.')
-  if args.window is not None and not full:
-    raise UserError('--window is for whole pictures: choose --protocol full_frame.')
+  full = args.full or args.protocol == 'full_frame'
+  realblur = args.protocol == 'realblur'
+  for wrong, sentence in (
+    (
+      not networks and not args.restored,
+      'there is nothing to score: name a --checkpoint, or a folder --restored.',
+    ),
+    (args.step is not None and not args.checkpoint, '--step is that of --checkpoint: name it.'),
+    (
+      args.sharp and networks,
+      '--sharp has no blurry pictures to restore: name pairs by --dataset.',
+    ),
+    (
+      args.save and not networks,
+      '--save is for pictures that a --checkpoint restores: there is none.',
+    ),
+    (args.crop_border < 0, f'--crop-border is {args.crop_border}: it must not be negative.'),
+    (
+      realblur and (args.crop_border or args.y),
+      "RealBlur's scores are of whole pictures in RGB: leave --crop-border and --y.",
+    ),
+    (
+      args.full and not realblur,
+      '--full belongs to --protocol realblur: otherwise say --protocol full_frame.',
+    ),
+    (
+      args.window is not None and not full,
+      '--window is for whole pictures: choose --protocol full_frame.',
+    ),
+  ):
+    if wrong:
+      raise UserError(sentence)
   if not networks:
     return {}
-  return {'mode': 'full' if full else 'tiles', 'tile': args.tile or TILE}
+  return {'mode': 'full' if full else 'tiles', 'tile': args.tile}
 
 
 def _default_output(args: argparse.Namespace) -> pathlib.Path:
   """In the first workdir."""
-  workdir = args.checkpoint or next(iter(args.compare), None)
-  if workdir is None:
+  workdirs = [args.checkpoint] if args.checkpoint else args.compare
+  if not workdirs:
     raise UserError('name a folder for the scores by --output.')
   dataset = pathlib.Path(args.dataset).absolute()
   name = dataset.stem if dataset.is_file() else dataset.name
-  return workdir / FOLDER / f'{name}_{args.protocol}'
+  return workdirs[0] / FOLDER / f'{name}_{args.protocol}'
 
 
 def _require_new(args: argparse.Namespace, output: pathlib.Path) -> None:
@@ -157,28 +224,24 @@ def _require_new(args: argparse.Namespace, output: pathlib.Path) -> None:
 
 
 def _methods(
-  args: argparse.Namespace, labels: list[str], restorer: dict[str, Any], source: Any
+  args: argparse.Namespace, options: dict[str, Any], source: 'Source'
 ) -> list['scoring.Method']:
-  """Every method but the input, in the order of the command line's groups."""
+  """In the order of the table."""
   from degrep_jax import scoring
 
-  networks = [args.checkpoint] if args.checkpoint else []
-  networks += args.compare
-  folders = labels[len(networks) :]
-  found: list[scoring.Method] = [
-    scoring.RestoredFolder(label, path, source)  # first: a missing picture is found at once
-    for label, path in zip(folders, args.restored, strict=True)
+  workdirs = [*([args.checkpoint] if args.checkpoint else []), *args.compare]
+  labels = scoring.labels_of([*workdirs, *args.restored])
+  # Folders first: where a picture is missing, no network is loaded.
+  folders = [
+    scoring.RestoredFolder(label, path, source)
+    for label, path in zip(labels[len(workdirs) :], args.restored, strict=True)
   ]
-  if networks:
+  methods: list[scoring.Method] = [] if args.sharp else [scoring.BlurryInput()]
+  if workdirs:
     from degrep_jax import Restorer
 
-    found[:0] = [
-      scoring.Checkpoint(
-        label,
-        Restorer.from_checkpoint(
-          path, step=args.step if path is args.checkpoint else None, **restorer
-        ),
-      )
-      for label, path in zip(labels, networks, strict=False)
-    ]
-  return found
+    for label, workdir in zip(labels, workdirs, strict=False):
+      step = args.step if workdir is args.checkpoint else None
+      restorer = Restorer.from_checkpoint(workdir, step=step, **options)
+      methods.append(scoring.Checkpoint(label, restorer))
+  return [*methods, *folders]
