@@ -180,13 +180,15 @@ def differences_table(summary: Mapping[str, Any]) -> rich.table.Table:
   """The first method less each of the others, from what `scoring.write` returns."""
   differences = summary['differences']
   table = _table(f'{differences[0]["method"]} against', 'metric', 'difference', '95 % interval')
+  named = None
   for difference in differences:
-    metric = difference['metric']
+    metric, other = difference['metric'], difference['against']
     style = _METRICS[metric].replace(':', ':+')
     low, high = (_number(difference[end], style) for end in ('low', 'high'))
     interval = '-' if difference['low'] is None else f'{low} .. {high}'
     mean = _number(difference['mean'], style)
-    table.add_row(difference['against'], _HEADINGS[metric], mean, interval)
+    table.add_row('' if other == named else other, _HEADINGS[metric], mean, interval)
+    named = other
   return table
 
 

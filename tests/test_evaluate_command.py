@@ -134,6 +134,7 @@ def test_other_programs_stand_beside_and_are_compared(scored):
   # Of two pictures a quarter of all draws is either alone.
   assert (found['low'], found['high']) == pytest.approx((min(each), max(each)))
   assert f'{found["low"]:+.2f} .. {found["high"]:+.2f}' in result.stdout
+  assert result.stdout.startswith(f'protocol released: mode tiles, tile {TILE}, channels RGB\n')
   assert max(map(len, result.stdout.splitlines())) <= 80
 
 
@@ -224,13 +225,41 @@ def test_pictures_that_cannot_be_aligned_are_counted(place, evaluate, tmp_path):
     '--output', tmp_path, '--protocol', 'realblur',
   )  # fmt: skip
   assert status == 1
-  assert 'aligned' in out.splitlines()[0]
+  assert out.splitlines()[0] == 'protocol realblur: channels RGB'
+  assert 'aligned' in out.splitlines()[2]
   assert out.splitlines()[-1].split() == ['blur', '-', '-', '0']
   for name in NAMES:
     assert f'not scored: {name} of blur: ECC' in err
   written = json.loads((tmp_path / 'scores.json').read_text())
   assert set(written['methods'][1]['failed_alignments']) == set(NAMES)
   assert written['methods'][1]['means'] == {'psnr': None, 'ssim_2d': None}
+
+
+def test_realblurs_figures_from_its_tree_and_flat_names(golden, evaluate, tmp_path):
+  root, lines = tmp_path / 'RealBlur', []
+  arrays, cases = np.load(golden / 'realblur_ecc.npz'), golden / 'realblur_ecc.json'
+  cases = json.loads(cases.read_text())
+  for case in cases:
+    i, scene = case['i'], f'RealBlur-J_ECC/scene{case["i"]:03}'
+    sharp, blurry = f'{scene}/gt/gt_1.png', f'{scene}/blur/blur_1.png'
+    restored = tmp_path / 'restored' / f'scene{i:03}_blur_1.png'
+    for path, name in ((root / sharp, 'gt'), (root / blurry, 'restored'), (restored, 'restored')):
+      path.parent.mkdir(parents=True, exist_ok=True)
+      Image.fromarray(arrays[f'{name}{i}']).save(path)
+    lines.append(f'{sharp} {blurry}\n')
+  (root / 'RealBlur_J_test_list.txt').write_text(''.join(lines))
+  status, _, _ = evaluate(
+    '--restored', tmp_path / 'restored', '--dataset', root, '--protocol', 'realblur',
+    '--output', tmp_path / 'scores',
+  )  # fmt: skip
+  assert status == 0
+  with (tmp_path / 'scores' / 'scores.csv').open(newline='') as file:
+    rows = list(csv.DictReader(file))
+  for row, case in zip(rows, cases, strict=True):
+    assert float(row['restored_psnr']) == pytest.approx(case['psnr'], abs=0.05)
+    assert float(row['restored_ssim_2d']) == pytest.approx(case['ssim'], abs=0.001)
+  means = json.loads((tmp_path / 'scores' / 'scores.json').read_text())['methods'][1]['means']
+  assert means['psnr'] == pytest.approx(np.mean([case['psnr'] for case in cases]), abs=0.05)
 
 
 def test_sharp_pictures_alone(place, evaluate, tmp_path):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 HELP = 'scores of checkpoints, or of pictures that any program restored'
 FOLDER = 'evaluations'  # of a workdir
 FILES = ('scores.json', 'scores.csv')
+SHOWN = ('mode', 'tile', 'window', 'channels', 'crop_border')  # of the protocol, with the table
 PROTOCOLS = ('released', 'full_frame', 'realblur')
 TILE = 256  # px, of the published figures
 
@@ -147,6 +148,9 @@ def _show(summary: dict[str, Any], output: pathlib.Path) -> None:
   from degrep_jax.progress import say
 
   console = rich.console.Console(highlight=False, emoji=False)
+  protocol = summary['protocol']
+  told = [f'{key} {protocol[key]}' for key in SHOWN if protocol.get(key)]
+  console.print(f'protocol {protocol["name"]}: {", ".join(told)}\n', markup=False)
   console.print(report.methods_table(summary))
   if summary['differences']:
     console.print()
