@@ -8,12 +8,14 @@ import copy
 import functools
 import itertools
 import json
+import math
 import os
 import pathlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import cv2
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -23,17 +25,22 @@ import numpy as np
 from degrep_jax import checkpoints, tiles
 from degrep_jax.config import FILE
 from degrep_jax.errors import UserError
-from degrep_jax.models import factory, spectral_norm
+from degrep_jax.forms import as_picture, finished, fitted, in_the_form_of, pairs, require
+from degrep_jax.models import factory, local_norm, spectral_norm
 from degrep_jax.models.hinet import HINet
 from degrep_jax.models.joint import JointNet
 from degrep_jax.models.msdi_net import MSDINet
 from degrep_jax.state import count_parameters
 
-MODES = ('tiles', 'feathered')
+MODES = ('tiles', 'feathered', 'full')
 DTYPES = ('float32', 'bfloat16')
+ENCODERS = ('tiles', 'resized')
 TILE = 256  # px, where no config says otherwise
 MEMORY = 4 * 2**30  # bytes
 _BATCH_PIXELS = 2**18  # of the tiles that a device takes at a time by default
+_SIDES = (2, 4, 8)  # of the windows in the mode 'full', in tiles
+# Of the memory in the mode 'full', what is not for the network: Python, JAX, bands of rows; bytes.
+_SPARE = 3 * 2**28
 _NETWORKS: dict[type, str] = {JointNet: 'joint', MSDINet: 'msdi_net', HINet: 'hinet'}
 
 Pictures = tuple[np.ndarray, ...]
@@ -51,15 +58,19 @@ class Restorer:
       overlaps averaged.
     'feathered': tiles overlap by a quarter at least and fade into each other, which leaves no
       seams.
+    'full': the whole picture at once, or where `memory` does not allow that in few large windows
+      that overlap and fade into each other. Windows are squares of at most three sizes; what a
+      picture lacks of one is mirrored and hidden from the norms. E sees tiles of the picture, and
+      the pyramid the part of the whole map that lies in the window.
 
   Attributes:
     module: the Flax module.
     network: 'joint', 'msdi_net' or 'hinet'.
     variables: of the module, on the devices, spectral norms folded into the kernels.
     about: what is known of the network: 'step' and 'config' (dict) of the training, 'parameters'
-      (their number), 'checkpoint' (path), 'multiple' (of which the sides of what it is given must
-      be) and 'tile' (px, of its training and evaluation); None what is not known.
-    mode, tile, dtype, batch: as given, or the defaults.
+      (their number), 'checkpoint' (path), 'multiple' (of which the sides of its tiles must be) and
+      'tile' (px, of its training and evaluation); None what is not known.
+    mode, tile, window, dtype, memory, batch: as given, or the defaults.
   """
 
   def __init__(
@@ -73,6 +84,7 @@ class Restorer:
     dtype: str = 'float32',
     memory: int = MEMORY,
     batch: int | None = None,
+    encoder: str = 'tiles',
     about: dict[str, Any] | None = None,
   ):
     """A restorer of a module; `from_checkpoint` is the usual way.
@@ -82,32 +94,50 @@ class Restorer:
       variables: of the network; None where `with_variables` is to bring them.
       mode: one of `MODES`.
       tile: side of the tiles, px, and in all modes of what E sees.
+      window: px around a pixel that instance norms see in the mode 'full' (TLC, see
+        `models.local_norm`); 0: the whole picture, or the window of it that is restored at a time;
+        None: 1.5 tiles, 384 px by default. Other modes ignore it: there a tile is the window.
       dtype: 'bfloat16' computes in it, but for E and all statistics; results stay float32.
-      memory: bytes that restoring may take.
-      batch: tiles at a time, a multiple of the devices.
+      memory: bytes that the mode 'full' may take besides the pictures, on each device. It decides
+        on the size of the windows and with that, a little, on the result. What the other modes
+        take depends on the batch alone.
+      batch: tiles at a time, a multiple of the devices; None: as many as make 512x512 px on each.
+      encoder: what E sees in the mode 'full': 'tiles' of the picture, whose maps are put together,
+        or the whole picture 'resized' to one tile, whose map is spread over it.
       about: as the attribute, if there is more to tell than the module does.
 
     Raises:
       UserError: an argument that has no such value.
     """
-    self.module, self.mode, self.tile, self.dtype = network, mode, tile, dtype
-    self.network = next((n for kind, n in _NETWORKS.items() if isinstance(network, kind)), '')
-    _require(self.network, f'no restorer for a {type(network).__name__}')
-    _require(mode in MODES, f'there is no mode {mode!r}: choose one of {", ".join(MODES)}')
-    _require(dtype in DTYPES, f'there is no dtype {dtype!r}: choose one of {", ".join(DTYPES)}')
-    unet = network if self.network == 'hinet' else network.deblurrer
-    multiple = _multiple(network, unet.depth)
-    _require(
+    self.network = next((name for of, name in _NETWORKS.items() if isinstance(network, of)), '')
+    require(self.network, f'no restorer for a {type(network).__name__}')
+    self.module: Any = network
+    for name, value, choices in (
+      ('mode', mode, MODES),
+      ('dtype', dtype, DTYPES),
+      ('encoder', encoder, ENCODERS),
+    ):
+      require(value in choices, f'{name} {value!r}: choose one of {", ".join(choices)}')
+    require(encoder == 'tiles' or mode == 'full', f'in the mode {mode} E sees tiles alone')
+    require(window is None or window >= 0, f'a window of {window} px: it must not be negative')
+    depth = (self.module if self.network == 'hinet' else self.module.deblurrer).depth
+    # Of the U-Nets alone; a tile must suit E too.
+    self._multiple = 2 ** (depth - 1)
+    multiple = max(self._multiple, _encoder_multiple(self.module))
+    require(
       tile >= 2 * multiple and tile % multiple == 0,
       f'tiles of {tile} px: this network needs a multiple of {multiple}, {2 * multiple} at least',
     )
     devices = jax.local_devices()
     default = len(devices) * max(1, _BATCH_PIXELS // tile**2)
     self.batch = default if batch is None else batch
-    _require(
+    require(
       self.batch > 0 and self.batch % len(devices) == 0,
       f'a batch of {batch} tiles: it must be a positive multiple of the {len(devices)} devices',
     )
+    self.mode, self.tile, self.dtype, self.memory = mode, tile, dtype, memory
+    self.window = 3 * tile // 2 if window is None else window
+    self._encoder = encoder
     mesh = jax.sharding.Mesh(np.array(devices), ('batch',))
     self._split, self._everywhere = (
       jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
@@ -115,15 +145,14 @@ class Restorer:
     )
     self._programs: dict[Any, Any] = {}
     self._compiling = threading.Lock()
-    self.about = {'step': None, 'config': None, 'checkpoint': None, 'tile': tile}
-    self.about |= {'parameters': None, 'multiple': multiple} | (about or {})
     self._prepare = jax.jit(
       functools.partial(_prepared, dtype=dtype), out_shardings=self._everywhere
     )
+    self.about = {'step': None, 'config': None, 'checkpoint': None, 'tile': tile}
+    self.about |= {'parameters': None, 'multiple': multiple} | (about or {})
     self.variables: dict[str, Any] = {}
     if variables is not None:
-      self.about['parameters'] = count_parameters(variables['params'])
-      self.variables = self._placed(variables)
+      self._take(variables)
 
   @classmethod
   def from_checkpoint(
@@ -158,8 +187,8 @@ class Restorer:
       raise UserError(f'{directory / FILE} does not describe a network: {error}.') from None
     variables = checkpoints.variables(saved)
     picture = jax.ShapeDtypeStruct((1, native, native, 3), jnp.float32)
-    pictures = [picture] * (2 if isinstance(network, JointNet) else 1)
-    expected = jax.eval_shape(network.init, jax.random.key(0), *pictures)
+    inputs = [picture] * (2 if isinstance(network, JointNet) else 1)
+    expected = jax.eval_shape(network.init, jax.random.key(0), *inputs)
     checkpoints.require_same_shapes(directory, variables, expected)
     about = {
       'step': int(saved['step']),
@@ -177,8 +206,7 @@ class Restorer:
   def with_variables(self, variables: dict[str, Any]) -> 'Restorer':
     """The same restorer, its programs too, with other variables of the same network."""
     other = copy.copy(self)
-    other.about = self.about | {'parameters': count_parameters(variables['params'])}
-    other.variables = self._placed(variables)
+    other._take(variables)
     return other
 
   def deblur(self, x: Any) -> Any:
@@ -195,11 +223,11 @@ class Restorer:
     """
 
     def stream(pictures: Iterable[Any]) -> Iterator[np.ndarray]:
-      examples = ((_picture(picture),) for picture in pictures)
-      for result in self._restore(examples, ('deblurred',), finish=_finish):
+      examples = ((as_picture(picture),) for picture in pictures)
+      for result in self._restored(examples, ('deblurred',), finish=finished):
         yield result['deblurred']
 
-    return _in_the_form_of(x, stream)
+    return in_the_form_of(x, stream)
 
   def reblur(self, sharp: Any, like: Any, strength: float = 1.0) -> Any:
     """Sharp pictures, blurred as others are.
@@ -218,28 +246,27 @@ class Restorer:
       UserError: a network that has no Gr, something that is no picture, or pictures without a
         partner.
     """
-    _require(
+    require(
       self.network == 'joint',
       f'a {self.network} cannot reblur: that takes a network of the joint stage',
     )
-    _require(np.isfinite(strength), f'a strength of {strength}: it must be a number')
+    require(np.isfinite(strength), f'a strength of {strength}: it must be a number')
 
     def examples(pictures: Iterable[Any]) -> Iterator[Pictures]:
-      for picture, other in _pairs(pictures, like, 'like'):
-        picture, other = _picture(picture), _picture(other)
-        yield _fitted(other, picture.shape), picture
+      for one, other in pairs(pictures, like, 'like'):
+        one, other = as_picture(one), as_picture(other)
+        yield fitted(other, one.shape), one
 
     def stream(pictures: Iterable[Any]) -> Iterator[np.ndarray]:
-      results = self._restore(
-        examples(pictures), ('reblurred',), strength=float(strength), finish=_finish
-      )
-      for result in results:
+      for result in self._restored(
+        examples(pictures), ('reblurred',), strength=float(strength), finish=finished
+      ):
         yield result['reblurred']
 
-    return _in_the_form_of(sharp, stream)
+    return in_the_form_of(sharp, stream)
 
   def degradation_map(self, x: Any) -> Any:
-    """What E reads from pictures: the map of the whole, put together from that of E's tiles.
+    """What E reads from pictures: the map of the whole, put together from those of E's tiles.
 
     Args:
       x: one picture, a batch, or an iterable of pictures.
@@ -251,18 +278,16 @@ class Restorer:
     Raises:
       UserError: a network that has no E, or something that is no picture.
     """
-    _require(self.network != 'hinet', 'a hinet has no degradation map: it has no encoder')
-    return _in_the_form_of(
-      x, lambda pictures: self._maps((_picture(picture),) for picture in pictures)
-    )
+    require(self.network != 'hinet', 'a hinet has no degradation map: it has no encoder')
+    return in_the_form_of(x, lambda pictures: self._maps(map(as_picture, pictures)))
 
   def apply(self, x: Any, sharp: Any = None, *, outputs: tuple[str, ...] | None = None) -> Any:
     """All that the network makes of pictures, as it comes: float32, not clipped.
 
     Args:
       x: one blurry picture, a batch, or an iterable of pictures.
-      sharp: the same of sharp ones of the same sizes, which a joint net blurs again by the map of
-        their blurry partners.
+      sharp: the same of sharp ones of the same sizes, which a joint net blurs again by the maps of
+        their blurry partners; other nets do not look at them.
       outputs: what is wanted of the result; nothing else is computed then.
 
     Returns:
@@ -277,23 +302,23 @@ class Restorer:
       there += ('reblurred',)
     wanted = there if outputs is None else tuple(outputs)
     unknown = [name for name in wanted if name not in there]
-    _require(not unknown, f'there is no output {unknown}: there are {", ".join(there)}')
+    require(not unknown, f'there is no output {unknown}: there are {", ".join(there)}')
 
     def examples(pictures: Iterable[Any]) -> Iterator[Pictures]:
       if 'reblurred' not in wanted:
-        yield from ((_picture(picture),) for picture in pictures)
+        yield from ((as_picture(picture),) for picture in pictures)
         return
-      for picture, partner in _pairs(pictures, sharp, 'sharp'):
-        picture, partner = _picture(picture), _picture(partner)
-        _require(
-          picture.shape == partner.shape,
-          f'a blurry picture {picture.shape} with a sharp one {partner.shape}: sizes must agree',
+      for one, other in pairs(pictures, sharp, 'sharp'):
+        one, other = as_picture(one), as_picture(other)
+        require(
+          one.shape == other.shape,
+          f'a blurry picture {one.shape} with a sharp one {other.shape}: sizes must agree',
         )
-        yield picture, partner
+        yield one, other
 
-    return _in_the_form_of(x, lambda pictures: self._restore(examples(pictures), wanted))
+    return in_the_form_of(x, lambda pictures: self._restored(examples(pictures), wanted))
 
-  def _restore(
+  def _restored(
     self,
     examples: Iterable[Pictures],
     outputs: tuple[str, ...],
@@ -302,24 +327,112 @@ class Restorer:
     finish: tiles.Finish = tiles.as_it_is,
   ) -> Iterator[dict[str, np.ndarray]]:
     """{output: whole picture} of every example: (blurry,) or (blurry, sharp)."""
+    if self.mode == 'full':
+      return self._in_windows(examples, outputs, strength, finish)
     steered = strength != 1
+    strengths = np.full((self.batch, 1, 1, 1), strength, np.float32)
 
     def run(variables, strengths, *pictures):
-      seen = functools.partial(_see, outputs=outputs, strengths=strengths if steered else None)
-      return self.module.apply(variables, *pictures, method=seen)
-
-    def predict(*stacks):
-      strengths = np.full((self.batch, 1, 1, 1), strength, np.float32)
-      return self._run((outputs, steered), run, strengths, *stacks)
+      see = functools.partial(_see, outputs=outputs, strengths=strengths if steered else None)
+      return self.module.apply(variables, pictures, method=see)
 
     return tiles.restore_many(
-      predict,
+      lambda *stacks: self._run((outputs, steered), run, strengths, *stacks),
       examples,
       tile=self.tile,
       batch=self.batch,
       layout=tiles.averaged if self.mode == 'tiles' else tiles.feathered,
       finish=finish,
     )
+
+  def _in_windows(self, examples, outputs, strength, finish):
+    """As `_restored`, by maps that are made before."""
+    for pictures, degradation_map in self._with_maps(examples, strength):
+      size, dtype = pictures[0].shape[:2], pictures[-1].dtype
+      if outputs == ('reblurred',):
+        pictures = pictures[1:]  # of its partner there is only the map
+      side, rows, columns = self._arranged(size, outputs, degradation_map)
+      program = functools.partial(self._run, (outputs, side), self._whole(outputs, side))
+      cut = self._cut(pictures, degradation_map, side, rows, columns)
+      answers = tiles.predict_each(program, cut, len(self._split.device_set))
+      yield tiles.joined(answers, rows, columns, size, finish, dtype)
+
+  def _with_maps(self, examples, strength):
+    """(example, its whole degradation map or None); E's batches are filled across pictures."""
+    if self.network == 'hinet':
+      return ((pictures, None) for pictures in examples)
+    examples, blurry = itertools.tee(examples)
+    maps = self._maps(pictures[0] for pictures in blurry)
+    if strength != 1:
+      examples, sharp = itertools.tee(examples)
+      own = self._maps(pictures[1] for pictures in sharp)
+      maps = (b + np.float32(strength) * (a - b) for a, b in zip(maps, own, strict=True))
+    return zip(examples, maps, strict=True)
+
+  def _cut(self, pictures, degradation_map, side, rows, columns):
+    """Yields what the program of `_whole` takes of every window."""
+    # A picture ends where its coarsest features do.
+    ends = [self._multiple * -(-n // self._multiple) for n in pictures[0].shape[:2]]
+    for corner in itertools.product(rows.starts, columns.starts):
+      extent = [min(side, end - start) for end, start in zip(ends, corner, strict=True)]
+      parts = [tiles.window(picture, *corner, side, 'reflect') for picture in pictures]
+      if degradation_map is not None:
+        first = [start // self._cell for start in corner]
+        parts.append(_repeated(degradation_map, *first, side // self._cell))
+      yield np.array(extent, np.int32), *parts
+
+  def _whole(self, outputs: tuple[str, ...], side: int) -> Callable:
+    """(variables, extents, pictures ..., maps) to outputs, for windows of one size."""
+    count = 2 if len({'deblurred', 'stage_1'} & {*outputs}) and 'reblurred' in outputs else 1
+
+    def run(variables, extents, *stacks):
+      see = functools.partial(_see, outputs=outputs, maps=stacks[count:])
+      with local_norm.converted(side, extents, self.window):
+        return self.module.apply(variables, stacks[:count], method=see)
+
+    return run
+
+  def _arranged(self, size, outputs, degradation_map):
+    """(side, rows, columns): the windows that a picture is restored in.
+
+    They follow from its size and from what fits into the memory, whatever was restored before.
+    Without TLC a picture that fits into a window is restored in one, for the statistics' sake; else
+    the least area decides, and of equal ones the larger windows.
+    """
+    unit = math.lcm(self._cell, self._multiple)
+    choices = {}
+    for side in self._sides(outputs, degradation_map):
+      rows, columns = (
+        tiles.feathered(n, side, blend=self.tile // 4, context=self.tile // 4, unit=unit)
+        for n in size
+      )
+      count = len(rows.starts) * len(columns.starts)
+      cut_up = not self.window and count > 1
+      choices[cut_up, count * side**2, -side] = side, rows, columns
+    return choices[min(choices)]
+
+  def _sides(self, outputs, degradation_map) -> list[int]:
+    """The sides of windows that fit into the memory; compiles the program of the smallest."""
+    smallest, *larger = (self.tile * n for n in _SIDES)
+    blank = np.zeros((1, 1, 3), np.float32)
+    program = self._whole(outputs, smallest)
+    first = tiles.Side((0,), np.ones((1, smallest), np.float32))
+    count = 2 if len({'deblurred', 'stage_1'} & {*outputs}) and 'reblurred' in outputs else 1
+    (arguments,) = self._cut([blank] * count, degradation_map, smallest, first, first)
+    devices = len(self._split.device_set)
+    stacks = [np.stack([x] * devices) for x in arguments]
+    found = self._compiled((outputs, smallest), program, stacks).memory_analysis()
+    weights = sum(x.nbytes for x in jax.tree.leaves(self.variables))
+    inputs = sum(x.nbytes for x in arguments)
+    needed = found.temp_size_in_bytes + found.output_size_in_bytes + inputs
+    left = self.memory - _SPARE - weights
+    require(
+      needed <= left,
+      f'{self.memory / 2**30:.2f} GiB of memory are too little for this network in the mode full: '
+      f'allow {(self.memory - left + needed) / 2**30:.2f}, or take another mode',
+    )
+    # What a program takes grows with the area.
+    return [smallest, *(side for side in larger if needed * (side / smallest) ** 2 <= left)]
 
   @functools.cached_property
   def _map_side(self) -> int:
@@ -328,43 +441,56 @@ class Restorer:
     encode = functools.partial(self.module.apply, method='degradation_map')
     return jax.eval_shape(encode, self.variables, tile).shape[1]
 
-  def _maps(self, examples: Iterable[Pictures]) -> Iterator[np.ndarray]:
-    """The whole degradation map of every example's picture."""
+  @property
+  def _cell(self) -> int:
+    """Side of what a pixel of the degradation map stands for, px; 1 where there is none."""
+    return 1 if self.network == 'hinet' else self.tile // self._map_side
 
-    def run(variables, pictures):
-      return self.module.apply(variables, pictures, method='degradation_map').astype(jnp.float32)
+  def _maps(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The whole degradation map of every picture."""
+
+    def run(variables, stack):
+      return self.module.apply(variables, stack, method='degradation_map').astype(jnp.float32)
 
     feathered = functools.partial(tiles.feathered, blend=self._map_side // 2)
-    return tiles.restore_many(
+    restore = functools.partial(
+      tiles.restore_many,
       lambda stack: self._run('degradation_map', run, stack),
-      examples,
       tile=self.tile,
       batch=self.batch,
       layout=tiles.averaged if self.mode == 'tiles' else feathered,
-      cell=self.tile // self._map_side,
+      cell=self._cell,
+    )
+    if self._encoder == 'tiles':
+      return restore((picture,) for picture in pictures)
+    pictures, seen = itertools.tee(pictures)
+    maps = restore((_resized(picture, self.tile),) for picture in seen)
+    return (
+      _spread(degradation_map, [-(-n // self._cell) for n in picture.shape[:2]])
+      for picture, degradation_map in zip(pictures, maps, strict=True)
     )
 
   def _run(self, key: Any, function: Callable, *stacks: np.ndarray) -> Any:
     """function(variables, *stacks), compiled at the first call with this key."""
     placed = [jax.device_put(stack, self._split) for stack in stacks]
+    return self._compiled(key, function, placed)(self.variables, *placed)
+
+  def _compiled(self, key: Any, function: Callable, stacks: list[Any]) -> Any:
     with self._compiling:
       if key not in self._programs:
+        shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._split) for x in stacks]
         jitted = jax.jit(function, out_shardings=self._split)
-        self._programs[key] = jitted.lower(self.variables, *placed).compile()
-    return self._programs[key](self.variables, *placed)
+        self._programs[key] = jitted.lower(self.variables, *shapes).compile()
+      return self._programs[key]
 
-  def _placed(self, variables: dict[str, Any]) -> dict[str, Any]:
-    """Variables as the programs take them: folded, cast, a copy on every device."""
-
+  def _take(self, variables: dict[str, Any]) -> None:
+    """Places variables on the devices as the programs take them: folded and cast."""
+    self.about = self.about | {'parameters': count_parameters(variables['params'])}
     if all(isinstance(x, np.ndarray) for x in jax.tree.leaves(variables)):
       # By NumPy: there is nothing to compile.
-      return jax.device_put(_prepared(variables, self.dtype), self._everywhere)
-    return self._prepare(variables)
-
-
-def _require(condition: Any, complaint: str) -> None:
-  if not condition:
-    raise UserError(f'{complaint}.')
+      self.variables = jax.device_put(_prepared(variables, self.dtype), self._everywhere)
+    else:
+      self.variables = self._prepare(variables)
 
 
 def _config(directory: pathlib.Path) -> ml_collections.ConfigDict:
@@ -376,21 +502,19 @@ def _config(directory: pathlib.Path) -> ml_collections.ConfigDict:
     raise UserError(f'{path} cannot be read: {error.strerror}.') from None
   except (ValueError, TypeError):
     raise UserError(f'{path} is damaged: restore it, or name another folder.') from None
-  if 'network' not in config.get('model', {}):
-    raise UserError(
-      f'{directory} holds parts of a network alone: name the folder of a joint, msdi_net or hinet.'
-    )
+  require(
+    'network' in config.get('model', {}),
+    f'{directory} holds parts of a network alone: name the folder of a joint, msdi_net or hinet',
+  )
   return config
 
 
-def _multiple(network: Any, depth: int) -> int:
-  """Of which the sides of a tile must be."""
-  multiple = 2 ** (depth - 1)
+def _encoder_multiple(network: Any) -> int:
+  """Of which the sides of what E sees must be."""
   encoder = getattr(network, 'encoder', None)
-  if encoder is not None and encoder.input_size is None:
-    halvings = len(encoder.stages) + (encoder.variant != 'official_v2')
-    multiple = max(multiple, 2**halvings)
-  return multiple
+  if encoder is None or encoder.input_size is not None:
+    return 1
+  return 2 ** (len(encoder.stages) + (encoder.variant != 'official_v2'))
 
 
 def _prepared(variables: dict[str, Any], dtype: str) -> dict[str, Any]:
@@ -404,9 +528,18 @@ def _prepared(variables: dict[str, Any], dtype: str) -> dict[str, Any]:
   return variables | {'params': params}
 
 
-def _see(net, blurry, sharp=None, degradation_map=None, *, outputs, strengths=None):
-  """What a bound network makes of stacks: {output: stack}, by E's map or a given one."""
-  if degradation_map is None and not isinstance(net, HINet):
+def _see(net, pictures, *, outputs, strengths=None, maps=()):
+  """What a bound network makes of stacks: {output: stack}.
+
+  Args:
+    pictures: (blurry, sharp), or what of it the outputs need.
+    outputs: their names.
+    strengths: of reblurring, see `Restorer.reblur`; None: 1.
+    maps: (degradation maps,), where they are not to be E's of these pictures.
+  """
+  blurry, sharp = pictures[0], pictures[-1]
+  degradation_map = maps[0] if maps else None
+  if not maps and not isinstance(net, HINet):
     degradation_map = net.degradation_map(blurry)
     if strengths is not None:
       own = net.degradation_map(sharp)
@@ -419,70 +552,26 @@ def _see(net, blurry, sharp=None, degradation_map=None, *, outputs, strengths=No
   return {name: seen[name].astype(jnp.float32) for name in outputs}
 
 
-def _finish(rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
-  """Floats as a picture of a dtype: clipped to [0, 1], integers rounded over their range."""
-  rows = np.clip(rows, 0, 1)
-  if dtype.kind == 'u':
-    rows = np.rint(rows * np.float32(np.iinfo(dtype).max))
-  return rows.astype(dtype)
-
-
-def _picture(x: Any) -> np.ndarray:
-  """A picture that can be restored, as NumPy.
-
-  Raises:
-    UserError: it is none.
-  """
-  _require(hasattr(x, 'ndim'), f'a {type(x).__name__} is no picture: give arrays (H, W, 3)')
-  x = np.asarray(x)
-  _require(
-    x.ndim == 3 and x.shape[2] == 3 and x.size,
-    f'an array {x.shape} is no picture: it must be (H, W, 3), RGB, of one pixel at least',
+def _repeated(degradation_map: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
+  """A square part of a map, whose border repeats where the map ends."""
+  rows, columns = (
+    np.minimum(np.arange(first, first + side), n - 1)
+    for first, n in zip((top, left), degradation_map.shape, strict=False)
   )
-  _require(
-    x.dtype in (np.uint8, np.uint16) or x.dtype.kind == 'f',
-    f'a picture of {x.dtype}: it must be uint8, uint16, or floats in [0, 1]',
+  return degradation_map[rows[:, None], columns]
+
+
+def _resized(picture: np.ndarray, side: int) -> np.ndarray:
+  """A picture as one tile, as E itself resizes: bilinear, half-pixel centres, no antialiasing."""
+  if picture.dtype.kind == 'u':
+    picture = picture / np.float32(np.iinfo(picture.dtype).max)
+  picture = picture.astype(np.float32, copy=False)
+  return cv2.resize(picture, (side, side), interpolation=cv2.INTER_LINEAR)
+
+
+def _spread(degradation_map: np.ndarray, size: list[int]) -> np.ndarray:
+  """A map by nearest neighbours in another size, as the maps of the pyramid are resized."""
+  rows, columns = (
+    np.arange(wanted) * n // wanted for wanted, n in zip(size, degradation_map.shape, strict=False)
   )
-  if x.dtype.kind == 'f':
-    # Some room for what a resampling filter leaves.
-    low, high = x.min(), x.max()
-    _require(
-      low >= -0.5 and high <= 1.5, f'a picture of floats in [{low:g}, {high:g}]: scale to [0, 1]'
-    )
-  return x
-
-
-def _in_the_form_of(x: Any, stream: Callable[[Iterable[Any]], Iterator[Any]]) -> Any:
-  """`stream` of the pictures in `x`: for one picture its result, for a batch a batch (of every
-  output), for an iterable a generator."""
-  if hasattr(x, 'ndim'):
-    if x.ndim != 4:
-      return next(stream([x]))
-    _require(len(x), f'an array {x.shape} holds no picture')
-    return jax.tree.map(lambda *results: np.stack(results), *stream(x))
-  _require(
-    isinstance(x, Iterable) and not isinstance(x, str | bytes | dict),
-    f'a {type(x).__name__} is no picture: give an array (H, W, 3), a batch, or an iterable of them',
-  )
-  return stream(x)
-
-
-def _pairs(pictures: Iterable[Any], partners: Any, name: str) -> Iterator[tuple[Any, Any]]:
-  """Every picture and its partner, of which there may be one for all."""
-  if getattr(partners, 'ndim', 4) == 3:
-    yield from ((picture, partners) for picture in pictures)
-    return
-  _require(isinstance(partners, Iterable), f'{name} is a {type(partners).__name__}: give pictures')
-  nothing = object()
-  for picture, partner in itertools.zip_longest(pictures, partners, fillvalue=nothing):
-    _require(
-      picture is not nothing and partner is not nothing,
-      f'there must be as many pictures in {name} as there are beside it',
-    )
-    yield picture, partner
-
-
-def _fitted(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-  """A picture mirrored and cropped to the height and width of `shape`."""
-  missing = [(0, max(0, wanted - side)) for wanted, side in zip(shape, picture.shape, strict=True)]
-  return np.pad(picture, missing, mode='symmetric')[: shape[0], : shape[1]]
+  return degradation_map[rows[:, None], columns]

@@ -20,6 +20,7 @@ import numpy as np
 Predict = Callable[..., Any]  # stacks of tiles in, a tree of stacks of tiles out
 Finish = Callable[[np.ndarray, np.dtype], np.ndarray]
 
+FLOAT = np.dtype(np.float32)
 # Weights of feathered tiles are multiples of this. The product of two of them is then exact in
 # float32, and so is the sum over the four tiles that meet at a corner: it is 1, not nearly 1.
 _QUANTUM = 2.0**-11
@@ -66,7 +67,9 @@ def averaged(size: int, tile: int) -> Side:
   return Side(tuple(starts), np.stack([1 / count[start : start + tile] for start in starts]))
 
 
-def feathered(size: int, tile: int, blend: int | None = None, context: int = 0) -> Side:
+def feathered(
+  size: int, tile: int, blend: int | None = None, context: int = 0, unit: int = 1
+) -> Side:
   """Evenly spread tiles that fade into each other by a raised cosine.
 
   Args:
@@ -75,14 +78,17 @@ def feathered(size: int, tile: int, blend: int | None = None, context: int = 0) 
     blend: px over which one tile gives way to the next; None is a quarter of the tile.
     context: px at an inner border of a tile that count for nothing; 2 context + 3 blend must not
       exceed the tile, so that no pixel lies in three tiles that count.
+    unit: of which the starts are multiples, a divisor of the tile; the last tile may then reach
+      beyond the side by less than one.
   """
   blend = max(1, tile // 4) if blend is None else blend
-  overlap = min(blend + 2 * context, tile - 1)
-  count = max(1, -(-(size - overlap) // (tile - overlap)))
-  starts = [round(i * (size - tile) / (count - 1)) for i in range(count)] if count > 1 else [0]
+  step = max(1, (tile - blend - 2 * context) // unit)  # units between two starts at most
+  room = -(-(size - tile) // unit)  # units between the first start and the last
+  count = 1 + max(0, -(-room // step))
+  starts = [unit * round(i * room / (count - 1)) for i in range(count)] if count > 1 else [0]
   weights = np.ones((count, tile), np.float32)
   for i, (start, following) in enumerate(itertools.pairwise(starts)):
-    shared = start + tile - following  # px in which the two overlap, counted from `following`
+    shared = start + tile - following
     length = min(blend, shared)
     first = (shared - length) // 2
     ramp = np.zeros(shared)
@@ -173,23 +179,26 @@ def restore_many(
     rows, columns, size, dtype = waiting.popleft()
     count = len(rows.starts) * len(columns.starts)
     tiles = itertools.chain([first], itertools.islice(restored, count - 1))
-    yield _joined(tiles, rows, columns, size, finish, dtype)
+    yield joined(tiles, rows, columns, size, finish, dtype)
 
 
-def window(picture: np.ndarray, top: int, left: int, height: int, width: int = 0) -> np.ndarray:
-  """Part of a picture (H, W, 3) as float32, unsigned integers scaled to [0, 1].
+def window(
+  picture: np.ndarray, top: int, left: int, side: int, padding: str = 'symmetric'
+) -> np.ndarray:
+  """A square part of a picture (H, W, 3) as float32, unsigned integers scaled to [0, 1].
 
   Args:
     picture: as in `restore_tiled`.
     top, left: first row and column, within the picture.
-    height, width: of the part; 0: as the height. What the picture lacks is mirrored.
+    side: of the part, px. What the picture lacks below and to the right is mirrored.
+    padding: how, a mode of `numpy.pad`: 'symmetric' repeats the border, 'reflect' does not.
   """
-  part = picture[top : top + height, left : left + (width or height)]
-  missing = height - part.shape[0], (width or height) - part.shape[1]
+  part = picture[top : top + side, left : left + side]
+  missing = side - part.shape[0], side - part.shape[1]
   if part.dtype.kind == 'u':
     part = part.astype(np.float32) / np.float32(np.iinfo(part.dtype).max)
   part = part.astype(np.float32, copy=False)
-  return np.pad(part, ((0, missing[0]), (0, missing[1]), (0, 0)), mode='symmetric')
+  return np.pad(part, ((0, missing[0]), (0, missing[1]), (0, 0)), mode=padding)  # type: ignore
 
 
 def _starts(size, tile):
@@ -210,13 +219,27 @@ def predict_each(
       yield jax.tree.map(operator.itemgetter(i), answer)
 
 
-def _joined(tiles, rows, columns, size, finish, dtype):
-  """The tree of whole results, put together from tiles that come row by row.
+def joined(
+  tiles: Iterator[Any],
+  rows: Side,
+  columns: Side,
+  size: tuple[int, int],
+  finish: Finish = as_it_is,
+  dtype: np.dtype = FLOAT,
+) -> Any:
+  """Whole results put together from those of tiles, which come row by row.
 
   A pixel gets its share of every tile in the order of the tiles. Rows that no later tile reaches
-  are finished and leave the band.
+  are finished and leave the float32 band.
+
+  Args:
+    tiles: trees of float32 (tile, tile, C), one for every start of `rows` and `columns`.
+    rows, columns: how they lie, the first for the height.
+    size: height and width of the result; what tiles hold beyond it is dropped.
+    finish, dtype: as in `restore_many`.
   """
-  joiners, structure = [], None
+  joiners: list[_Joiner] = []
+  structure = None
   for row, column in itertools.product(range(len(rows.starts)), range(len(columns.starts))):
     leaves, structure = jax.tree.flatten(next(tiles))
     joiners = joiners or [_Joiner(x, rows, columns, size, finish, dtype) for x in leaves]
@@ -232,7 +255,7 @@ class _Joiner:
     self._rows, self._columns, self._size = rows, columns, size
     self._finish, self._dtype = finish, dtype
     side, channels = first.shape[-2:]
-    self._band = np.zeros((side, max(size[1], side), channels), np.float32)
+    self._band = np.zeros((side, columns.starts[-1] + side, channels), np.float32)
     self.whole = np.empty((*size, channels), finish(self._band[:0], dtype).dtype)
 
   def add(self, tile, row, column):
