@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all parity lint clean
+.PHONY: demo test test-all parity bench-input lint clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m degrep_jax.main --config=configs/demo.py --workdir=runs/demo
@@ -16,6 +16,9 @@ test-all: $(VENV)/ready-test
 
 parity: $(VENV)/ready-test
 	$(BIN)/python -m pytest -q tests/test_reference_*.py -m "slow or not slow" --parity
+
+bench-input: $(VENV)/ready
+	$(BIN)/python experiments/benchmark_input.py
 
 lint: $(VENV)/ready-test
 	$(BIN)/ruff check .

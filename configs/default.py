@@ -53,11 +53,14 @@ def get_config() -> ml_collections.ConfigDict:
   train.official_order = False  # True: D learns from a second pass of the updated generators [C]
 
   config.data = data = ml_collections.ConfigDict()
-  # folder: blur/ and sharp/ folders; list: pairs named by text files; synthetic: photographs inside
-  # scikit-image, blurred on the fly
+  # folder: blur/ and sharp/ folders; list: pairs named by text files; tfds: what degrep prepare
+  # wrote; synthetic: photographs inside scikit-image, blurred on the fly
   data.source = 'folder'
-  data.root = ''  # folder: GoPro's tree, or any tree of blur/ and sharp/ folders; list: RealBlur's
+  # folder: GoPro's tree, or any of blur/ and sharp/ folders; list: RealBlur's; tfds: the --data_dir
+  data.root = ''
   data.list_name = ''  # list: its lines, 'sharp blurry', are in <root>/<list_name>_train_list.txt
+  data.name = 'gopro'  # tfds: or hide, realblur_j, realblur_r
+  data.pictures = 'full'  # tfds: what crops are cut from; sub512: sub-pictures, as released [C]
   data.eval_root = ''  # where the evaluation pairs lie; empty: data.root
   data.crop = 256  # side of the training crops, pixels
   data.augment = True  # flips and transposition

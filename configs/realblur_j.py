@@ -21,4 +21,5 @@ def get_config() -> ml_collections.ConfigDict:
   config = gopro_deblur.get_config()
   config.data.source = 'list'
   config.data.list_name = 'RealBlur_J'
+  config.data.name = 'realblur_j'
   return config

@@ -20,4 +20,5 @@ def get_config() -> ml_collections.ConfigDict:
   """As RealBlur-J, from the other lists."""
   config = realblur_j.get_config()
   config.data.list_name = 'RealBlur_R'
+  config.data.name = 'realblur_r'
   return config

@@ -7,12 +7,13 @@ from typing import Any
 
 import ml_collections
 
+from degrep_jax.data.layouts import DATASETS, PICTURES
 from degrep_jax.errors import UserError
 from degrep_jax.models import factory
 from degrep_jax.report import write_atomically
 
 FILE = 'config.json'
-SOURCES = ('folder', 'list', 'synthetic')
+SOURCES = ('folder', 'list', 'tfds', 'synthetic')
 # The weighted losses of each network.
 LOSSES = {
   'joint': ('gan', 'reblur_l1', 'deblur_l1', 'feature_matching', 'vgg'),
@@ -38,9 +39,15 @@ def check_evaluation(config: ml_collections.ConfigDict, devices: int) -> None:
     demand = 'name the folder that holds the pairs'
     if data.source == 'folder':
       demand = 'name the folder that holds train/ and test/ with blur/ and sharp/'
+    if data.source == 'tfds':
+      demand = 'name the folder that degrep prepare wrote to (its --data_dir)'
+      choices = f'choose one of {tuple(DATASETS)}'
+      _require(data.name in DATASETS, 'data.name', data.name, choices)
+      choices = f'choose one of {PICTURES}'
+      _require(data.pictures in PICTURES, 'data.pictures', data.pictures, choices)
     _require(data.root or data.eval_root, 'data.root', data.root, demand)
     demand = "name the lists of pairs, for instance 'RealBlur_J'"
-    _require(data.source == 'folder' or data.list_name, 'data.list_name', data.list_name, demand)
+    _require(data.source != 'list' or data.list_name, 'data.list_name', data.list_name, demand)
   else:
     root, demand = data.root or data.eval_root, 'set config.data.source=folder to read it'
     _require(not root, 'data.root', root, demand)

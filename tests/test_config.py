@@ -55,6 +55,15 @@ def test_the_default_networks_pass():
     ({'data__source': 'folder'}, "config.data.root is ''"),
     ({'data__source': 'list'}, "config.data.root is ''"),
     ({'data__source': 'list', 'data__root': 'RealBlur'}, "config.data.list_name is ''"),
+    ({'data__source': 'tfds'}, "config.data.root is ''.*degrep prepare"),
+    (
+      {'data__source': 'tfds', 'data__root': 'data', 'data__name': 'reds'},
+      "config.data.name is 'reds'.*gopro.*hide.*realblur_j.*realblur_r",
+    ),
+    (
+      {'data__source': 'tfds', 'data__root': 'data', 'data__pictures': 'sub256'},
+      "config.data.pictures is 'sub256'.*full.*sub512",
+    ),
     ({'model__network': 'unet'}, "config.model.network is 'unet'.*joint, msdi_net, hinet"),
     ({'loss__psnr': 1.0}, 'config.loss.psnr is 1.0.*joint has no such loss'),
     ({'model__network': 'hinet'}, 'config.loss.deblur_l1 is 10.0.*hinet has no such loss'),
@@ -123,6 +132,8 @@ def test_unknown_networks_are_refused_by_name(field, named):
     {'loss__gan': 0.0, 'loss__deblur_l1': 0.0},
     {'loss__vgg': 30.0, 'loss__vgg_path': 'vgg19.pth'},
     {'data__source': 'folder', 'data__root': 'GOPRO_Large'},
+    {'data__source': 'tfds', 'data__root': 'data', 'data__name': 'hide'},
+    {'data__source': 'tfds', 'data__root': 'data', 'data__pictures': 'sub512'},
   ],
 )
 def test_the_least_that_is_enough_passes(fields):

@@ -2,6 +2,7 @@
 
 import argparse
 import pathlib
+import re
 from typing import TYPE_CHECKING, Any
 
 from degrep_jax.errors import UserError
@@ -95,7 +96,14 @@ def _add_protocol(group: argparse._ArgumentGroup) -> None:
     type=_window,
     metavar='PX|off',
     help='full_frame: side of the windows of the instance norms (TLC), or off for norms over the '
-    'whole picture (default: from the training)',
+    'whole picture (default: 1.5 tiles)',
+  )
+  group.add_argument(
+    '--memory',
+    type=_gibibytes,
+    metavar='SIZE',
+    help='that whole pictures may take; with less they are restored in large windows (default: '
+    '4GiB)',
   )
   group.add_argument('--full', action='store_true', help='realblur: whole pictures, not tiles')
   group.add_argument(
@@ -133,8 +141,8 @@ def run(args: argparse.Namespace) -> int:
     from degrep_jax.data.source import open_pairs
 
     source = open_pairs(args.dataset, args.data_dir)
-  protocol = scoring.Protocol(args.protocol, options, args.crop_border, args.y)
   methods = _methods(args, options, source)
+  protocol = scoring.Protocol(args.protocol, options, args.crop_border, args.y)
   scores = scoring.score(source, methods, protocol, args.save)
   summary = scoring.write(output, scores, methods, protocol, str(args.dataset or args.sharp))
   _show(summary, output)
@@ -161,10 +169,17 @@ def _show(summary: dict[str, Any], output: pathlib.Path) -> None:
   say(f'wrote {output / FILES[0]} and {FILES[1]}')
 
 
-def _window(text: str) -> int | str:
+def _window(text: str) -> int:
   if text != 'off' and not (text.isdecimal() and int(text)):
     raise argparse.ArgumentTypeError(f'{text!r} is neither a number of pixels nor off')
-  return text if text == 'off' else int(text)
+  return 0 if text == 'off' else int(text)
+
+
+def _gibibytes(text: str) -> int:
+  match = re.fullmatch(r'(\d+(?:\.\d+)?) ?GiB', text)
+  if not match:
+    raise argparse.ArgumentTypeError(f'{text!r} is no amount such as 16GiB')
+  return round(float(match[1]) * 2**30)
 
 
 def _check(args: argparse.Namespace) -> dict[str, Any]:
@@ -196,15 +211,19 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
       '--full belongs to --protocol realblur: otherwise say --protocol full_frame.',
     ),
     (
-      args.window is not None and not full,
-      '--window is for whole pictures: choose --protocol full_frame.',
+      not full and (args.window is not None or args.memory is not None),
+      '--window and --memory are for whole pictures: choose --protocol full_frame.',
     ),
   ):
     if wrong:
       raise UserError(sentence)
   if not networks:
     return {}
-  return {'mode': 'full' if full else 'tiles', 'tile': args.tile}
+  if not full:
+    return {'mode': 'tiles', 'tile': args.tile}
+  given = {'window': args.window, 'memory': args.memory}
+  chosen = {name: value for name, value in given.items() if value is not None}
+  return {'mode': 'full', 'tile': args.tile, **chosen}
 
 
 def _default_output(args: argparse.Namespace) -> pathlib.Path:

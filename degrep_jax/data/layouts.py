@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from degrep_jax.data.trees import Tree
 from degrep_jax.errors import UserError
 
+FULL, SUB_PICTURES = PICTURES = ('full', 'sub512')  # what is made of a dataset; see the builders
+
 
 @dataclass(frozen=True)
 class Item:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 SIGNATURE = b'\x89PNG\r\n\x1a\n'
-UP = 2  # the filter "difference from the row above"
+NONE, UP = 0, 2  # filters: the values themselves, and the difference from the row above
 RGB8 = (8, 2, 0, 0, 0)  # bits, colour type, compression, filters and interlacing of plain RGB
 
 Window = tuple[slice, slice]
@@ -40,7 +40,8 @@ def crop(data: bytes, window: Window) -> np.ndarray | None:
     rows = _filtered_rows(data, window[0].stop)
   except (struct.error, zlib.error):
     return None
-  if rows is None or (rows[:, 0] != UP).any():
+  # With nothing above the first row, no filter is the same; libpng leaves Up out of a single row.
+  if rows is None or rows[0, 0] not in (NONE, UP) or (rows[1:, 0] != UP).any():
     return None
   columns = rows[:, 1 + 3 * window[1].start : 1 + 3 * window[1].stop]
   picture = np.add.accumulate(columns, axis=0, dtype=np.uint8)[window[0]]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from degrep_jax.data import png
-from degrep_jax.data.layouts import DATASETS
+from degrep_jax.data.layouts import DATASETS, FULL, SUB_PICTURES
 from degrep_jax.data.pairs import Pair, PictureCache, Source, check_size, decode, random_window
 from degrep_jax.errors import UserError
 
@@ -40,7 +40,7 @@ class PreparedPairs(Source):
     data_dir: str | os.PathLike,
     name: str,
     split: str,
-    pictures: str = 'full',
+    pictures: str = FULL,
     min_size: int = 0,
     cache_bytes: int = 2**30,
   ):
@@ -52,7 +52,7 @@ class PreparedPairs(Source):
       check_size(width, height, min_size, item)
     needed = sum(len(KINDS) * 3 * height * width for height, width in self._sizes)
     self._cache = PictureCache(cache_bytes if needed <= cache_bytes else 0)
-    self._all_fit = needed <= cache_bytes
+    self._in_part = pictures == SUB_PICTURES and needed > cache_bytes
 
   def __len__(self) -> int:
     return len(self.names)
@@ -66,21 +66,16 @@ class PreparedPairs(Source):
   def crop(self, item: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The same random window of both pictures, (size, size, 3) uint8, not augmented."""
     window = random_window(self._sizes[item], size, rng, self.names[item])
-    if not self._all_fit:
-      example = self._read(item)
+    if self._in_part:
+      example = self.record(item)
       blurry, sharp = (png.crop(example[kind], window) for kind in KINDS)
       if blurry is not None and sharp is not None:
         return blurry, sharp
     pair = self.pair(item)
     return pair.blurry[window], pair.sharp[window]
 
-  def _decode(self, item: int) -> np.ndarray:
-    """Both pictures, (2, H, W, 3) uint8."""
-    example = self._read(item)
-    return np.stack([decode(example[kind], self.names[item]) for kind in KINDS])
-
-  def _read(self, item: int) -> Mapping[str, bytes]:
-    """The record of an item: its name and two PNG files."""
+  def record(self, item: int) -> Mapping[str, bytes]:
+    """An example as it is stored: 'name', and the PNG files 'blurry' and 'sharp'."""
     try:
       example = self._examples[item]
     except (ValueError, RuntimeError, IndexError, KeyError):
@@ -90,6 +85,11 @@ class PreparedPairs(Source):
         f'{self._place} is damaged at {self.names[item]}: remove it, prepare it again.'
       )
     return example
+
+  def _decode(self, item: int) -> np.ndarray:
+    """Both pictures, (2, H, W, 3) uint8."""
+    example = self.record(item)
+    return np.stack([decode(example[kind], self.names[item]) for kind in KINDS])
 
 
 def _open(
@@ -105,7 +105,7 @@ def _open(
   if not data_dir.is_dir():
     raise UserError(f'The folder of prepared data {data_dir} does not exist.')
   builder = BUILDERS[name](config=pictures, data_dir=str(data_dir))
-  if not builder.is_prepared():
+  if not builder.data_path.exists():
     raise UserError(
       f'{data_dir} holds no {name}/{pictures}: run degrep prepare {name} --source=DIR_OR_ARCHIVE '
       f'--data_dir={data_dir}.'

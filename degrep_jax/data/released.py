@@ -1,7 +1,8 @@
 """A released dataset as it lies on disk: opened, counted and looked at before anything is made."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -37,7 +38,7 @@ def open_dataset(dataset: Dataset, source: Path, scratch: Path) -> Iterator[tupl
     layout = read_layout(dataset, tree)
     for split, items in layout.splits.items():
       _check_names(items, tree)
-      if seems_exchanged(_sample(tree, items)):
+      if seems_exchanged(len(items), partial(_read, tree, items)):
         raise UserError(
           f'In the {split} pairs of {tree.place} the blurry pictures are sharper than the sharp '
           f'ones, for instance {items[0].blurry}: the two were exchanged, exchange them back.'
@@ -54,6 +55,13 @@ def _archive_in(source: Path) -> Path:
     if len(inside) == 1 and inside[0].is_file() and is_archive(inside[0]):
       return inside[0]
   return source
+
+
+def _read(tree: Tree, items: tuple[Item, ...], number: int) -> tuple[np.ndarray, np.ndarray]:
+  blurry, sharp = items[number].blurry, items[number].sharp
+  return decode(tree.read(blurry), tree.locate(blurry)), decode(
+    tree.read(sharp), tree.locate(sharp)
+  )
 
 
 def _check_names(items: tuple[Item, ...], tree: Tree) -> None:
@@ -80,16 +88,17 @@ def _notes(dataset: Dataset, tree: Tree, layout: Layout) -> Iterator[str]:
     )
 
 
-def _sample(tree: Tree, items: tuple[Item, ...]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  for number in np.unique(np.linspace(0, len(items) - 1, SAMPLE).astype(int)):
-    paths = items[number].blurry, items[number].sharp
-    blurry, sharp = (decode(tree.read(path), tree.locate(path)) for path in paths)
-    yield blurry, sharp
+def seems_exchanged(count: int, read: Callable[[int], tuple[np.ndarray, np.ndarray]]) -> bool:
+  """Whether blurry and sharp pictures were exchanged: most "blurry" ones have far more detail.
 
+  Detail is the variance of the Laplacian. A few pairs, spread over all, are looked at.
 
-def seems_exchanged(pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> bool:
-  """Whether most "blurry" pictures, (H, W, 3) uint8, have far more detail than their "sharp"
-  ones: the variance of the Laplacian."""
+  Args:
+    count: of all pairs.
+    read: gives a pair by its number, blurry and sharp, (H, W, 3) uint8.
+  """
+  numbers = np.unique(np.linspace(0, count - 1, SAMPLE).astype(int))
+  pairs = (read(int(number)) for number in numbers)
   sharper = [_detail(blurry) > SHARPER * _detail(sharp) for blurry, sharp in pairs]
   return sum(sharper) > len(sharper) / 2
 

@@ -5,10 +5,13 @@ import pathlib
 import re
 
 import ml_collections
+import numpy as np
 
+from degrep_jax import progress
 from degrep_jax.data.layouts import DATASETS, read_layout
 from degrep_jax.data.pairs import FilePairs, FolderPairs, ListPairs, Source, has_splits
 from degrep_jax.data.prepared import PreparedPairs
+from degrep_jax.data.released import seems_exchanged
 from degrep_jax.data.synthetic import Blur, SyntheticPairs
 from degrep_jax.data.trees import is_archive, open_tree
 from degrep_jax.errors import UserError
@@ -45,13 +48,28 @@ def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
   if data.source == 'tfds':
     return PreparedPairs(root, data.name, split, data.pictures if train else 'full', **limits)
   if data.source == 'list':
-    return ListPairs(root, data.list_name, split, **limits)
+    return _looked_at(ListPairs(root, data.list_name, split, **limits), root)
   if not train and not data.eval_root and not has_splits(root):
     raise UserError(
       f'{root} has neither train/ nor test/, so that the training pictures would be scored: name '
       'the folder of held-out pairs in config.data.eval_root.'
     )
-  return FolderPairs(root, split, **limits)
+  return _looked_at(FolderPairs(root, split, **limits), root)
+
+
+def _looked_at(source: Source, place: pathlib.Path) -> Source:
+  """The source, after a warning where its blurry and sharp pictures seem to be exchanged."""
+
+  def read(number: int) -> tuple[np.ndarray, np.ndarray]:
+    pair = source.pair(number)
+    return pair.blurry, pair.sharp
+
+  if seems_exchanged(len(source), read):
+    progress.say(
+      f'Warning: in {place} the blurry pictures are sharper than the sharp ones: were the two '
+      'exchanged?'
+    )
+  return source
 
 
 def open_pairs(
@@ -89,7 +107,7 @@ def open_pairs(
     return _open_list(lists[0])
   if (path / 'GT').is_dir():
     return _open_hide(path, split)
-  return FolderPairs(path, split, cache_bytes=0)
+  return _looked_at(FolderPairs(path, split, cache_bytes=0), path)
 
 
 def _open_list(path: pathlib.Path) -> Source:
@@ -98,7 +116,7 @@ def _open_list(path: pathlib.Path) -> Source:
   match = LIST.fullmatch(path.name)
   if not match:
     raise UserError(f'{path} is no list of pairs: these end in _train_list.txt or _test_list.txt.')
-  return ListPairs(path.parent, match[1], match[2], cache_bytes=0)
+  return _looked_at(ListPairs(path.parent, match[1], match[2], cache_bytes=0), path)
 
 
 def _open_hide(path: pathlib.Path, split: str) -> Source:
@@ -106,6 +124,5 @@ def _open_hide(path: pathlib.Path, split: str) -> Source:
     items = read_layout(DATASETS['hide'], tree).splits.get(split)
   if not items:
     raise UserError(f'{path} has no {split} pairs.')
-  return FilePairs(
-    [(item.name, path / item.blurry, path / item.sharp) for item in items], cache_bytes=0
-  )
+  files = [(item.name, path / item.blurry, path / item.sharp) for item in items]
+  return _looked_at(FilePairs(files, cache_bytes=0), path)

@@ -116,7 +116,7 @@ def _open_folder(root: Path) -> Tree:
 def _walk(
   root: Path, prefix: str, above: tuple[str, ...], paths: list[str], outside: dict[str, str]
 ) -> None:
-  """Collects the files below a folder and its links out of it. `above`: the folders it is in."""
+  """Collects the files below a folder and its links out of it. `above`: it and those it is in."""
   with os.scandir(root / prefix) as entries:
     for entry in entries:
       path = prefix + entry.name
@@ -125,10 +125,11 @@ def _walk(
       target = os.path.realpath(entry.path) if entry.is_symlink() else ''
       if target and not Path(target).is_relative_to(above[0]):
         outside[path] = target
-      if not entry.is_dir():
+      if not os.path.isdir(entry.path):
         paths.append(path)
       elif target not in above:  # a link to a folder that it lies in would never end
-        _walk(root, f'{path}/', (*above, target or entry.path), paths, outside)
+        inside = target or os.path.join(above[-1], entry.name)
+        _walk(root, f'{path}/', (*above, inside), paths, outside)
 
 
 # --- archives ------------------------------------------------------------------------------------

@@ -6,11 +6,11 @@ After this import `tfds.builder('gopro/full', data_dir=...)` knows them; `degrep
 
 from degrep_jax.data.builders.gopro import Gopro
 from degrep_jax.data.builders.hide import Hide
-from degrep_jax.data.builders.pairs_builder import FULL, SUB_PICTURES, PairsBuilder
+from degrep_jax.data.builders.pairs_builder import PairsBuilder
 from degrep_jax.data.builders.realblur import RealblurJ, RealblurR
 
 BUILDERS: dict[str, type[PairsBuilder]] = {
   builder.name: builder for builder in (Gopro, Hide, RealblurJ, RealblurR)
 }
 
-__all__ = ['BUILDERS', 'FULL', 'SUB_PICTURES', 'PairsBuilder']
+__all__ = ['BUILDERS', 'PairsBuilder']

@@ -11,17 +11,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import writer
+from tensorflow_datasets.proto import tf_example_pb2
 
 from degrep_jax import progress
 from degrep_jax.data import png
-from degrep_jax.data.layouts import DATASETS, Item, Layout
+from degrep_jax.data.layouts import DATASETS, FULL, SUB_PICTURES, Item, Layout
 from degrep_jax.data.pairs import decode
 from degrep_jax.data.released import open_dataset
 from degrep_jax.data.trees import Tree
 from degrep_jax.errors import UserError
 
-FULL = 'full'
-SUB_PICTURES = 'sub512'
 SIDE, STEP = 512, 256  # of the sub-pictures, pixels
 KEYS = 2**128  # TFDS spreads keys below this over its temporary files
 
@@ -58,7 +58,7 @@ class PairsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
   CITATION: str
 
   def __init__(self, *, opened: tuple[Tree, Layout] | None = None, **kwargs):
-    self._opened = opened
+    self.opened = opened
     kwargs.setdefault('file_format', tfds.core.FileFormat.ARRAY_RECORD)
     super().__init__(**kwargs)
 
@@ -78,14 +78,14 @@ class PairsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
     )
 
   def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-    if self._opened is None:
+    if self.opened is None:
       # The generators run after this method; the tree is closed with the builder.
       stack = contextlib.ExitStack()
       weakref.finalize(self, stack.close)
-      self._opened = stack.enter_context(
+      self.opened = stack.enter_context(
         open_dataset(DATASETS[self.name], Path(dl_manager.manual_dir), Path(self.data_dir).parent)
       )
-    tree, layout = self._opened
+    tree, layout = self.opened
     splits = dict(layout.splits)
     if self.builder_config.name == SUB_PICTURES:
       if 'train' not in splits:
@@ -109,6 +109,20 @@ class PairsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         # all of these let it hold a thousandth of the split in memory, small ones all of it.
         yield number * (KEYS // len(items)) + part, example
     self.info.metadata[split] = {'names': names, 'sizes': sizes}
+
+  def _example_writer(self) -> writer.ExampleWriter:
+    return _OrderedWriter(file_format=self.info.file_format)
+
+
+class _OrderedWriter(writer.ExampleWriter):
+  """Writes an example's fields in one order; protobuf draws an order for each process."""
+
+  def write(self, path, examples):
+    return super().write(path, ((key, _ordered(data)) for key, data in examples))
+
+
+def _ordered(data: bytes) -> bytes:
+  return tf_example_pb2.Example.FromString(data).SerializeToString(deterministic=True)
 
 
 def whole_pictures(tree: Tree, item: Item) -> list[tuple[tuple[int, int], Example]]:
