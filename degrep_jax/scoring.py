@@ -36,14 +36,13 @@ class Protocol:
 
   Attributes:
     name: one of `PROTOCOLS`; 'realblur' scores after `metrics.align`.
-    restorer: arguments of `Restorer.from_checkpoint`: 'mode', 'tile', 'window'; empty where nothing
-      is restored here.
+    restoring: `Checkpoint.settings`; empty where nothing is restored here.
     crop_border: px that are not scored at every side.
     luma: whether luma is scored instead of RGB.
   """
 
   name: str = 'released'
-  restorer: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  restoring: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   crop_border: int = 0
   luma: bool = False
 
@@ -68,7 +67,7 @@ class Protocol:
     """In words and numbers, for the file of the scores."""
     return {
       'name': self.name,
-      **self.restorer,
+      **self.restoring,
       'rounding': 'clipped to 0 .. 255 and rounded to 8 bits before scoring',
       'channels': 'Y of BT.601, not rounded' if self.luma else 'RGB',
       'crop_border': self.crop_border,
@@ -104,6 +103,13 @@ class Checkpoint:
 
   def __init__(self, label: str, restorer: Any):
     self.label, self._restorer = label, restorer
+
+  @property
+  def settings(self) -> dict[str, Any]:
+    """What decides on the result besides the weights: mode, tile, dtype; of whole pictures also
+    window (0: norms over all of it) and memory, bytes."""
+    fields = ('mode', 'tile', 'dtype', *(('window', 'memory') * (self._restorer.mode == 'full')))
+    return {field: getattr(self._restorer, field) for field in fields}
 
   def about(self) -> dict[str, Any]:
     """Path, step and config of the checkpoint, and the number of parameters."""

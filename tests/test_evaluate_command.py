@@ -15,7 +15,7 @@ import tiny_joint
 from command import ROOT, gopro, refused, succeeded
 from PIL import Image
 
-from degrep_jax import checkpoints, cli, metrics
+from degrep_jax import checkpoints, cli, metrics, restore
 from degrep_jax.data.pairs import read_picture
 from degrep_jax.models import factory
 
@@ -134,7 +134,7 @@ def test_other_programs_stand_beside_and_are_compared(scored):
   # Of two pictures a quarter of all draws is either alone.
   assert (found['low'], found['high']) == pytest.approx((min(each), max(each)))
   assert f'{found["low"]:+.2f} .. {found["high"]:+.2f}' in result.stdout
-  assert result.stdout.startswith(f'protocol released: mode tiles, tile {TILE}, channels RGB\n')
+  assert result.stdout.startswith(f'protocol released: mode tiles, tile {TILE}, RGB\n')
   assert max(map(len, result.stdout.splitlines())) <= 80
 
 
@@ -203,12 +203,68 @@ def test_an_older_step_into_the_workdir(place, networks, evaluate):
   assert (folder / 'scores.csv').exists()
 
 
+@pytest.mark.parametrize(
+  ('flags', 'asked', 'told'),
+  [
+    ('', {'mode': 'tiles', 'tile': 256}, 'released: mode tiles, tile 256'),
+    ('--tile 64', {'mode': 'tiles', 'tile': 64}, 'released: mode tiles, tile 64'),
+    ('--protocol full_frame', {'mode': 'full', 'tile': 256}, 'mode full, tile 256, window 384'),
+    (
+      '--protocol full_frame --window off --memory 1.5GiB',
+      {'mode': 'full', 'tile': 256, 'window': 0, 'memory': 3 * 2**29},
+      'full_frame: mode full, tile 256, window off',
+    ),
+    (
+      '--protocol full_frame --window 96 --tile 64',
+      {'mode': 'full', 'tile': 64, 'window': 96},
+      'full_frame: mode full, tile 64, window 96',
+    ),
+    ('--protocol realblur', {'mode': 'tiles', 'tile': 256}, 'realblur: mode tiles, tile 256'),
+    (
+      '--protocol realblur --full --window off',
+      {'mode': 'full', 'tile': 256, 'window': 0},
+      'realblur: mode full, tile 256, window off',
+    ),
+  ],
+)
+def test_what_a_protocol_asks_of_the_network(
+  place, evaluate, monkeypatch, tmp_path, flags, asked, told
+):
+  calls = []
+
+  class Same:
+    dtype, window, memory = 'float32', 384, 2**32
+    about = dict.fromkeys(('checkpoint', 'step', 'parameters', 'config'))
+
+    def deblur(self, pictures):
+      yield from pictures
+
+  def from_checkpoint(path, *, step, **options):
+    calls.append((path.name, step, options))
+    restorer = Same()
+    vars(restorer).update(options)
+    return restorer
+
+  monkeypatch.setattr(restore.Restorer, 'from_checkpoint', from_checkpoint)
+  _, out, _ = evaluate(
+    '--checkpoint', 'runs/a', '--step', 3, '--compare', 'runs/b', '--dataset', place / 'data',
+    '--output', tmp_path, *flags.split(),
+  )  # fmt: skip
+  assert calls == [('a', 3, asked), ('b', None, asked)]
+  assert told in out.splitlines()[0]
+  protocol = json.loads((tmp_path / 'scores.json').read_text())['protocol']
+  assert asked.items() <= protocol.items()
+  assert ('window' in protocol) == (asked['mode'] == 'full')
+  assert (protocol['alignment'] is not None) == ('realblur' in flags)
+
+
 def test_border_and_luma(place, evaluate, tmp_path):
-  status, _, _ = evaluate(
+  status, out, _ = evaluate(
     '--restored', place / 'data' / 'test' / 'GOPR0001' / 'blur', '--dataset', place / 'data',
     '--output', tmp_path, '--crop-border', 4, '--y',
   )  # fmt: skip
   assert status == 0
+  assert 'Y of BT.601' in out.splitlines()[0] and 'border of 4' in out.splitlines()[0]
   blurry, sharp = pair(place, NAMES[0])
   with (tmp_path / 'scores.csv').open(newline='') as file:
     row = next(csv.DictReader(file))
@@ -225,7 +281,7 @@ def test_pictures_that_cannot_be_aligned_are_counted(place, evaluate, tmp_path):
     '--output', tmp_path, '--protocol', 'realblur',
   )  # fmt: skip
   assert status == 1
-  assert out.splitlines()[0] == 'protocol realblur: channels RGB'
+  assert out.splitlines()[0] == 'protocol realblur: RGB'
   assert 'aligned' in out.splitlines()[2]
   assert out.splitlines()[-1].split() == ['blur', '-', '-', '0']
   for name in NAMES:
@@ -290,7 +346,10 @@ OTHER = '--restored {0}/data/test/GOPR0001/blur --dataset {0}/data'
     (f'{NET} --tile 21', 'tiles of 21 px'),
     (f'{NET} --compare {{0}}/runs/joint/', 'named twice'),
     (f'{NET} --save {{0}}/data', '{0}/data is not empty'),
-    (f'{NET} --window 9', '--window is for whole pictures'),
+    (f'{NET} --window 9', '--window and --memory are for whole pictures'),
+    (f'{NET} --memory 2GiB', '--window and --memory are for whole pictures'),
+    (f'{NET} --protocol full_frame --window 0', "'0' is neither a number of pixels nor off"),
+    (f'{NET} --protocol full_frame --memory 5', "'5' is no amount such as 16GiB"),
     (f'{NET} --full', '--full belongs to'),
     (f'{NET} --crop-border -1', '--crop-border is -1'),
     (f'{NET} --protocol realblur --y', 'leave --crop-border and --y'),

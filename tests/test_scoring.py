@@ -37,6 +37,8 @@ class Pairs:
 class Brighter:
   """Pretends to restore: adds to every value. Counts how far it has read ahead."""
 
+  mode, tile, dtype, window, memory = 'tiles', 256, 'float32', 384, 2**32
+
   def __init__(self, by, step=7):
     self.by, self.given, self.taken, self.ahead = by, 0, 0, 0
     self.about = {'checkpoint': f'runs/{by}', 'step': step, 'parameters': 3, 'config': {'seed': by}}
@@ -215,7 +217,7 @@ def table(made):
 
 def test_scores_protocol_versions_and_config_are_written(source, tmp_path):
   methods = [scoring.BlurryInput(), *checkpoints(15, 20)]
-  protocol = scoring.Protocol('released', {'mode': 'tiles', 'tile': 256}, crop_border=0)
+  protocol = scoring.Protocol('released', methods[1].settings)
   scores = scoring.score(source, methods, protocol)
   summary = scoring.write(tmp_path / 'new', scores, methods, protocol, 'gopro')
 
@@ -240,6 +242,15 @@ def test_scores_protocol_versions_and_config_are_written(source, tmp_path):
     rows = list(csv.DictReader(file))
   assert [row['name'] for row in rows] == list(NAMES)
   assert float(rows[0]['by_15_psnr']) == pytest.approx(decibels(5))
+
+
+def test_settings_are_those_that_matter():
+  restorer = Brighter(0)
+  of_tiles = {'mode': 'tiles', 'tile': 256, 'dtype': 'float32'}
+  assert scoring.Checkpoint('a', restorer).settings == of_tiles
+  restorer.mode = 'full'
+  of_whole = of_tiles | {'mode': 'full', 'window': 384, 'memory': 2**32}
+  assert scoring.Checkpoint('a', restorer).settings == of_whole
 
 
 def test_tables_fit_a_terminal(tmp_path):

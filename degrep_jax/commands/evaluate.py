@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 HELP = 'scores of checkpoints, or of pictures that any program restored'
 FOLDER = 'evaluations'  # of a workdir
 FILES = ('scores.json', 'scores.csv')
-SHOWN = ('mode', 'tile', 'window', 'channels', 'crop_border')  # of the protocol, with the table
 PROTOCOLS = ('released', 'full_frame', 'realblur')
 TILE = 256  # px, of the published figures
 
@@ -142,7 +141,8 @@ def run(args: argparse.Namespace) -> int:
 
     source = open_pairs(args.dataset, args.data_dir)
   methods = _methods(args, options, source)
-  protocol = scoring.Protocol(args.protocol, options, args.crop_border, args.y)
+  restoring = [method.settings for method in methods if isinstance(method, scoring.Checkpoint)]
+  protocol = scoring.Protocol(args.protocol, (restoring or [{}])[0], args.crop_border, args.y)
   scores = scoring.score(source, methods, protocol, args.save)
   summary = scoring.write(output, scores, methods, protocol, str(args.dataset or args.sharp))
   _show(summary, output)
@@ -156,9 +156,7 @@ def _show(summary: dict[str, Any], output: pathlib.Path) -> None:
   from degrep_jax.progress import say
 
   console = rich.console.Console(highlight=False, emoji=False)
-  protocol = summary['protocol']
-  told = [f'{key} {protocol[key]}' for key in SHOWN if protocol.get(key)]
-  console.print(f'protocol {protocol["name"]}: {", ".join(told)}\n', markup=False)
+  console.print(f'{_sentence(summary["protocol"])}\n', markup=False)
   console.print(report.methods_table(summary))
   if summary['differences']:
     console.print()
@@ -167,6 +165,17 @@ def _show(summary: dict[str, Any], output: pathlib.Path) -> None:
     for name, reason in method['failed_alignments'].items():
       say(f'not scored: {name} of {method["label"]}: {reason}')
   say(f'wrote {output / FILES[0]} and {FILES[1]}')
+
+
+def _sentence(protocol: dict[str, Any]) -> str:
+  """For example: protocol full_frame: mode full, tile 256, window off, RGB."""
+  told = [f'{key} {protocol[key]}' for key in ('mode', 'tile') if key in protocol]
+  if 'window' in protocol:
+    told.append(f'window {protocol["window"] or "off"}')
+  told.append(protocol['channels'])
+  if protocol['crop_border']:
+    told.append(f'without a border of {protocol["crop_border"]}')
+  return f'protocol {protocol["name"]}: {", ".join(told)}'
 
 
 def _window(text: str) -> int:
