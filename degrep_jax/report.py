@@ -153,23 +153,22 @@ def _table(first, *headings):
 def methods_table(summary: Mapping[str, Any]) -> rich.table.Table:
   """The means of several methods, from what `scoring.write` returns.
 
-  The gain is that of the PSNR over the blurry input. Where an alignment failed, a column counts the
-  pictures that the means are over.
+  The gain is that of the PSNR over the blurry input, on the pictures that both have. Where an
+  alignment failed, a column counts the pictures that the means are over.
   """
   methods, pictures = summary['methods'], summary['pictures']
   measured = [metric for metric in _METRICS if metric in methods[0]['means']]
-  base = next((m['means']['psnr'] for m in methods if m['kind'] == 'input'), None)
+  gains = any(method['kind'] == 'input' for method in methods)
   failures = any(method['failed_alignments'] for method in methods)
-  headings = [_HEADINGS[metric] for metric in measured] + [_GAIN] * (base is not None)
+  headings = [_HEADINGS[metric] for metric in measured] + [_GAIN] * gains
   table = _table(f'means over pictures: {pictures:,}', *headings, *['aligned'] * failures)
   for method in methods:
     means, name = method['means'], method['label']
     cells = [_number(means[metric], _METRICS[metric]) for metric in measured]
     if method['kind'] == 'input':
       name = _KINDS[0][name]
-    if base is not None:
-      gain = None if method['kind'] == 'input' or means['psnr'] is None else means['psnr'] - base
-      cells.append(_number(gain, '{:+.2f}'))
+    if gains:
+      cells.append(_number(method['gain'] and method['gain']['mean'], '{:+.2f}'))
     if failures:
       cells.append(f'{pictures - len(method["failed_alignments"]):,}')
     table.add_row(name, *cells)

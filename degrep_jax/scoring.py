@@ -210,6 +210,15 @@ class Scores:
     scored = {name: [x for x in column if x is not None] for name, column in columns.items()}
     return {name: float(np.mean(column)) if column else None for name, column in scored.items()}
 
+  def gain(self, label: str) -> dict[str, Any] | None:
+    """The PSNR of a method less that of the blurry input, as `comparison.Difference`; None where
+    the input was not scored, or no picture has both."""
+    if BLURRY not in self.methods or label == BLURRY:
+      return None
+    columns = (self.column(name, 'psnr') for name in (label, BLURRY))
+    difference = comparison.paired_difference(*columns)
+    return difference and difference._asdict()
+
   def differences(self) -> list[dict[str, Any]]:
     """The first method less each of the others, the input aside, metric by metric."""
     first, *others = (label for label in self.methods if label != BLURRY)
@@ -330,6 +339,7 @@ def write(
         'label': method.label,
         **method.about(),
         'means': scores.means(method.label),
+        'gain': scores.gain(method.label),
         'failed_alignments': scores.failed.get(method.label, {}),
       }
       for method in methods

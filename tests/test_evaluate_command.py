@@ -283,7 +283,7 @@ def test_pictures_that_cannot_be_aligned_are_counted(place, evaluate, tmp_path):
   assert status == 1
   assert out.splitlines()[0] == 'protocol realblur: RGB'
   assert 'aligned' in out.splitlines()[2]
-  assert out.splitlines()[-1].split() == ['blur', '-', '-', '0']
+  assert out.splitlines()[-1].split() == ['blur', '-', '-', '-', '0']
   for name in NAMES:
     assert f'not scored: {name} of blur: ECC' in err
   written = json.loads((tmp_path / 'scores.json').read_text())

@@ -189,6 +189,10 @@ def test_a_failed_alignment_is_listed_and_not_scored(photographs, tmp_path):
   assert psnr['mean'] == cat['ours_psnr'] - cat['theirs_psnr']
   summary = scoring.write(tmp_path, scores, methods, protocol, 'pets')
   assert summary['methods'][1]['failed_alignments'] == {'cup': reason}
+  # Of the one picture that both have.
+  gain = summary['methods'][1]['gain']
+  assert (gain['mean'], gain['pictures']) == (cat['ours_psnr'] - cat['blurry_psnr'], 1)
+  assert summary['methods'][0]['gain'] is None
   text = table(report.methods_table(summary))
   assert [line.split()[-1] for line in text.splitlines()][2:] == ['2', '1', '2']
   with (tmp_path / 'scores.csv').open() as file:
