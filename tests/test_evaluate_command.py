@@ -15,7 +15,7 @@ import tiny_joint
 from command import ROOT, gopro, refused, succeeded
 from PIL import Image
 
-from degrep_jax import checkpoints, cli, metrics, restore
+from degrep_jax import checkpoints, cli, metrics, programs, restore
 from degrep_jax.data.pairs import read_picture
 from degrep_jax.models import factory
 
@@ -23,11 +23,13 @@ TILE = 32
 NAMES = ('GOPR0001/000001', 'GOPR0001/000002')
 
 
-def command(*arguments):
-  """Runs `degrep evaluate` in a process of its own."""
+def command(*arguments, **variables):
+  """Runs `degrep evaluate` in a process of its own, with some environment variables."""
   environment = os.environ | {
     'JAX_PLATFORMS': 'cpu',
     'XLA_FLAGS': '--xla_backend_optimization_level=0',
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    **variables,
   }
   call = [sys.executable, '-m', 'degrep_jax.cli', 'evaluate', *map(str, arguments)]
   return subprocess.run(call, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -83,7 +85,7 @@ def scored(place, networks):
   result = command(
     '--checkpoint', place / 'runs' / 'joint', '--compare', place / 'runs' / 'hinet',
     '--restored', place / 'others', '--dataset', place / 'data', '--tile', TILE,
-    '--save', place / 'saved', '--output', place / 'scores',
+    '--save', place / 'saved', '--output', place / 'scores', XDG_CACHE_HOME=str(place / 'cache'),
   )  # fmt: skip
   return place, succeeded(result)
 
@@ -169,15 +171,21 @@ def test_a_saved_folder_scores_as_the_checkpoint_did(scored, tmp_path):
   assert 'mode' not in json.loads((tmp_path / 'scores.json').read_text())['protocol']
 
 
+def test_compiled_programs_are_kept(scored):
+  assert list((scored[0] / 'cache' / 'degrep_jax').iterdir())
+
+
 # --- in this process -----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def evaluate(monkeypatch, capsys):
-  """Runs the command here; (exit status, stdout, stderr)."""
+  """Runs the command here, where no cache shall be set up; (exit status, stdout, stderr)."""
 
   def run(*arguments):
-    monkeypatch.setattr(sys, 'argv', ['degrep', 'evaluate', *map(str, arguments)])
+    monkeypatch.setattr(programs, 'keep', lambda: pytest.fail('without --no-cache'))
+    arguments = ['evaluate', *map(str, arguments), '--no-cache']
+    monkeypatch.setattr(sys, 'argv', ['degrep', *arguments])
     with pytest.raises(SystemExit) as end:
       cli.run()
     printed = capsys.readouterr()

@@ -270,8 +270,10 @@ def _methods(
   ]
   methods: list[scoring.Method] = [] if args.sharp else [scoring.BlurryInput()]
   if workdirs:
-    from degrep_jax import Restorer
+    from degrep_jax import Restorer, programs
 
+    if not args.no_cache:
+      programs.keep()
     for label, workdir in zip(labels, workdirs, strict=False):
       step = args.step if workdir is args.checkpoint else None
       restorer = Restorer.from_checkpoint(workdir, step=step, **options)
