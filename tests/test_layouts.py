@@ -55,7 +55,9 @@ def test_gopro_names_the_first_that_is_missing(frames, named):
     f'GoPro: train has {len(frames)} of 2,103 pairs: {2103 - len(frames):,} are missing, the first '
     f'is {named}.'
   )
-  assert test.startswith('GoPro: test has 0 of 1,111 pairs: 1,111 are missing')
+  assert test == (
+    'GoPro: test has 0 of 1,111 pairs: 1,111 are missing, the first is GOPR0384_11_00.'
+  )
 
 
 def test_the_released_counts_need_no_warning():

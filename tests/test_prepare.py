@@ -408,9 +408,13 @@ def test_an_unknown_dataset(small, tmp_path):
 # --- the command ---------------------------------------------------------------------------------
 
 
-def test_the_command(small, tmp_path):
+def test_the_command(small, tmp_path, monkeypatch):
+  temporary = tmp_path / 'tmp'
+  temporary.mkdir()
+  monkeypatch.setenv('TMPDIR', str(temporary))
   arguments = ('gopro', '--source', small, '--data_dir', tmp_path / 'data')
   first = succeeded(released.run(*arguments))
+  assert not [*temporary.iterdir()]
   assert 'Warning: GoPro: train has 1 of 2,103 pairs' in first.stderr
   lines = first.stderr.splitlines()[-2:]
   for line, kind in zip(lines, ('full, 1 train and 1 test', 'sub512, 1 train'), strict=True):

@@ -155,7 +155,7 @@ def find_gopro(tree: Tree) -> Layout:
   for name, blurry in sorted(found['blur'].items()):
     split, _, name_in_split = name.partition('/')
     splits[split].append(Item(name_in_split, blurry, found['sharp'][name]))
-  missing = {split: tuple(_gaps(split, items)) for split, items in splits.items()}
+  missing = {split: tuple(_gaps(split, splits.get(split, ()))) for split in SEQUENCES}
   return Layout({split: tuple(items) for split, items in splits.items()}, missing, tuple(extra))
 
 
