@@ -24,7 +24,6 @@ from degrep_jax.errors import UserError
 from degrep_jax.progress import track
 from degrep_jax.report import write_atomically, write_csv, write_json
 
-PROTOCOLS = ('released', 'full_frame', 'realblur')
 BLURRY = 'blurry'  # the label of the input itself
 MEASURED_BY = ('jax', 'flax', 'numpy', 'scipy', 'scikit-image', 'opencv-python-headless')
 _WORKERS = 8  # threads that score at most, each with some 200 MB for a picture of 1280x720
@@ -35,7 +34,7 @@ class Protocol:
   """How pictures are restored and scored.
 
   Attributes:
-    name: one of `PROTOCOLS`; 'realblur' scores after `metrics.align`.
+    name: 'released', 'full_frame' or 'realblur'; the last scores after `metrics.align`.
     restoring: `Checkpoint.settings`; empty where nothing is restored here.
     crop_border: px that are not scored at every side.
     luma: whether luma is scored instead of RGB.
@@ -108,7 +107,9 @@ class Checkpoint:
   def settings(self) -> dict[str, Any]:
     """What decides on the result besides the weights: mode, tile, dtype; of whole pictures also
     window (0: norms over all of it) and memory, bytes."""
-    fields = ('mode', 'tile', 'dtype', *(('window', 'memory') * (self._restorer.mode == 'full')))
+    fields = ['mode', 'tile', 'dtype']
+    if self._restorer.mode == 'full':
+      fields += ['window', 'memory']
     return {field: getattr(self._restorer, field) for field in fields}
 
   def about(self) -> dict[str, Any]:
@@ -163,8 +164,9 @@ def sharp_pictures(root: pathlib.Path) -> Source:
   Raises:
     UserError: no folder, nothing in it, two files of one name, or a file that is no picture.
   """
-  files = {path.relative_to(root).with_suffix('').as_posix(): path for path in find_pictures(root)}
-  if len(files) < len(find_pictures(root)):
+  found = find_pictures(root)
+  files = {path.relative_to(root).with_suffix('').as_posix(): path for path in found}
+  if len(files) < len(found):
     raise UserError(f'{root} has pictures whose names differ in the suffix alone: keep one each.')
   return FilePairs([(name, path, path) for name, path in files.items()], cache_bytes=0)
 
