@@ -6,7 +6,8 @@ import sys
 
 from degrep_jax.errors import UserError, fail
 
-COMMANDS = ('convert', 'prepare')  # modules of degrep_jax.commands, in the order of --help
+# Modules of degrep_jax.commands, in the order of --help.
+COMMANDS = ('evaluate', 'prepare', 'convert')
 
 
 class _Parser(argparse.ArgumentParser):
