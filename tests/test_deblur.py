@@ -151,6 +151,7 @@ def test_reblurring(degrep, restorer, tmp_path):
 def degrep_here(monkeypatch, tmp_path, capsys):
   """Runs `degrep` in this process beside in/a.jpg: (exit status, output, errors)."""
   monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr('degrep_jax.cache.enable', lambda: None)  # it would last for all tests
   (tmp_path / 'in').mkdir()
   (tmp_path / 'in' / 'a.jpg').write_bytes(files.pillow(files.gradient(8, 8, 3), 'JPEG'))
 
@@ -198,8 +199,10 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
       return pixels
 
   monkeypatch.setattr('degrep_jax.restore.Restorer', Stub)
+  monkeypatch.setattr('degrep_jax.cache.enable', lambda: given.update(cache=True))
   flags = ('--checkpoint', 'net', '--output', 'out', '--overwrite')
   assert degrep_here('deblur', 'in', *flags)[0] == 0
+  assert given.pop('cache')
   assert given == {
     'directory': 'net',
     'step': None,
@@ -209,7 +212,7 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
     'memory': 2**32,
   }
   flags += ('--mode', 'full', '--window', '0', '--dtype', 'bfloat16', '--memory', '500M')
-  assert degrep_here('deblur', 'in', *flags, '--step', '3')[0] == 0
+  assert degrep_here('deblur', 'in', *flags, '--step', '3', '--no-cache')[0] == 0
   assert given == {
     'directory': 'net',
     'step': 3,

@@ -151,7 +151,7 @@ def run(
   signal.signal(signal.SIGTERM, signal.default_int_handler)
   if any(job.target is None for job in plan.jobs) and sys.stdout.isatty():
     raise UserError('The standard output is a terminal: send it to a file, or name an --output.')
-  from degrep_jax import Restorer, batch
+  from degrep_jax import Restorer, batch, cache
   from degrep_jax.photos import reading
 
   reading.quiet()
@@ -163,6 +163,8 @@ def run(
   )
   if not plan.jobs:
     return batch.run(plan, lambda picture: picture, settings, verb)
+  if not args.no_cache:
+    cache.enable()
   restorer = Restorer.from_checkpoint(
     args.checkpoint,
     step=args.step,
