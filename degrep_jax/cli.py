@@ -2,12 +2,14 @@
 
 import argparse
 import importlib
+import os
 import sys
 
 from degrep_jax.errors import UserError, fail
 
 # Modules of degrep_jax.commands, in the order of --help.
-COMMANDS = ('evaluate', 'prepare', 'convert')
+COMMANDS = ('deblur', 'reblur', 'evaluate', 'prepare', 'convert')
+INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 
 class _Parser(argparse.ArgumentParser):
@@ -19,9 +21,20 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
   parser = _Parser(
     prog='degrep',
-    description='Without a command: train or evaluate, by the flags of python -m degrep_jax.main.',
+    usage='degrep COMMAND ... | degrep --config=FILE --workdir=DIR [flags]',
+    description='Restores blurry photographs by learned degradation representations.',
+    epilog='examples:\n'
+    '  degrep deblur photo.jpg --checkpoint runs/net --output restored\n'
+    '  degrep convert msdi_net net_g.pth runs/net\n'
+    '  degrep --config=configs/demo.py --workdir=runs/demo\n'
+    '\n'
+    'degrep COMMAND --help tells more. Without a command, degrep trains and evaluates, by the\n'
+    'flags of python -m degrep_jax.main.',
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  commands = parser.add_subparsers(required=True, metavar='COMMAND')
+  commands = parser.add_subparsers(
+    required=True, metavar='COMMAND', title='commands', prog='degrep'
+  )
   for name in COMMANDS:
     module = importlib.import_module(f'degrep_jax.commands.{name}')
     command = commands.add_parser(name, help=module.HELP)
@@ -43,6 +56,11 @@ def run() -> None:
     sys.exit(args.run(args))
   except UserError as error:
     sys.exit(fail(str(error)))
+  except KeyboardInterrupt:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # sys.exit would wait for threads, and one may be in the middle of a long computation.
+    os._exit(INTERRUPTED)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,37 @@
+"""`degrep deblur PATH... --checkpoint DIR --output DIR`."""
+
+import argparse
+
+from degrep_jax.commands import files
+
+HELP = 'restore blurry photographs'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Of the command line."""
+  parser.description = (
+    'Restores blurry photographs: JPEG, PNG, WebP, TIFF and BMP, 8 and 16 bits. Transparency,\n'
+    'colour profile and metadata are kept, and pictures come out upright. Each result is written\n'
+    'whole or not at all; what is there already is left alone, so that an interrupted command is\n'
+    'continued by giving it again.'
+  )
+  files.add_arguments(
+    parser,
+    'PATH',
+    'examples:\n'
+    '  degrep deblur photo.jpg --checkpoint runs/net --output restored\n'
+    '  degrep deblur holiday/ --checkpoint runs/net --output restored --compare\n'
+    "  degrep deblur 'scans/**/*.tif' --checkpoint runs/net --output restored --format png\n"
+    '  degrep deblur - --checkpoint runs/net --output - < photo.jpg > restored.jpg\n'
+    '\n'
+    'exit status:\n'
+    '  0  all restored, or there already\n'
+    '  1  some failed: a sentence says why, the others are restored\n'
+    '  2  nothing done: a wrong argument, no checkpoint, no pictures\n'
+    '  130  interrupted; what is written is whole',
+  )
+
+
+def run(args: argparse.Namespace) -> int:
+  """Restores; the exit status."""
+  return files.run(args, lambda restorer: restorer.deblur, 'deblurring')

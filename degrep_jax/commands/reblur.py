@@ -1,0 +1,66 @@
+"""`degrep reblur SHARP... --like BLURRY --checkpoint DIR --output DIR`."""
+
+import argparse
+import functools
+import math
+import pathlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from degrep_jax.commands import files
+
+if TYPE_CHECKING:
+  from degrep_jax import Restorer
+
+HELP = 'blur sharp photographs as another one is'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Of the command line."""
+  parser.description = (
+    'Blurs sharp photographs by the degradation map of a blurry one, with a network of the joint\n'
+    'stage. Files are treated as by degrep deblur.'
+  )
+  files.add_arguments(
+    parser,
+    'SHARP',
+    'examples:\n'
+    '  degrep reblur sharp.png --like blurry.jpg --checkpoint runs/joint --output blurred\n'
+    '  degrep reblur sharp/ --like blurry.jpg --strength 0.5 --checkpoint runs/joint '
+    '--output blurred',
+  )
+  parser.usage = 'degrep reblur SHARP ... --like BLURRY --checkpoint DIR --output DIR [options]'
+  parser.add_argument(
+    '--like', required=True, type=pathlib.Path, metavar='BLURRY', help='the blurry photograph'
+  )
+  parser.add_argument(
+    '--strength',
+    type=_strength,
+    default=1.0,
+    metavar='S',
+    help="1 takes the blurry photograph's map, 0 the sharp one's own, others the line through both "
+    '(default: 1)',
+  )
+
+
+def run(args: argparse.Namespace) -> int:
+  """Blurs; the exit status."""
+  from degrep_jax.photos import reading
+
+  reading.quiet()
+  like = reading.load(args.like, args.max_pixels).pixels
+
+  def restore_by(restorer: 'Restorer') -> Callable[[Any], Any]:
+    return functools.partial(restorer.reblur, like=like, strength=args.strength)
+
+  return files.run(args, restore_by, 'reblurring')
+
+
+def _strength(text: str) -> float:
+  try:
+    strength = float(text)
+  except ValueError:
+    strength = math.nan
+  if not math.isfinite(strength):
+    raise argparse.ArgumentTypeError(f'{text!r} is no number')
+  return strength

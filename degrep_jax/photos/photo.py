@@ -1,0 +1,167 @@
+"""A photograph: what a net sees of its file, and what else the file says."""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+
+FORMATS = {  # of the files that are read and written: their names' endings, the usual one first
+  'JPEG': ('.jpg', '.jpeg', '.jpe', '.jfif'),
+  'PNG': ('.png',),
+  'WEBP': ('.webp',),
+  'TIFF': ('.tif', '.tiff'),
+  'BMP': ('.bmp', '.dib'),
+}
+FORMAT_OF = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
+
+_SEGMENT = 65_000  # bytes of a JPEG segment, what stands before its content left out
+_GAP = 8  # px between two pictures side by side
+
+
+@dataclass(frozen=True)
+class Tags:
+  """What a file says of its pixels, as bytes that every format stores alike.
+
+  Attributes:
+    icc: colour profile.
+    exif: the TIFF structure of an EXIF block, without the b'Exif\\0\\0' before it.
+    xmp: XMP packet.
+    dpi: horizontally and vertically.
+    png: other chunks of a PNG file, (type, data).
+    jpeg: other segments of a JPEG file, (marker, data): comments, and captions by IPTC.
+  """
+
+  icc: bytes | None = None
+  exif: bytes | None = None
+  xmp: bytes | None = None
+  dpi: tuple[float, float] | None = None
+  png: tuple[tuple[bytes, bytes], ...] = ()
+  jpeg: tuple[tuple[int, bytes], ...] = ()
+
+
+@dataclass(frozen=True)
+class Compression:
+  """How a file was compressed.
+
+  Attributes:
+    tables: of a JPEG file, its quantisation tables, 64 values each.
+    subsampling: of a JPEG file's colours: 0 is 4:4:4, 1 is 4:2:2 and 2 is 4:2:0.
+    progressive: of a JPEG file.
+    lossless: of a WebP file.
+  """
+
+  tables: tuple[tuple[int, ...], ...] = ()
+  subsampling: int = 0
+  progressive: bool = False
+  lossless: bool = False
+
+
+@dataclass(frozen=True)
+class Photo:
+  """A photograph, upright.
+
+  Attributes:
+    pixels: (H, W, 3) uint8 or uint16, RGB in whatever space the profile says; three equal channels
+      where it is grey.
+    format: a key of `FORMATS`.
+    grey: whether it is written with one channel of brightness.
+    alpha: (H, W) of the pixels' kind, or None. Not premultiplied.
+    tags: the rest of the file.
+    compression: of the file.
+    notes: half sentences on what the file had and a written one has not.
+  """
+
+  pixels: np.ndarray
+  format: str
+  grey: bool = False
+  alpha: np.ndarray | None = None
+  tags: Tags = field(default_factory=Tags)
+  compression: Compression = field(default_factory=Compression)
+  notes: tuple[str, ...] = ()
+
+  @property
+  def size(self) -> tuple[int, int]:
+    """Width and height."""
+    height, width = self.pixels.shape[:2]
+    return width, height
+
+  @property
+  def channels(self) -> np.ndarray:
+    """`(H, W)` or `(H, W, C)` as files store it: grey or RGB, alpha last."""
+    if self.grey:
+      colours = luma(self.pixels)
+      return colours if self.alpha is None else np.stack([colours, self.alpha], axis=-1)
+    return self.pixels if self.alpha is None else np.dstack([self.pixels, self.alpha])
+
+
+def luma(pixels: np.ndarray) -> np.ndarray:
+  """Brightness by Rec. 601, `(H, W)` of the kind of the RGB pixels `(H, W, 3)`; exact for greys."""
+  weights = np.array([0.299, 0.587, 0.114], np.float32)
+  return np.rint(pixels @ weights).astype(pixels.dtype)
+
+
+def to_8_bits(values: np.ndarray) -> np.ndarray:
+  """uint8 of uint8 or uint16 values: the nearest eighth-bit level, 65535 becoming 255."""
+  if values.dtype == np.uint8:
+    return values
+  return np.rint(values / np.float32(257)).astype(np.uint8)
+
+
+def fitted(photo: Photo, format: str) -> Photo:
+  """The photograph as a file of `format` can hold it; what gets lost is added to the notes.
+
+  Args:
+    photo: any.
+    format: a key of `FORMATS`.
+  """
+  pixels, alpha, notes = photo.pixels, photo.alpha, [*photo.notes]
+  if pixels.dtype == np.uint16 and format not in ('PNG', 'TIFF'):
+    notes.append(f'16 bits became 8, as {format} has no more')
+    pixels, alpha = to_8_bits(pixels), None if alpha is None else to_8_bits(alpha)
+  if alpha is not None and format == 'JPEG':
+    notes.append('laid over white, as JPEG has no transparency')
+    cover = (alpha / np.float32(255))[..., None]
+    pixels = np.rint(pixels * cover + 255 * (1 - cover)).astype(np.uint8)
+    alpha = None
+  tags = _fitted_tags(photo.tags, format)
+  lost = [name for name in ('icc', 'exif', 'xmp') if getattr(photo.tags, name)]
+  lost = [name.upper() for name in lost if not getattr(tags, name)]
+  if lost:
+    notes.append(f'{", ".join(lost)} left out, as {format} has no place for so much')
+  return dataclasses.replace(
+    photo, pixels=pixels, alpha=alpha, tags=tags, format=format, notes=tuple(notes)
+  )
+
+
+def _fitted_tags(tags: Tags, format: str) -> Tags:
+  if format == 'BMP':
+    return Tags(dpi=tags.dpi)
+  if format == 'JPEG':
+    # The histories in some edited pictures' packets are longer.
+    return dataclasses.replace(
+      tags,
+      exif=tags.exif if len(tags.exif or b'') <= _SEGMENT else None,
+      xmp=tags.xmp if len(tags.xmp or b'') <= _SEGMENT else None,
+      jpeg=tuple(segment for segment in tags.jpeg if len(segment[1]) <= _SEGMENT),
+    )
+  return tags
+
+
+def side_by_side(before: Photo, after: Photo) -> Photo:
+  """Two photographs of one size and kind next to each other, a white gap between them.
+
+  Of the tags it has those of `after` that hold for any picture: profile and resolution.
+  """
+
+  def joined(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    gap = np.full((len(left), _GAP, *left.shape[2:]), np.iinfo(left.dtype).max, left.dtype)
+    return np.concatenate([left, gap, right], axis=1)
+
+  return dataclasses.replace(
+    after,
+    pixels=joined(before.pixels, after.pixels),
+    alpha=None
+    if before.alpha is None or after.alpha is None
+    else joined(before.alpha, after.alpha),
+    tags=Tags(icc=after.tags.icc, dpi=after.tags.dpi),
+  )

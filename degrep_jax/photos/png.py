@@ -1,0 +1,75 @@
+"""PNG's chunks: those of a file that say something of its pixels, read and written as they are.
+
+Source: Portable Network Graphics (PNG) Specification, Third Edition, W3C 2025.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from degrep_jax.photos.photo import Tags
+
+SIGNATURE = b'\x89PNG\r\n\x1a\n'
+_HEADER_END = len(SIGNATURE) + 12 + 13  # IHDR always comes first and has 13 bytes
+_METRE = 0.0254  # an inch's
+# Colours, and texts: what holds for other pixels too. iCCP, eXIf and pHYs are written from Tags.
+_KEPT = (b'cHRM', b'gAMA', b'sRGB', b'cICP', b'mDCV', b'cLLI', b'tEXt', b'zTXt', b'iTXt')
+_XMP = b'XML:com.adobe.xmp\0'
+_RAW_EXIF = b'Raw profile type exif\0'  # as ImageMagick wrote it before PNG had eXIf
+
+
+def bits(data: bytes) -> int:
+  """Of a channel."""
+  return data[24]
+
+
+def kept_chunks(data: bytes) -> tuple[tuple[bytes, bytes], ...]:
+  """(type, data) of the chunks that a restored picture keeps, besides those that `Tags` names."""
+  return tuple(
+    (kind, content)
+    for kind, content in _chunks(data)
+    if kind in _KEPT and not content.startswith((_XMP, _RAW_EXIF))
+  )
+
+
+def raw_exif(texts: Mapping[Any, Any]) -> bytes | None:
+  """The EXIF block among the texts of a file, or None."""
+  # A name and a length, a line each, then hexadecimal digits.
+  lines = str(texts.get(_RAW_EXIF[:-1].decode(), '')).split('\n', 3)
+  try:
+    return bytes.fromhex(lines[-1]).removeprefix(b'Exif\0\0') or None
+  except ValueError:
+    return None
+
+
+def with_chunks(data: bytes, chunks: Iterable[tuple[bytes, bytes]]) -> bytes:
+  """A PNG file with more chunks, right after its header."""
+  parts = [data[:_HEADER_END]]
+  for kind, content in chunks:
+    checksum = zlib.crc32(kind + content)
+    parts += [struct.pack('>I', len(content)), kind, content, struct.pack('>I', checksum)]
+  return b''.join([*parts, data[_HEADER_END:]])
+
+
+def tag_chunks(tags: Tags) -> Iterator[tuple[bytes, bytes]]:
+  """Yields (type, data) of all that PNG has chunks for."""
+  if tags.icc:
+    yield b'iCCP', b'ICC profile\0\0' + zlib.compress(tags.icc)
+  if tags.dpi:
+    yield b'pHYs', struct.pack('>IIB', *np.rint(np.divide(tags.dpi, _METRE)).astype(int), 1)
+  if tags.exif:
+    yield b'eXIf', tags.exif
+  if tags.xmp:
+    yield b'iTXt', _XMP + b'\0\0\0\0' + tags.xmp
+  yield from tags.png
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+  at = len(SIGNATURE)
+  while at + 12 <= len(data):
+    length, kind = struct.unpack_from('>I4s', data, at)
+    yield kind, data[at + 8 : at + 8 + length]
+    at += 12 + length
