@@ -7,7 +7,8 @@ import sys
 
 from degrep_jax.errors import UserError, fail
 
-COMMANDS = ('deblur', 'reblur', 'convert')  # modules of degrep_jax.commands, in the order of --help
+# Modules of degrep_jax.commands, in the order of --help.
+COMMANDS = ('deblur', 'reblur', 'info', 'convert')
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 
