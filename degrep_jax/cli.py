@@ -8,7 +8,7 @@ import sys
 from degrep_jax.errors import UserError, fail
 
 # Modules of degrep_jax.commands, in the order of --help.
-COMMANDS = ('deblur', 'reblur', 'map', 'info', 'convert')
+COMMANDS = ('deblur', 'reblur', 'map', 'info', 'export', 'convert')
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 
