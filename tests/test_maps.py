@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
-from degrep_jax import cli, maps
+from degrep_jax import cache, cli, maps
 from degrep_jax.errors import UserError
 from degrep_jax.restore import Restorer
 
@@ -111,6 +111,7 @@ def command(monkeypatch, capsys, checkpoint, tmp_path):
     with pytest.raises(SystemExit) as end, monkeypatch.context() as patch:
       patch.setattr(Image, 'MAX_IMAGE_PIXELS', None)
       patch.setattr(signal, 'signal', lambda *_: None)
+      patch.setattr(cache, 'enable', lambda: None)  # it would last for all tests
       cli.run()
     return end.value.code, capsys.readouterr().err, output
 

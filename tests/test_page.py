@@ -55,6 +55,7 @@ def start(checkpoint, temporary, *flags):
     'JAX_PLATFORMS': 'cpu',
     'XLA_FLAGS': '--xla_backend_optimization_level=0',
     'TMPDIR': str(temporary),
+    'JAX_COMPILATION_CACHE_DIR': str(temporary / 'programs'),
   }
   command = [sys.executable, '-m', 'degrep_jax.cli', 'demo', f'--checkpoint={checkpoint}']
   process = subprocess.Popen(

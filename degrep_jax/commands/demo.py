@@ -51,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--step', type=int, metavar='N', help='of the checkpoint (default: the newest)'
   )
+  parser.add_argument(
+    '--no-cache', action='store_true', help='keep no compiled programs for the next time'
+  )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -61,10 +64,13 @@ def run(args: argparse.Namespace) -> None:
     raise UserError(
       f"the page needs Gradio ({error}): pip install 'degrep_jax[demo]', in a clone '.[demo]'."
     ) from None
+  from degrep_jax import cache
   from degrep_jax.photos import reading
   from degrep_jax.restore import Restorer
 
   reading.quiet()
+  if not args.no_cache:
+    cache.enable()
   page.serve(
     Restorer.from_checkpoint(args.checkpoint, step=args.step, mode=args.mode),
     host=args.host,

@@ -61,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--step', type=int, metavar='N', help='of the checkpoint (default: the newest)'
   )
+  parser.add_argument(
+    '--no-cache', action='store_true', help='keep no compiled programs for the next time'
+  )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,12 +85,14 @@ def run(args: argparse.Namespace) -> int:
   ):
     raise UserError(f'--output is {args.output}: maps are written as PNG.')
   plan = walk.plan(args.paths, args.output, format='PNG', overwrite=args.overwrite)
-  from degrep_jax import maps
+  from degrep_jax import cache, maps
   from degrep_jax.photos import reading
   from degrep_jax.restore import Restorer
 
   reading.quiet()
   signal.signal(signal.SIGTERM, signal.default_int_handler)  # temporary files go away then too
+  if not args.no_cache:
+    cache.enable()
   restorer = Restorer.from_checkpoint(args.checkpoint, step=args.step, mode='feathered')
   return maps.draw(
     plan,

@@ -1,13 +1,13 @@
-"""Instance norms of whole pictures by networks that were trained on crops.
+"""Whole pictures through networks that were trained on crops: what padding and norms should see.
 
-A network trained on crops knows the statistics of crops; those of a whole picture are others, and
-it loses accuracy. The test-time local converter (TLC, Chu et al., "Improving Image Restoration by
-Revisiting Global Information Aggregation", ECCV 2022) takes them over a window around each pixel
+Pictures of many sizes share a program when they are padded, at their lower and right border, to one
+size. `converted` makes a network give for them what it gives for the unpadded picture.
+
+A network trained on crops also knows the statistics of crops; those of a whole picture are others,
+and it loses accuracy. The test-time local converter (TLC, Chu et al., "Improving Image Restoration
+by Revisiting Global Information Aggregation", ECCV 2022) takes them over a window around each pixel
 instead. It is written anew here: the released one sums in an integral image, which in float32 loses
 so many digits that variances of smooth pictures come out negative.
-
-Pictures in a batch may be padded at their lower and right border; neither kind of statistics sees
-what lies there.
 """
 
 import contextlib
@@ -17,16 +17,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from degrep_jax.models.layers import HalfInstanceNorm
+from degrep_jax.models.layers import Conv, HalfInstanceNorm
 
 Stats = tuple[jax.Array, jax.Array]  # mean, biased variance
 
 
 def converted(side: int, extents: jax.Array, window: int) -> contextlib.AbstractContextManager:
-  """A context in which the half instance norms of whatever module is applied do not see padding.
+  """A context in which modules do not see the padding of the pictures that they are applied to.
+
+  Convolutions find at the border of a picture the zeros, or the reflection, that they find at the
+  border of an array; half instance norms take the statistics of the picture alone.
 
   Args:
-    side: height and width of the padded pictures that the module is applied to, px.
+    side: height and width of the padded pictures, px.
     extents: int32 `(B, 2)`, height and width of the pictures in them; multiples of what a pixel of
       the coarsest features stands for.
     window: side of TLC's window, px of the picture; coarser features get a smaller one in
@@ -34,17 +37,43 @@ def converted(side: int, extents: jax.Array, window: int) -> contextlib.Abstract
   """
 
   def intercept(following, args, kwargs, context):
-    if not isinstance(context.module, HalfInstanceNorm) or context.method_name != '__call__':
+    module = context.module
+    if context.method_name != '__call__' or not isinstance(module, Conv | HalfInstanceNorm):
       return following(*args, **kwargs)
-    scale = side // args[0].shape[1]
-    inside = extents // scale
+    x, *others = args
+    inside = -(-extents * x.shape[1] // side)  # a degradation map reaches over the border
+    if isinstance(module, Conv):
+      if module.kernel > 1:
+        x = (_reflected if module.padding_mode == 'reflect' else _hidden)(x, inside)
+      return following(x, *others, **kwargs)
+    moments = functools.partial(extent_moments, extents=inside)
     if window:
-      moments = functools.partial(window_moments, extents=inside, window=max(1, window // scale))
-    else:
-      moments = functools.partial(extent_moments, extents=inside)
-    return following(*args, moments=moments, **kwargs)
+      length = max(1, window * x.shape[1] // side)
+      moments = functools.partial(window_moments, extents=inside, window=length)
+    return following(x, moments=moments)
 
   return nn.intercept_methods(intercept)
+
+
+def _beyond(x: jax.Array, extents: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """How far each row and column lies behind the last of its picture, `(B, H, 1, 1)` and `(B, 1, W,
+  1)`: negative within."""
+  rows, columns = (jnp.arange(x.shape[axis]) - extents[:, axis - 1, None] for axis in (1, 2))
+  return rows[:, :, None, None], columns[:, None, :, None]
+
+
+def _hidden(x: jax.Array, extents: jax.Array) -> jax.Array:
+  """Zeros outside the pictures."""
+  rows, columns = _beyond(x, extents)
+  return jnp.where((rows < 0) & (columns < 0), x, 0)
+
+
+def _reflected(x: jax.Array, extents: jax.Array) -> jax.Array:
+  """The reflection of the pictures in the first row and column outside, as far as a 3x3 kernel
+  sees."""
+  for axis, beyond in zip((1, 2), _beyond(x, extents), strict=True):
+    x = jnp.where(beyond == 0, jnp.roll(x, 2, axis), x)
+  return x
 
 
 def extent_moments(x: jax.Array, extents: jax.Array) -> Stats:
@@ -57,12 +86,10 @@ def extent_moments(x: jax.Array, extents: jax.Array) -> Stats:
   Returns:
     Both `(B, 1, 1, C)`.
   """
-  rows, columns = (jnp.arange(x.shape[axis]) < extents[:, axis - 1, None] for axis in (1, 2))
-  inside = (rows[:, :, None] & columns[:, None, :])[..., None]
   count = extents.prod(-1).astype(x.dtype)[:, None, None, None]
 
   def mean(values):
-    return jnp.where(inside, values, 0).sum((1, 2), keepdims=True) / count
+    return _hidden(values, extents).sum((1, 2), keepdims=True) / count
 
   centre = mean(x)
   return centre, mean(jnp.square(x - centre))
