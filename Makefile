@@ -13,7 +13,7 @@ test: $(VENV)/ready-test
 
 test-all: $(VENV)/ready-test-all
 	@command -v chromium > /dev/null && command -v chromedriver > /dev/null || { \
-	  echo "A page is tested in a browser: apt-get install chromium chromium-driver" >&2; exit 2; }
+	  echo "The page is tested in a browser: apt-get install chromium chromium-driver" >&2; exit 2; }
 	$(BIN)/python -m pytest -q -m "slow or not slow"
 
 parity: $(VENV)/ready-test
