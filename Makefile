@@ -11,7 +11,9 @@ demo: $(VENV)/ready
 test: $(VENV)/ready-test
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-test-all: $(VENV)/ready-test
+test-all: $(VENV)/ready-test-all
+	@command -v chromium > /dev/null && command -v chromedriver > /dev/null || { \
+	  echo "The page is tested in a browser: apt-get install chromium chromium-driver" >&2; exit 2; }
 	$(BIN)/python -m pytest -q -m "slow or not slow"
 
 parity: $(VENV)/ready-test
@@ -42,6 +44,9 @@ $(VENV)/ready: setup.cfg pyproject.toml
 
 $(VENV)/ready-test: $(VENV)/ready
 	$(call install,.[test],PyTorch and the test tools)
+
+$(VENV)/ready-test-all: $(VENV)/ready-test
+	$(call install,.[test-all],Gradio and Selenium)
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -88,21 +88,57 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, 
   Raises:
     UserError: no checkpoint, or none of that step.
   """
+  folder = _existing(workdir, step)
+  try:
+    with ocp.StandardCheckpointer() as checkpointer:
+      return checkpointer.restore(folder / 'default')
+  except (OSError, ValueError, KeyError) as error:
+    raise _damaged(folder) from error
+
+
+def _existing(workdir: str | os.PathLike[str], step: int | None) -> pathlib.Path:
+  """Folder of the checkpoint of a step, None: of the newest."""
   steps = saved_steps(workdir)
   if not steps:
     raise UserError(f'{workdir} holds no checkpoint: train there first, or name another workdir.')
   if step is not None and step not in steps:
     have = ', '.join(map(str, steps))
     raise UserError(f'{workdir} holds no checkpoint of step {step}: it has {have}.')
-  chosen = steps[-1] if step is None else step
-  folder = _folder(workdir) / str(chosen)
+  return _folder(workdir) / str(steps[-1] if step is None else step)
+
+
+def _damaged(folder: pathlib.Path) -> UserError:
+  return UserError(
+    f'the checkpoint {folder} is damaged: delete that folder to use the one before it.'
+  )
+
+
+def shapes(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
+  """The arrays of a saved state by their `shape` and `dtype` alone, nested as `load` gives them;
+  nothing of their size is read.
+
+  Raises:
+    UserError: as `load`.
+  """
+  folder = _existing(workdir, step)
   try:
-    with ocp.StandardCheckpointer() as checkpointer:
-      return checkpointer.restore(folder / 'default')
+    return ocp.StandardCheckpointHandler().metadata(folder / 'default').tree
   except (OSError, ValueError, KeyError) as error:
-    raise UserError(
-      f'the checkpoint {folder} is damaged: delete that folder to use the one before it.'
-    ) from error
+    raise _damaged(folder) from error
+
+
+def saved_scores(workdir: str | os.PathLike[str]) -> dict[int, dict[str, float]]:
+  """Scores of the checkpoints that were evaluated, by step, rising.
+
+  Raises:
+    UserError: a file of scores that cannot be read.
+  """
+  folders = {step: _folder(workdir) / str(step) / 'metrics' for step in saved_steps(workdir)}
+  handler = ocp.JsonCheckpointHandler('metrics')
+  try:
+    return {step: handler.restore(of) for step, of in folders.items() if of.is_dir()}
+  except (OSError, ValueError) as error:
+    raise UserError(f'the scores of the checkpoints in {workdir} are damaged: {error}.') from error
 
 
 def _shapes(tree: dict[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -8,7 +8,17 @@ import sys
 from degrep_jax.errors import UserError, fail
 
 # Modules of degrep_jax.commands, in the order of --help.
-COMMANDS = ('deblur', 'reblur', 'evaluate', 'prepare', 'convert')
+COMMANDS = (
+  'deblur',
+  'reblur',
+  'map',
+  'demo',
+  'evaluate',
+  'prepare',
+  'info',
+  'export',
+  'convert',
+)
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 
@@ -25,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     description='Restores blurry photographs by learned degradation representations.',
     epilog='examples:\n'
     '  degrep deblur photo.jpg --checkpoint runs/net --output restored\n'
+    '  degrep demo --checkpoint runs/net\n'
     '  degrep convert msdi_net net_g.pth runs/net\n'
     '  degrep --config=configs/demo.py --workdir=runs/demo\n'
     '\n'

@@ -120,11 +120,12 @@ def _check_batch(field: str, size: int, devices: int) -> None:
   _require(size > 0 and size % devices == 0, field, size, demand)
 
 
-def _flat(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+def flat(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+  """Nested groups of fields as {'group.field': value}."""
   fields: dict[str, Any] = {}
   for key, value in tree.items():
     nested = isinstance(value, dict)
-    fields |= _flat(value, f'{prefix}{key}.') if nested else {f'{prefix}{key}': value}
+    fields |= flat(value, f'{prefix}{key}.') if nested else {f'{prefix}{key}': value}
   return fields
 
 
@@ -133,8 +134,12 @@ def _plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return json.loads(json.dumps(config.to_dict()))
 
 
-def _read(path: pathlib.Path) -> dict[str, Any]:
-  """A saved config as {field: value}."""
+def read(path: pathlib.Path) -> dict[str, Any]:
+  """A saved config as {'group.field': value}.
+
+  Raises:
+    UserError: the file cannot be read, or is no config.
+  """
   try:
     tree = json.loads(path.read_text())
   except OSError as error:
@@ -143,12 +148,12 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
     tree = None
   if not isinstance(tree, dict):
     raise UserError(f'{path} is damaged: restore it, or choose another --workdir.')
-  return _flat(tree)
+  return flat(tree)
 
 
 def _differing(saved: dict[str, Any], config: ml_collections.ConfigDict) -> list[tuple[str, str]]:
   """(field, its two values as text) of a saved config and this one."""
-  ours = _flat(_plain(config))
+  ours = flat(_plain(config))
   return [
     (field, f'{field} (there {saved.get(field)!r}, now {ours.get(field)!r})')
     for field in sorted(saved.keys() | ours.keys())
@@ -167,7 +172,7 @@ def keep_in(workdir: pathlib.Path, config: ml_collections.ConfigDict, has_checkp
   """
   path = workdir / FILE
   if has_checkpoint and path.exists():
-    saved = _read(path)
+    saved = read(path)
     if 'train.steps' not in saved:
       raise UserError(
         f'{workdir} holds converted weights, which no training can be continued from: choose '
@@ -197,7 +202,7 @@ def _require_same(
 ) -> None:
   path = workdir / FILE
   if path.exists():
-    saved = _read(path)  # of converted parts, fewer fields
+    saved = read(path)  # of converted parts, fewer fields
     texts = [text for field, text in _differing(saved, config) if matters(field) and field in saved]
     if texts:
       raise UserError(f'{workdir} holds another model: set back {", ".join(texts)}.')

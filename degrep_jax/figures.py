@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 from matplotlib.figure import Figure
 
 from degrep_jax.metrics import psnr
@@ -41,25 +42,30 @@ def map_colours(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
 
   Args:
     maps: float (h, w, C) each, C the same in all; their places are taken together, so that a
-      colour means the same in every map.
+      colour means the same in every map. One after another is read, three times: they may lie on
+      the disk (`np.load(..., mmap_mode='r')`).
 
   Returns:
     float64 (h, w, 3) each. Every component is scaled to [0, 1] over all the maps; one that does
     not vary is 0.5.
   """
-  places = np.concatenate([m.reshape(-1, m.shape[-1]) for m in maps]).astype(np.float64)
-  places -= places.mean(0)
-  axes = np.linalg.svd(places, full_matrices=False)[2][:3]
+  channels = maps[0].shape[-1]
+  count = sum(m.shape[0] * m.shape[1] for m in maps)
+  mean = sum(m.sum((0, 1), np.float64) for m in maps) / count
+  largest, moment = 0.0, np.zeros((channels, channels))
+  for m in maps:
+    places = m.reshape(-1, channels) - mean
+    largest = max(largest, np.abs(places).max())
+    moment += places.T @ places
+  kept = min(3, channels)
+  axes = scipy.linalg.eigh(moment, subset_by_index=(channels - kept, channels - 1))[1][:, ::-1]
   # An axis may point either way: its largest entry is made positive, so that colours are stable.
-  largest = np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], 1)
-  values = np.zeros((len(places), 3))
-  values[:, : len(axes)] = places @ (axes * np.sign(largest)).T
-  low, extent = values.min(0), np.ptp(values, 0)
-  varies = extent > 1e-9 * max(np.abs(places).max(), 1e-30)
-  colours = np.where(varies, (values - low) / np.where(varies, extent, 1), 0.5)
-  ends = np.cumsum([m.shape[0] * m.shape[1] for m in maps])[:-1]
-  parts = np.split(colours, ends)
-  return [part.reshape(*m.shape[:2], 3) for part, m in zip(parts, maps, strict=True)]
+  axes *= np.sign(np.take_along_axis(axes, np.abs(axes).argmax(0)[None], 0))
+  values = [np.pad((m - mean) @ axes, ((0, 0), (0, 0), (0, 3 - kept))) for m in maps]
+  low = np.min([v.min((0, 1)) for v in values], 0)
+  extent = np.max([v.max((0, 1)) for v in values], 0) - low
+  varies = extent > 1e-9 * max(largest, 1e-30)
+  return [np.where(varies, (v - low) / np.where(varies, extent, 1), 0.5) for v in values]
 
 
 def without_common(maps: Sequence[np.ndarray], tile: tuple[int, int]) -> list[np.ndarray]:
@@ -78,6 +84,30 @@ def without_common(maps: Sequence[np.ndarray], tile: tuple[int, int]) -> list[np
     return list(maps)
   common = sum(t.sum((0, 2)) for t in tiles) / count
   return [(t - common[:, None]).reshape(m.shape) for t, m in zip(tiles, maps, strict=True)]
+
+
+def over_photograph(
+  colour: np.ndarray, blurry: np.ndarray, cell: float | None = None, overlay: float = 0.4
+) -> np.ndarray:
+  """Colours of a map over the photograph that it belongs to.
+
+  Args:
+    colour: float (h, w, 3) in [0, 1].
+    blurry: uint8 (H, W, 3).
+    cell: px of the photograph that a place of the map stands for, in both directions, from the
+      upper left; None is as many as make the map as large as the photograph.
+    overlay: how much of the grey picture shows through the map, 0 (not at all) to 1.
+
+  Returns:
+    uint8 (H, W, 3), the map enlarged by its nearest places.
+  """
+  rows, columns = (
+    (np.arange(side) * places // side if cell is None else np.arange(side) // cell).astype(int)
+    for side, places in zip(blurry.shape, colour.shape[:2], strict=False)
+  )
+  grey = blurry.astype(np.float32).mean(-1, keepdims=True) / 255
+  shaded = ((1 - overlay) * colour).astype(np.float32)[rows][:, columns] + overlay * grey
+  return np.round(shaded * 255).astype(np.uint8)
 
 
 def panel(
@@ -112,7 +142,7 @@ def panel(
       maps = without_common(maps, rows[0]['map_tile'])
     colours = map_colours(maps)
     for row, colour in zip(pictures, colours, strict=True):
-      row['degradation_map'] = _shade(colour, row['blurry'], overlay)
+      row['degradation_map'] = over_photograph(colour, row['blurry'], overlay=overlay)
   cells = [[_magnify(row[column], widest) for column in columns] for row in pictures]
   write_atomically(path, _draw(cells, captions, columns))
 
@@ -130,16 +160,6 @@ def _caption(row, column):
   target = 'blurry' if column == 'reblurred' else 'sharp'
   after = psnr(row[column], row[target])
   return f'{after:.2f} dB to {target} ({after - before:+.2f})'
-
-
-def _shade(colour, blurry, overlay):
-  """Map colours (h, w, 3) at the picture's size, nearest neighbour, mixed with its grey."""
-  height, width = blurry.shape[:2]
-  rows = np.arange(height) * colour.shape[0] // height
-  columns = np.arange(width) * colour.shape[1] // width
-  grey = blurry.astype(np.float64).mean(-1, keepdims=True) / 255
-  shaded = (1 - overlay) * colour[rows][:, columns] + overlay * grey
-  return np.round(shaded * 255).astype(np.uint8)
 
 
 def _magnify(picture, widest):

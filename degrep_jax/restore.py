@@ -379,8 +379,8 @@ class Restorer:
       extent = [min(side, end - start) for end, start in zip(ends, corner, strict=True)]
       parts = [tiles.window(picture, *corner, side, 'reflect') for picture in pictures]
       if degradation_map is not None:
-        first = [start // self._cell for start in corner]
-        parts.append(_repeated(degradation_map, *first, side // self._cell))
+        first = [start // self.cell for start in corner]
+        parts.append(_repeated(degradation_map, *first, side // self.cell))
       yield np.array(extent, np.int32), *parts
 
   def _whole(self, outputs: tuple[str, ...], side: int) -> Callable:
@@ -441,14 +441,15 @@ class Restorer:
     return jax.eval_shape(encode, self.variables, tile).shape[1]
 
   @property
-  def _cell(self) -> int:
-    """Side of what a pixel of the degradation map stands for, px; 1 where there is none."""
+  def cell(self) -> int:
+    """Side of the square of a picture that a pixel of its degradation map stands for, px; 1 where
+    there is no map."""
     return 1 if self.network == 'hinet' else self.tile // self._map_side
 
   @property
   def _unit(self) -> int:
     """Of which the windows' starts and sides are multiples, px."""
-    return math.lcm(self._cell, self._multiple)
+    return math.lcm(self.cell, self._multiple)
 
   def _maps(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """The whole degradation map of every picture."""
@@ -463,14 +464,14 @@ class Restorer:
       tile=self.tile,
       batch=self.batch,
       layout=tiles.averaged if self.mode == 'tiles' else feathered,
-      cell=self._cell,
+      cell=self.cell,
     )
     if self._encoder == 'tiles':
       return restore((picture,) for picture in pictures)
     pictures, seen = itertools.tee(pictures)
     maps = restore((_resized(picture, self.tile),) for picture in seen)
     return (
-      _spread(degradation_map, [-(-n // self._cell) for n in picture.shape[:2]])
+      _spread(degradation_map, [-(-n // self.cell) for n in picture.shape[:2]])
       for picture, degradation_map in zip(pictures, maps, strict=True)
     )
 

@@ -1,6 +1,7 @@
 """Photograph files of every kind, written and read by libraries that the package does not use for
 it, or by hand."""
 
+import functools
 import io
 import struct
 import zlib
@@ -33,6 +34,7 @@ def gradient(height, width, channels):
   return np.uint8(np.stack(planes[:channels], axis=-1) * 200 + 20)
 
 
+@functools.cache  # it holds the second in which it was made
 def profile(space='sRGB'):
   """An ICC profile."""
   return ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes()

@@ -68,8 +68,8 @@ def _encode_jpeg(photo: Photo, quality: int | None) -> bytes:
 def _finer(compression: Compression) -> list[list[int]]:
   """For every table the finer, value by value, of the file's and quality 95's."""
   black = io.BytesIO(_save(np.zeros((8, 8, 3), np.uint8), 'JPEG', quality=QUALITY))
-  with JpegImagePlugin.JpegImageFile(black) as picture:
-    brightness, colours = picture.quantization[0], picture.quantization[1]
+  tables = JpegImagePlugin.JpegImageFile(black).quantization
+  brightness, colours = tables[0], tables[1]
   return [
     np.minimum(table, colours if number else brightness).tolist()
     for number, table in enumerate(compression.tables[:2])

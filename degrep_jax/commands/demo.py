@@ -1,0 +1,80 @@
+"""`degrep demo --checkpoint DIR`."""
+
+import argparse
+
+from degrep_jax.commands import files
+from degrep_jax.errors import UserError
+
+HELP = 'serve a page in the browser: drop photographs, see them restored'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Of the command line."""
+  parser.formatter_class = argparse.RawDescriptionHelpFormatter
+  parser.description = (
+    'Serves a page on which photographs are dropped to be restored, their degradation maps are\n'
+    'shown and other pictures blurred alike. By default this machine alone can reach it, and it\n'
+    "reaches nobody: what is dropped goes nowhere. Needs the extra 'demo'."
+  )
+  parser.epilog = 'example:\n  degrep demo --checkpoint runs/net'
+  parser.add_argument(
+    '--checkpoint', required=True, metavar='DIR', help='a workdir of training or degrep convert'
+  )
+  parser.add_argument(
+    '--host',
+    default='127.0.0.1',
+    help='to listen at (default: 127.0.0.1); 0.0.0.0 lets in all that reach this machine',
+  )
+  parser.add_argument(
+    '--port', type=int, default=7860, metavar='N', help='0: any free one (default: 7860)'
+  )
+  parser.add_argument(
+    '--max-pixels',
+    type=files.quantity,
+    default='25M',
+    metavar='N',
+    help='larger pictures are refused (default: 25M)',
+  )
+  parser.add_argument(
+    '--max-size',
+    type=files.quantity,
+    default='64MB',
+    metavar='SIZE',
+    help='larger files are refused (default: 64MB)',
+  )
+  parser.add_argument(
+    '--mode',
+    choices=('tiles', 'feathered', 'full'),
+    default='feathered',
+    help='as of degrep deblur (default: feathered)',
+  )
+  parser.add_argument(
+    '--step', type=int, metavar='N', help='of the checkpoint (default: the newest)'
+  )
+  parser.add_argument(
+    '--no-cache', action='store_true', help='keep no compiled programs for the next time'
+  )
+
+
+def run(args: argparse.Namespace) -> None:
+  """Serves the page until Ctrl-C."""
+  try:
+    from degrep_jax import page
+  except ImportError as error:
+    raise UserError(
+      f"the page needs Gradio ({error}): pip install 'degrep_jax[demo]', in a clone '.[demo]'."
+    ) from None
+  from degrep_jax import cache
+  from degrep_jax.photos import reading
+  from degrep_jax.restore import Restorer
+
+  reading.quiet()
+  if not args.no_cache:
+    cache.enable()
+  page.serve(
+    Restorer.from_checkpoint(args.checkpoint, step=args.step, mode=args.mode),
+    host=args.host,
+    port=args.port,
+    max_pixels=args.max_pixels,
+    max_bytes=args.max_size,
+  )

@@ -1,0 +1,112 @@
+"""`degrep info DIR`."""
+
+import argparse
+import pathlib
+from typing import Any
+
+HELP = 'tell what a checkpoint holds: networks, parameters, steps, scores, config'
+_NAMES = {
+  'encoder': 'E, encoder',
+  'pyramid': 'map pyramid',
+  'reblurrer': 'Gr, reblurs',
+  'deblurrer': 'Gd, deblurs',
+  'network': 'HINet, deblurs',
+  'discriminator': 'D, discriminator',
+}
+_NETWORKS = {'joint': 'joint net', 'msdi_net': 'MSDI-Net', 'hinet': 'HINet', None: 'parts of a net'}
+# What says the size of a net; the rest of its fields are in the config below.
+_SIZE = {'model.width': 'width', 'model.depth': 'depth', 'model.encoder_width': "E's width"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Of the command line."""
+  parser.description = (
+    'Tells what a checkpoint holds, of a run or of degrep convert, without reading its weights.'
+  )
+  parser.add_argument('directory', type=pathlib.Path, metavar='DIR', help='a workdir')
+  parser.add_argument('--step', type=int, help='of the checkpoint; by default the newest')
+  parser.add_argument('--json', action='store_true', help='everything, for programs')
+
+
+def run(args: argparse.Namespace) -> None:
+  """Prints the tables, or JSON."""
+  import json
+
+  from degrep_jax.info import describe
+
+  found = describe(args.directory, args.step)
+  if args.json:
+    print(json.dumps(found, indent=2))
+  else:
+    _print(found)
+
+
+def _print(found: dict[str, Any]) -> None:
+  import rich.console
+
+  from degrep_jax.info import defaults
+  from degrep_jax.report import score_table
+
+  console = rich.console.Console(highlight=False, emoji=False, markup=False)
+  config = found['config']
+  of = f' of {found["trained_steps"]}' if found['trained_steps'] else ''
+  title = f'{found["workdir"]}: {_NETWORKS[found["network"]]}, step {found["step"]}{of}'
+  console.print(title, style='bold', soft_wrap=True)
+  if sizes := [f'{name} {config[field]}' for field, name in _SIZE.items() if field in config]:
+    console.print(', '.join(sizes))
+  console.print('', _parts(found), sep='\n')
+  if any(found['checkpoints'].values()) or len(found['checkpoints']) > 1:
+    console.print('', _checkpoints(found), sep='\n')
+  for file, totals in found['scores'].items():
+    console.print('', file, score_table(totals), sep='\n')
+  if config:
+    console.print('', _config(config, defaults()), sep='\n')
+
+
+def _table(*headings: str):
+  """An empty table whose second column holds numbers."""
+  import rich.box
+  import rich.table
+
+  table = rich.table.Table(box=rich.box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+  for i, heading in enumerate(headings):
+    table.add_column(heading, justify='right' if i == 1 else 'left', overflow='fold')
+  return table
+
+
+def _parts(found: dict[str, Any]):
+  table = _table('network', 'parameters', '')
+  kinds = {'encoder': 'model.encoder', 'pyramid': 'model.modulation'}
+  for part, count in found['parts'].items():
+    kind = found['config'].get(kinds.get(part, ''))
+    name = 'MSDI-Net' if (found['network'], part) == ('msdi_net', 'deblurrer') else _NAMES[part]
+    note = 'frozen' if part in found['frozen'] else ''
+    table.add_row(f'{name} ({kind})' if kind else name, f'{count:,}', note)
+  if len(found['parts']) > 1:
+    table.add_section()
+    without = ' without D' if 'discriminator' in found['parts'] else ''
+    table.add_row(f'together{without}', f'{found["parameters"]:,}', '')
+  return table
+
+
+def _checkpoints(found: dict[str, Any]):
+  table = _table('checkpoint', 'deblurred, dB', '')
+  for step, scores in found['checkpoints'].items():
+    psnr = f'{float(scores["deblurred_psnr"]):.2f}' if scores else '-'
+    table.add_row(f'step {step}', psnr, 'best' if step == found['best'] else '')
+  return table
+
+
+def _config(config: dict[str, Any], usual: dict[str, Any]):
+  """The fields that are not as configs/default.py has them; all where that is not at hand."""
+  table = _table(f'config{", where it is not the default" * bool(usual)}', 'value', 'default')
+  for field, value in sorted(config.items()):
+    if field not in usual or usual[field] != value:
+      table.add_row(field, _text(value), _text(usual[field]) if field in usual else '')
+  if not usual:
+    table.columns.pop()
+  return table
+
+
+def _text(value: Any) -> str:
+  return value or "''" if isinstance(value, str) else str(value)

@@ -1,0 +1,104 @@
+"""`degrep map PATH... --checkpoint DIR --output DIR`."""
+
+import argparse
+import pathlib
+import signal
+
+from degrep_jax.commands import files
+
+HELP = 'draw what the encoder reads from photographs: their degradation maps'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Of the command line."""
+  parser.usage = f'{parser.prog} PATH ... --checkpoint DIR --output DIR [options]'
+  parser.formatter_class = argparse.RawDescriptionHelpFormatter
+  parser.description = (
+    "Draws photographs' degradation maps over them, as PNG: three main components in colours,\n"
+    'which mean the same in all pictures of one call, over the grey photograph. What all tiles of\n'
+    'the encoder share is left out.'
+  )
+  parser.epilog = (
+    'examples:\n'
+    '  degrep map photo.jpg --checkpoint runs/net --output maps\n'
+    '  degrep map holiday/ --checkpoint runs/net --output maps --raw'
+  )
+  parser.add_argument(
+    'paths',
+    nargs='+',
+    metavar='PATH',
+    help='files, folders with all below them, or quoted patterns, as for degrep deblur',
+  )
+  parser.add_argument(
+    '--checkpoint', required=True, metavar='DIR', help='a workdir with an encoder'
+  )
+  parser.add_argument(
+    '--output', required=True, metavar='DIR', help='folder for the results, or the name of one PNG'
+  )
+  parser.add_argument(
+    '--raw',
+    action='store_true',
+    help='write NAME.npy too: the map itself, float32 (h, w, channels), as '
+    'Restorer.degradation_map gives it',
+  )
+  parser.add_argument(
+    '--overlay',
+    type=float,
+    default=0.4,
+    metavar='SHARE',
+    help='of the grey photograph, 0 to 1 (default: 0.4)',
+  )
+  parser.add_argument(
+    '--overwrite', action='store_true', help='also what is there already, otherwise left alone'
+  )
+  parser.add_argument(
+    '--max-pixels',
+    type=files.quantity,
+    default='250M',
+    metavar='N',
+    help='larger pictures are refused (default: 250M)',
+  )
+  parser.add_argument(
+    '--step', type=int, metavar='N', help='of the checkpoint (default: the newest)'
+  )
+  parser.add_argument(
+    '--no-cache', action='store_true', help='keep no compiled programs for the next time'
+  )
+
+
+def run(args: argparse.Namespace) -> int:
+  """Draws; the exit status."""
+  from degrep_jax import walk
+  from degrep_jax.errors import UserError
+
+  if walk.STREAM in (*args.paths, args.output):
+    raise UserError('degrep map reads and writes files alone, not the standard streams.')
+  if not 0 <= args.overlay <= 1:
+    raise UserError(f'--overlay is {args.overlay}: it must be in 0 .. 1.')
+  if pathlib.Path(args.output).suffix.lower() in (
+    '.jpg',
+    '.jpeg',
+    '.webp',
+    '.tif',
+    '.tiff',
+    '.bmp',
+  ):
+    raise UserError(f'--output is {args.output}: maps are written as PNG.')
+  plan = walk.plan(args.paths, args.output, format='PNG', overwrite=args.overwrite)
+  from degrep_jax import cache, maps
+  from degrep_jax.photos import reading
+  from degrep_jax.restore import Restorer
+
+  reading.quiet()
+  signal.signal(signal.SIGTERM, signal.default_int_handler)  # temporary files go away then too
+  if not args.no_cache:
+    cache.enable()
+  restorer = Restorer.from_checkpoint(args.checkpoint, step=args.step, mode='feathered')
+  return maps.draw(
+    plan,
+    restorer,
+    raw=args.raw,
+    overlay=args.overlay,
+    max_pixels=args.max_pixels,
+    overwrite=args.overwrite,
+  )
