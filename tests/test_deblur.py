@@ -14,7 +14,7 @@ import tiny_joint
 from command import ROOT, succeeded
 
 from degrep_jax import Restorer, checkpoints, cli
-from degrep_jax.commands.files import quantity
+from degrep_jax.commands.options import quantity
 from degrep_jax.models import factory
 
 TILE = 32
@@ -211,7 +211,7 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
     'dtype': 'float32',
     'memory': 2**32,
   }
-  flags += ('--mode', 'full', '--window', '0', '--dtype', 'bfloat16', '--memory', '500M')
+  flags += ('--mode', 'full', '--window', 'off', '--dtype', 'bfloat16', '--memory', '500M')
   assert degrep_here('deblur', 'in', *flags, '--step', '3', '--no-cache')[0] == 0
   assert given == {
     'directory': 'net',
@@ -232,7 +232,7 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
     (['deblur', '*.gif', '--checkpoint', 'none', '--output', 'out'], '*.gif matches no file'),
     (['deblur', 'in', '--checkpoint', 'none', '--output', 'in'], 'is itself one of the pictures'),
     (['deblur', 'in', '--quality', '0'], "'0' is not between 1 and 100"),
-    (['deblur', 'in', '--window', '-1'], "'-1' is no number of pixels"),
+    (['deblur', 'in', '--window', '0'], "'0' is neither a number of pixels nor off"),
     (['deblur', 'in', '--memory', 'lots'], "'lots' is no amount such as 500M or 4GiB"),
     (['deblur', 'in', '--format', 'gif'], "invalid choice: 'gif'"),
     (['deblur', 'in', '--mode', 'whole'], "invalid choice: 'whole'"),

@@ -15,7 +15,7 @@ import tiny_joint
 from command import ROOT, gopro, refused, succeeded
 from PIL import Image
 
-from degrep_jax import checkpoints, cli, metrics, programs, restore
+from degrep_jax import cache, checkpoints, cli, metrics, restore
 from degrep_jax.data.pairs import read_picture
 from degrep_jax.models import factory
 
@@ -172,7 +172,7 @@ def test_a_saved_folder_scores_as_the_checkpoint_did(scored, tmp_path):
 
 
 def test_compiled_programs_are_kept(scored):
-  assert list((scored[0] / 'cache' / 'degrep_jax').iterdir())
+  assert list((scored[0] / 'cache' / 'degrep_jax' / 'programs').iterdir())
 
 
 # --- in this process -----------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def evaluate(monkeypatch, capsys):
   """Runs the command here, where no cache shall be set up; (exit status, stdout, stderr)."""
 
   def run(*arguments):
-    monkeypatch.setattr(programs, 'keep', lambda: pytest.fail('without --no-cache'))
+    monkeypatch.setattr(cache, 'enable', lambda: pytest.fail('without --no-cache'))
     arguments = ['evaluate', *map(str, arguments), '--no-cache']
     monkeypatch.setattr(sys, 'argv', ['degrep', *arguments])
     with pytest.raises(SystemExit) as end:
@@ -357,7 +357,7 @@ OTHER = '--restored {0}/data/test/GOPR0001/blur --dataset {0}/data'
     (f'{NET} --window 9', '--window and --memory are for whole pictures'),
     (f'{NET} --memory 2GiB', '--window and --memory are for whole pictures'),
     (f'{NET} --protocol full_frame --window 0', "'0' is neither a number of pixels nor off"),
-    (f'{NET} --protocol full_frame --memory 5', "'5' is no amount such as 16GiB"),
+    (f'{NET} --protocol full_frame --memory much', "'much' is no amount such as 500M or 4GiB"),
     (f'{NET} --full', '--full belongs to'),
     (f'{NET} --crop-border -1', '--crop-border is -1'),
     (f'{NET} --protocol realblur --y', 'leave --crop-border and --y'),

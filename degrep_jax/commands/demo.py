@@ -2,7 +2,7 @@
 
 import argparse
 
-from degrep_jax.commands import files
+from degrep_jax.commands import options
 from degrep_jax.errors import UserError
 
 HELP = 'serve a page in the browser: drop photographs, see them restored'
@@ -30,14 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     '--max-pixels',
-    type=files.quantity,
+    type=options.quantity,
     default='25M',
     metavar='N',
     help='larger pictures are refused (default: 25M)',
   )
   parser.add_argument(
     '--max-size',
-    type=files.quantity,
+    type=options.quantity,
     default='64MB',
     metavar='SIZE',
     help='larger files are refused (default: 64MB)',
@@ -51,9 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--step', type=int, metavar='N', help='of the checkpoint (default: the newest)'
   )
-  parser.add_argument(
-    '--no-cache', action='store_true', help='keep no compiled programs for the next time'
-  )
+  options.add_no_cache(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -2,9 +2,9 @@
 
 import argparse
 import pathlib
-import re
 from typing import TYPE_CHECKING, Any
 
+from degrep_jax.commands import options
 from degrep_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -92,14 +92,14 @@ def _add_protocol(group: argparse._ArgumentGroup) -> None:
   )
   group.add_argument(
     '--window',
-    type=_window,
+    type=options.window,
     metavar='PX|off',
     help='full_frame: side of the windows of the instance norms (TLC), or off for norms over the '
     'whole picture (default: 1.5 tiles)',
   )
   group.add_argument(
     '--memory',
-    type=_gibibytes,
+    type=options.quantity,
     metavar='SIZE',
     help='that whole pictures may take; with less they are restored in large windows (default: '
     '4GiB)',
@@ -122,14 +122,12 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     '--save', type=pathlib.Path, metavar='DIR', help='for the restored pictures, as PNG'
   )
   group.add_argument('--overwrite', action='store_true', help='what these folders hold already')
-  group.add_argument(
-    '--no-cache', action='store_true', help='keep no compiled programs for the next time'
-  )
+  options.add_no_cache(group)
 
 
 def run(args: argparse.Namespace) -> int:
   """Scores; the exit status."""
-  options = _check(args)
+  restoring_by = _check(args)
   output = args.output or _default_output(args)
   _require_new(args, output)
   from degrep_jax import scoring
@@ -140,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
     from degrep_jax.data.source import open_pairs
 
     source = open_pairs(args.dataset, args.data_dir)
-  methods = _methods(args, options, source)
+  methods = _methods(args, restoring_by, source)
   restoring = [method.settings for method in methods if isinstance(method, scoring.Checkpoint)]
   protocol = scoring.Protocol(args.protocol, (restoring or [{}])[0], args.crop_border, args.y)
   scores = scoring.score(source, methods, protocol, args.save)
@@ -176,19 +174,6 @@ def _sentence(protocol: dict[str, Any]) -> str:
   if protocol['crop_border']:
     told.append(f'without a border of {protocol["crop_border"]}')
   return f'protocol {protocol["name"]}: {", ".join(told)}'
-
-
-def _window(text: str) -> int:
-  if text != 'off' and not (text.isdecimal() and int(text)):
-    raise argparse.ArgumentTypeError(f'{text!r} is neither a number of pixels nor off')
-  return 0 if text == 'off' else int(text)
-
-
-def _gibibytes(text: str) -> int:
-  match = re.fullmatch(r'(\d+(?:\.\d+)?) ?GiB', text)
-  if not match:
-    raise argparse.ArgumentTypeError(f'{text!r} is no amount such as 16GiB')
-  return round(float(match[1]) * 2**30)
 
 
 def _check(args: argparse.Namespace) -> dict[str, Any]:
@@ -256,7 +241,7 @@ def _require_new(args: argparse.Namespace, output: pathlib.Path) -> None:
 
 
 def _methods(
-  args: argparse.Namespace, options: dict[str, Any], source: 'Source'
+  args: argparse.Namespace, restoring_by: dict[str, Any], source: 'Source'
 ) -> list['scoring.Method']:
   """In the order of the table."""
   from degrep_jax import scoring
@@ -270,12 +255,12 @@ def _methods(
   ]
   methods: list[scoring.Method] = [] if args.sharp else [scoring.BlurryInput()]
   if workdirs:
-    from degrep_jax import Restorer, programs
+    from degrep_jax import Restorer, cache
 
     if not args.no_cache:
-      programs.keep()
+      cache.enable()
     for label, workdir in zip(labels, workdirs, strict=False):
       step = args.step if workdir is args.checkpoint else None
-      restorer = Restorer.from_checkpoint(workdir, step=step, **options)
+      restorer = Restorer.from_checkpoint(workdir, step=step, **restoring_by)
       methods.append(scoring.Checkpoint(label, restorer))
   return [*methods, *folders]

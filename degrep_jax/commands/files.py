@@ -1,12 +1,12 @@
 """What the commands on photographs share: their arguments, and the way from these to files."""
 
 import argparse
-import re
 import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from degrep_jax.commands import options
 from degrep_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,20 +14,6 @@ if TYPE_CHECKING:
 
 _FORMATS = {'jpg': 'JPEG', 'jpeg': 'JPEG', 'png': 'PNG', 'webp': 'WEBP', 'tif': 'TIFF'}
 _FORMATS |= {'tiff': 'TIFF', 'bmp': 'BMP'}
-_POWERS = {'': 0, 'K': 1, 'M': 2, 'G': 3, 'T': 4}
-
-
-def quantity(text: str) -> int:
-  """'250M', '1.5GB', '4GiB' or a plain number: K, M, G and T are powers of 1000, with an i of 1024.
-
-  Raises:
-    argparse.ArgumentTypeError: something else, or nothing at all.
-  """
-  match = re.fullmatch(r'(\d+(?:\.\d+)?) ?([KMGT]?)(I?)B?', text.strip().upper())
-  amount = match and round(float(match[1]) * (1024 if match[3] else 1000) ** _POWERS[match[2]])
-  if not amount:
-    raise argparse.ArgumentTypeError(f'{text!r} is no amount such as 500M or 4GiB')
-  return amount
 
 
 def add_arguments(parser: argparse.ArgumentParser, what: str, examples: str) -> None:
@@ -82,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, examples: str) -> 
   )
   files.add_argument(
     '--max-pixels',
-    type=quantity,
+    type=options.quantity,
     default='250M',
     metavar='N',
     help='larger pictures are refused (default: 250M)',
@@ -97,13 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, examples: str) -> 
   )
   net.add_argument(
     '--window',
-    type=_window,
-    metavar='PX',
-    help='that instance norms see in full mode, 0 for the whole picture (default: 1.5 tiles)',
+    type=options.window,
+    metavar='PX|off',
+    help='that instance norms see in full mode, or off: the whole picture (default: 1.5 tiles)',
   )
   net.add_argument(
     '--memory',
-    type=quantity,
+    type=options.quantity,
     default='4GiB',
     metavar='SIZE',
     help='that restoring may take (default: 4GiB)',
@@ -115,9 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, examples: str) -> 
     help='of the computation; bfloat16 is quicker on GPUs and TPUs (default: float32)',
   )
   net.add_argument('--step', type=int, metavar='N', help='of the checkpoint (default: the newest)')
-  net.add_argument(
-    '--no-cache', action='store_true', help='keep no compiled programs for the next time'
-  )
+  options.add_no_cache(net)
 
 
 def run(
@@ -188,12 +172,6 @@ def _list(plan: Any) -> int:
   for sentence in plan.unreadable:
     say(sentence)
   return 1 if plan.unreadable else 0
-
-
-def _window(text: str) -> int:
-  if not text.isdecimal():
-    raise argparse.ArgumentTypeError(f'{text!r} is no number of pixels')
-  return int(text)
 
 
 def _quality(text: str) -> int:

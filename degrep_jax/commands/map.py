@@ -4,7 +4,7 @@ import argparse
 import pathlib
 import signal
 
-from degrep_jax.commands import files
+from degrep_jax.commands import options
 
 HELP = 'draw what the encoder reads from photographs: their degradation maps'
 
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     '--max-pixels',
-    type=files.quantity,
+    type=options.quantity,
     default='250M',
     metavar='N',
     help='larger pictures are refused (default: 250M)',
@@ -61,9 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--step', type=int, metavar='N', help='of the checkpoint (default: the newest)'
   )
-  parser.add_argument(
-    '--no-cache', action='store_true', help='keep no compiled programs for the next time'
-  )
+  options.add_no_cache(parser)
 
 
 def run(args: argparse.Namespace) -> int:
