@@ -2,7 +2,7 @@
 
 pairs.py reads folders; synthetic.py blurs embedded photographs by a motion (motion.py) seen during
 an exposure (exposure.py). Released datasets are found (layouts.py) and checked (released.py) in
-folders and archives (trees.py), written by preparation.py through the TFDS builders of builders/ and
-read back by prepared.py, sub-pictures by png.py. source.py chooses among all these; preprocess.py
-augments and converts; pipeline.py feeds training.
+folders and archives (trees.py), written by preparation.py through the TFDS builders in builders/
+and read back by prepared.py, sub-pictures by png.py. source.py chooses among all these;
+preprocess.py augments and converts; pipeline.py feeds training.
 """
