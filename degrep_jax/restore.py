@@ -401,7 +401,7 @@ class Restorer:
     window, the smallest that holds it, or else those of the least area, of equal ones the largest.
     """
     choices = {}
-    for side in self._sides(outputs, degradation_map):
+    for side in self._sides(outputs, degradation_map, self.memory):
       rows, columns = (
         tiles.feathered(n, side, self.tile // 4, context=self.tile // 2, unit=self._unit)
         for n in size
@@ -410,8 +410,8 @@ class Restorer:
       choices[count > 1, count * side**2, -side] = side, rows, columns
     return choices[min(choices)]
 
-  def _sides(self, outputs, degradation_map) -> list[int]:
-    """The sides of windows that fit into the memory; compiles the program of the smallest."""
+  def _sides(self, outputs, degradation_map, memory: int) -> list[int]:
+    """The sides of windows that fit into a memory; compiles the program of the smallest."""
     smallest, *larger = (self._unit * math.ceil(n * self.tile / self._unit) for n in _SIDES)
     blank = np.zeros((1, 1, 3), np.float32)
     program = self._whole(outputs, smallest)
@@ -424,11 +424,11 @@ class Restorer:
     weights = sum(x.nbytes for x in jax.tree.leaves(self.variables))
     inputs = sum(x.nbytes for x in arguments)
     needed = found.temp_size_in_bytes + found.output_size_in_bytes + inputs
-    left = self.memory - _SPARE - weights
+    left = memory - _SPARE - weights
     require(
       needed <= left,
-      f'{self.memory / 2**30:.2f} GiB of memory are too little for this network in the mode full: '
-      f'allow {(self.memory - left + needed) / 2**30:.2f}, or take another mode',
+      f'{memory / 2**30:.2f} GiB of memory are too little for this network in the mode full: '
+      f'allow {(memory - left + needed) / 2**30:.2f}, or take another mode',
     )
     # What a program takes grows with the area.
     return [smallest, *(side for side in larger if needed * (side / smallest) ** 2 <= left)]
@@ -457,7 +457,8 @@ class Restorer:
     def run(variables, stack):
       return self.module.apply(variables, stack, method='degradation_map').astype(jnp.float32)
 
-    feathered = functools.partial(tiles.feathered, blend=self._map_side // 2)
+    side = self._map_side
+    feathered = functools.partial(tiles.feathered, blend=max(1, side // 4), context=side // 8)
     restore = functools.partial(
       tiles.restore_many,
       lambda stack: self._run('degradation_map', run, stack),
@@ -505,7 +506,7 @@ def _config(directory: pathlib.Path) -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict(json.loads(path.read_text()))
   except OSError as error:
     raise UserError(f'{path} cannot be read: {error.strerror}.') from None
-  except (ValueError, TypeError):
+  except (ValueError, AttributeError):  # no JSON, or no object
     raise UserError(f'{path} is damaged: restore it, or name another folder.') from None
   require(
     'network' in config.get('model', {}),

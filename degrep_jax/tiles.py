@@ -76,12 +76,16 @@ def feathered(
     size: of the side, px.
     tile: side of the tiles, px.
     blend: px over which one tile gives way to the next; None is a quarter of the tile.
-    context: px at an inner border of a tile that count for nothing; 2 context + 3 blend must not
-      exceed the tile, so that no pixel lies in three tiles that count.
+    context: px at an inner border of a tile that count for nothing.
     unit: of which the starts are multiples, a divisor of the tile; the last tile may then reach
       beyond the side by less than one.
+
+  Raises:
+    ValueError: 2 context + 3 blend exceed the tile.
   """
   blend = max(1, tile // 4) if blend is None else blend
+  if blend > 1 and 2 * context + 3 * blend > tile:
+    raise ValueError(f'a pixel would count in three tiles of {tile} px: {blend=}, {context=}')
   step = max(1, (tile - blend - 2 * context) // unit)  # units between two starts at most
   room = -(-(size - tile) // unit)  # units between the first start and the last
   count = 1 + max(0, -(-room // step))

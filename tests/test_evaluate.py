@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from plain_nets import joint, restorer
 
 from configs import default
 from degrep_jax import evaluate, metrics, parallel
@@ -62,25 +63,6 @@ def coordinates(name, height, width):
   return Pair(name, blurry, sharp)
 
 
-def predicting(deblurred, reblurred):
-  """A `predict` that applies functions to the blurry and the sharp tiles, and its calls."""
-  calls = []
-
-  def predict(blurry, sharp):
-    calls.append((blurry, sharp))
-    return {
-      'deblurred': deblurred(blurry),
-      'reblurred': reblurred(sharp),
-      'degradation_map': blurry[:, ::8, ::8, :2],
-    }
-
-  return predict, calls
-
-
-def same(tiles):
-  return tiles
-
-
 def direct(pair, deblurred, reblurred):
   """What a row must hold, by the metrics themselves."""
   compared = {
@@ -97,8 +79,7 @@ def direct(pair, deblurred, reblurred):
 
 
 def test_pictures_left_as_they_are_score_as_they_are(source):
-  predict, _ = predicting(same, same)
-  rows = list(evaluate.scores(predict, source, tile=TILE, batch=4))
+  rows = list(evaluate.scores(restorer(), source))
   assert rows == [direct(pair, pair.blurry, pair.sharp) for pair in source.pairs]
   for row in rows:
     assert set(row) == {'name'} | {
@@ -112,10 +93,8 @@ def test_pictures_left_as_they_are_score_as_they_are(source):
 
 
 def test_perfect_pictures(source):
-  def swap(blurry, sharp):
-    return {'deblurred': sharp, 'reblurred': blurry}
-
-  for row in evaluate.scores(swap, source, tile=TILE, batch=4):
+  perfect = Pairs([Pair(pair.name, pair.sharp, pair.sharp) for pair in source.pairs])
+  for row in evaluate.scores(restorer(), perfect):
     for kind in ('deblurred', 'reblurred'):
       assert row[f'{kind}_psnr'] == float('inf')
       assert row[f'{kind}_ssim_3d'] == pytest.approx(1, abs=1e-12)
@@ -123,35 +102,35 @@ def test_perfect_pictures(source):
 
 def test_pictures_are_clipped_and_rounded_before_they_are_scored(source):
   # In 8-bit levels: 76.6 more, which is 77, and 20.4 fewer, which is 20.
-  predict, _ = predicting(lambda x: x + 76.6 / 255, lambda x: x - 20.4 / 255)
-  rows = list(evaluate.scores(predict, source, tile=TILE, batch=4))
+  net = restorer(lambda x, _: x + 76.6 / 255, lambda x, _: x - 20.4 / 255)
+  rows = list(evaluate.scores(net, source))
   for row, pair in zip(rows, source.pairs, strict=True):
     brighter = np.minimum(pair.blurry.astype(int) + 77, 255).astype(np.uint8)
     darker = np.maximum(pair.sharp.astype(int) - 20, 0).astype(np.uint8)
     assert row == direct(pair, brighter, darker)
 
 
+@pytest.mark.parametrize('mode', ['tiles', 'feathered', 'full'])
 @pytest.mark.parametrize('batch', [1, 4, 5, 32])
-def test_tiles_are_batched_across_pictures(source, batch):
-  predict, calls = predicting(same, same)
-  rows = list(evaluate.scores(predict, source, tile=TILE, batch=batch))
+def test_pairs_are_read_once_in_their_order(source, batch, mode):
+  rows = list(evaluate.scores(restorer(batch=batch, mode=mode), source))
   assert [row['name'] for row in rows] == ['scene/0', 'scene/1', 'scene/2', 'scene/3']
   assert rows == [direct(pair, pair.blurry, pair.sharp) for pair in source.pairs]
   assert source.asked == [0, 1, 2, 3]
-  assert len(calls) == -(-sum(SIZES.values()) // batch)
-  for stacks in calls:
-    for stack in stacks:
-      assert stack.shape == (batch, TILE, TILE, 3)
-      assert stack.dtype == np.float32
-      assert stack.min() >= 0 and stack.max() <= 1
+
+
+def test_pairs_are_read_when_they_are_needed(source):
+  rows = evaluate.scores(restorer(batch=6), source)
+  next(rows)
+  assert source.asked == [0]  # it has six tiles
 
 
 def test_overlapping_tiles_are_averaged():
   # Two tiles of 16 over 24 columns: they share columns 8 to 15.
   pair = Pair('grey', np.full((16, 24, 3), 100, np.uint8), noise(0, (16, 24)))
   levels = np.array([60, 120], np.float32)[:, None, None, None] / 255
-  predict, _ = predicting(lambda x: np.broadcast_to(levels, x.shape), same)
-  (row,) = evaluate.scores(predict, Pairs([pair]), tile=TILE, batch=2)
+  net = restorer(lambda x, _: jnp.broadcast_to(levels, x.shape), batch=2)
+  (row,) = evaluate.scores(net, Pairs([pair]))
   expected = np.full((16, 24, 3), 60, np.uint8)
   expected[:, 8:16] = 90
   expected[:, 16:] = 120
@@ -172,8 +151,8 @@ def test_overlapping_tiles_are_averaged():
 @pytest.mark.parametrize('batch', [1, 3, 8])
 def test_samples_are_the_middle_of_the_picture(size, corner, shown, batch):
   pair = coordinates('here', *size)
-  predict, calls = predicting(lambda x: x + 30 / 255, lambda x: x + 3)
-  (example,) = evaluate.samples(predict, Pairs([pair]), [0], tile=TILE, batch=batch)
+  net = restorer(lambda x, _: x + 30 / 255, lambda x, _: x + 3, batch=batch)
+  (example,) = evaluate.samples(net, Pairs([pair]), [0])
   window = tuple(slice(c, c + s) for c, s in zip(corner, shown, strict=True))
   assert example['name'] == 'here'
   for name in ('blurry', 'sharp', 'deblurred', 'reblurred'):
@@ -183,17 +162,16 @@ def test_samples_are_the_middle_of_the_picture(size, corner, shown, batch):
   np.testing.assert_array_equal(example['sharp'], pair.sharp[window])
   np.testing.assert_array_equal(example['deblurred'], pair.blurry[window] + 30)
   np.testing.assert_array_equal(example['reblurred'], np.full((*shown, 3), 255))
-  # The map of each tile lies where the tile lies.
-  places = pair.blurry[window][::8, ::8, :2]
-  np.testing.assert_array_equal(np.rint(example['degradation_map'] * 255), places)
-  assert all(stack.shape == (batch, TILE, TILE, 3) for call in calls for stack in call)
+  # The map of each tile, means of 8x8 px, lies where the tile lies.
+  means = pair.blurry[window].reshape(shown[0] // 8, 8, shown[1] // 8, 8, 3).mean((1, 3)) / 255
+  np.testing.assert_allclose(example['degradation_map'], means, atol=1e-6)
+  assert example['map_tile'] == (2, 2)
 
 
 @pytest.mark.parametrize(('size', 'shown'), [((11, 12), (16, 16)), ((13, 40), (16, 32))])
 def test_samples_smaller_than_a_tile_are_mirrored(size, shown):
   pair = coordinates('small', *size)
-  predict, _ = predicting(same, same)
-  (example,) = evaluate.samples(predict, Pairs([pair]), [0], tile=TILE, batch=4)
+  (example,) = evaluate.samples(restorer(), Pairs([pair]), [0])
   height, width = size
   rows = [*range(height), *reversed(range(height))][: shown[0]]
   left = max(0, width - shown[1]) // 2
@@ -203,8 +181,7 @@ def test_samples_smaller_than_a_tile_are_mirrored(size, shown):
 
 
 def test_samples_come_in_the_order_they_are_asked_for(source):
-  predict, _ = predicting(same, same)
-  examples = evaluate.samples(predict, source, [2, 0, 3], tile=TILE, batch=4)
+  examples = evaluate.samples(restorer(), source, [2, 0, 3])
   assert [example['name'] for example in examples] == ['scene/2', 'scene/0', 'scene/3']
 
 
@@ -214,26 +191,21 @@ def small_window(monkeypatch):
   monkeypatch.setattr(evaluate, 'WINDOW', 2 * TILE)
 
 
-@pytest.fixture
-def evaluator_of(monkeypatch):
-  """`Evaluator` of a source, with a network that leaves pictures as they are."""
-  predict, _ = predicting(same, same)
-  monkeypatch.setattr(evaluate, 'make_predict', lambda network: lambda variables: predict)
-  return functools.partial(evaluate.Evaluator, None, tile=TILE, batch=4)
+evaluator_of = functools.partial(evaluate.Evaluator, joint(), tile=TILE, batch=4)
 
 
 @pytest.mark.parametrize(
   ('pairs', 'count', 'items'),
   [(10, 4, [0, 3, 6, 9]), (3, 3, [0, 1, 2]), (2, 4, [0, 1]), (1, 4, [0]), (7, 1, [0])],
 )
-def test_samples_are_spread_over_the_source(evaluator_of, pairs, count, items):
+def test_samples_are_spread_over_the_source(pairs, count, items):
   source = Pairs([coordinates(str(item), 16, 16) for item in range(pairs)])
-  examples = evaluator_of(source).samples({}, count)
+  examples = evaluator_of(source).samples({'params': {}}, count)
   assert [example['name'] for example in examples] == [str(item) for item in items]
 
 
-def test_scores_are_written_and_averaged(evaluator_of, source, tmp_path):
-  totals = evaluator_of(source).scores({}, tmp_path / 'evaluations', 'step_3')
+def test_scores_are_written_and_averaged(source, tmp_path):
+  totals = evaluator_of(source).scores({'params': {}}, tmp_path / 'evaluations', 'step_3')
   rows = [direct(pair, pair.blurry, pair.sharp) for pair in source.pairs]
   assert totals['count'] == 4
   for name in METRICS:
@@ -262,22 +234,26 @@ def tiny():
   return module, create_network(module, key, nothing, picture, picture).variables
 
 
-def test_the_compiled_pass_is_that_of_the_module(tiny):
+def test_an_evaluation_while_training_is_that_of_the_module(tiny, caplog):
   module, variables = tiny
-  rng = np.random.default_rng(0)
-  blurry, sharp = rng.random((2, 3, 32, 32, 3), np.float32)
-  predict = evaluate.make_predict(module)(parallel.replicate(variables))
-  answer = predict(blurry, sharp)
+  pairs = Pairs(
+    [Pair(str(seed), noise(seed, (32, 32)), noise(seed + 9, (32, 32))) for seed in (0, 1)]
+  )
+  evaluator = evaluate.Evaluator(module, pairs, tile=32, batch=2)
+  stacks = [np.stack([getattr(pair, of) for pair in pairs.pairs]) for of in ('blurry', 'sharp')]
+  apply = jax.jit(module.apply)
 
-  @jax.jit
-  def apply(blurry, sharp):
-    degradation_map = module.apply(variables, blurry, method='degradation_map')
-    return *module.apply(variables, blurry, sharp), degradation_map
+  def compare(variables):
+    examples = evaluator.samples(parallel.replicate(variables), 2)
+    outputs = apply(variables, *(stack / np.float32(255) for stack in stacks))
+    for name, expected in zip(('deblurred', 'reblurred'), outputs, strict=True):
+      levels = np.clip(np.asarray(expected), 0, 1) * 255
+      given = np.stack([example[name] for example in examples])
+      assert np.std(levels) > 1
+      np.testing.assert_allclose(given, levels, rtol=0, atol=0.51)
 
-  names = ('deblurred', 'reblurred', 'degradation_map')
-  assert set(answer) == set(names)
-  for name, expected in zip(names, apply(blurry, sharp), strict=True):
-    assert isinstance(answer[name], np.ndarray)
-    assert np.std(expected) > 1e-3
-    np.testing.assert_allclose(answer[name], expected, rtol=1e-4, atol=1e-5)
-  assert answer['deblurred'].shape == answer['reblurred'].shape == (3, 32, 32, 3)
+  compare(variables)
+  halved = jax.tree.map(lambda x: np.asarray(x) / 2, variables)
+  with jax.log_compiles():
+    compare(halved)
+  assert not [record for record in caplog.records if 'ompil' in record.getMessage()]

@@ -1,5 +1,6 @@
 """Spectral normalisation against singular value decomposition and power iteration in NumPy."""
 
+import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -153,3 +154,29 @@ def test_gradient_holds_the_vectors_constant(layer, train):
   for i, o in np.ndindex(4, 3):
     slope = (in_float64((i, o), 1e-6) - in_float64((i, o), -1e-6)) / 2e-6
     np.testing.assert_allclose(slope, expected[o, i], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('traced', [False, True])
+def test_folded_variables_give_the_same_output_without_vectors(layer, traced):
+  conv, variables = layer
+  kernel, spectral = np.asarray(variables['params']['kernel']), variables['spectral']
+  # Beside a layer without spectral norm and a collection of another kind, two levels down.
+  whole = {
+    'params': {'part': {'a': variables['params'], 'b': {'kernel': kernel}}},
+    'spectral': {'part': {'a': spectral}},
+    'batch_stats': {'part': {'mean': np.ones(2)}},
+  }
+  whole = jax.tree.map(jnp.asarray if traced else np.asarray, whole)
+  folded = (jax.jit(spectral_norm.folded) if traced else spectral_norm.folded)(whole)
+  assert set(folded) == {'params', 'batch_stats'}
+  part = folded['params']['part']
+  assert isinstance(part['a']['kernel'], jax.Array if traced else np.ndarray)
+  np.testing.assert_array_equal(part['b']['kernel'], kernel)
+  output = conv.apply({'params': part['a']}, PICTURE)
+  np.testing.assert_allclose(output, _eval_output(PICTURE, kernel, **spectral), rtol=1e-5)
+
+
+def test_folded_variables_cannot_be_trained(layer):
+  conv, variables = layer
+  with pytest.raises(flax.errors.FlaxError):
+    conv.apply({'params': variables['params']}, PICTURE, train=True, mutable=['spectral'])

@@ -78,6 +78,75 @@ def _ordinals():
   return _Net(lambda x: np.stack([np.full_like(t[..., :1], next(counter)) for t in x]))
 
 
+@quick
+@given(st.integers(1, 900), st.integers(1, 40), st.integers(1, 4), st.data())
+def test_feathered_tiles_cover_a_side_and_their_weights_sum_to_one_exactly(size, n, unit, data):
+  tile = n * unit
+  blend = data.draw(st.integers(1, max(1, tile // 3)))
+  context = data.draw(st.integers(0, max(0, (tile - 3 * blend) // 2)))
+  starts, weights = tiles.feathered(size, tile, blend, context, unit)
+  end = starts[-1] + tile
+  assert starts[0] == 0 and all(start % unit == 0 for start in starts)
+  assert size <= end and (len(starts) == 1 or end < size + unit)
+  total, counting = np.zeros(end, np.float32), np.zeros(end, int)
+  for start, weight in zip(starts, weights, strict=True):
+    assert weight.dtype == np.float32 and weight.min() >= 0
+    total[start : start + tile] += weight
+    counting[start : start + tile] += weight > 0
+  np.testing.assert_array_equal(total, 1)
+  # The product of two sides' weights is exact, so that the sum over a corner's tiles is 1 as well.
+  assert counting.max() <= 2
+  np.testing.assert_array_equal(weights * 2**11 % 1, 0)
+
+
+def test_feathered_tiles_fade_by_a_raised_cosine_in_the_middle_of_what_they_share():
+  starts, weights = tiles.feathered(28, 16, blend=4, context=0)
+  assert starts == (0, 12)  # they share 4 px, all of which blend
+  np.testing.assert_array_equal(weights[0][:12], 1)
+  np.testing.assert_allclose(weights[1][:4], [0.038, 0.309, 0.691, 0.962], atol=5e-4)
+  starts, weights = tiles.feathered(22, 16, blend=4, context=0)
+  assert starts == (0, 6)  # they share 10 px: 3, the blend, 3
+  assert [*weights[1][:3], *weights[0][-3:]] == [0] * 6
+  assert [*weights[0][6:9], *weights[1][7:]] == [1] * 12
+
+
+def test_context_counts_for_nothing():
+  _, weights = tiles.feathered(100, 40, blend=6, context=7)
+  assert (weights[1:, :7] == 0).all() and (weights[:-1, -7:] == 0).all()
+  assert (weights[0, :7] == 1).all() and (weights[-1, -7:] == 1).all()
+
+
+@pytest.mark.parametrize('layout', [tiles.averaged, tiles.feathered])
+def test_rows_are_finished_in_bands(layout):
+  picture, seen = _noise(50, 37), []
+
+  def finish(rows, dtype):
+    assert dtype == np.uint8
+    seen.append(rows.shape)
+    return rows.astype(np.float16)
+
+  levels = np.rint(picture * 255).astype(np.uint8)
+  (result,) = tiles.restore_many(
+    lambda x: x, [(levels,)], tile=8, batch=3, layout=layout, finish=finish
+  )
+  assert result.dtype == np.float16
+  np.testing.assert_array_equal(result, (levels / np.float32(255)).astype(np.float16))
+  assert max(rows for rows, *_ in seen) <= 8
+  assert sum(rows for rows, *_ in seen) == 50
+
+
+def test_answers_may_be_coarser_than_tiles():
+  picture = _noise(20, 27)
+
+  def means(stack):
+    return stack.reshape(-1, 4, 4, 4, 4, 3).mean((2, 4))
+
+  (result,) = tiles.restore_many(means, [(picture,)], tile=16, batch=2, cell=4)
+  padded = np.pad(picture, ((0, 0), (0, 1), (0, 0)), 'symmetric')
+  expected = padded.reshape(5, 4, 7, 4, 3).mean((1, 3))
+  np.testing.assert_allclose(result, expected, atol=1e-6)
+
+
 def test_overlaps_are_averaged_evenly():
   restored = tiles.restore_tiled(_ordinals(), _noise(4, 6), tile=4, batch=2)
   np.testing.assert_array_equal(restored[..., 0], [[0, 0, 0.5, 0.5, 1, 1]] * 4)
