@@ -17,10 +17,10 @@ import numpy as np
 
 from degrep_jax.errors import UserError
 from degrep_jax.figures import map_colours, over_photograph
+from degrep_jax.files import write_atomically
 from degrep_jax.photos import reading, writing
 from degrep_jax.photos.photo import Photo, to_8_bits
 from degrep_jax.progress import duration, say, track
-from degrep_jax.report import write_atomically
 from degrep_jax.restore import Restorer
 from degrep_jax.walk import Job, Plan
 

@@ -21,8 +21,9 @@ from degrep_jax import comparison, metrics
 from degrep_jax.data.pairs import FilePairs, Source, read_picture
 from degrep_jax.data.restored import find_pictures, match_pictures
 from degrep_jax.errors import UserError
+from degrep_jax.files import write_atomically
 from degrep_jax.progress import track
-from degrep_jax.report import write_atomically, write_csv, write_json
+from degrep_jax.report import write_csv, write_json
 
 BLURRY = 'blurry'  # the label of the input itself
 MEASURED_BY = ('jax', 'flax', 'numpy', 'scipy', 'scikit-image', 'opencv-python-headless')
