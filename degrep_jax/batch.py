@@ -1,6 +1,5 @@
 """Many photographs through one net: read ahead, restored, written behind."""
 
-import collections
 import concurrent.futures
 import dataclasses
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from jax.errors import JaxRuntimeError
 
+from degrep_jax import threads
 from degrep_jax.errors import UserError
 from degrep_jax.files import make_folder_of, write_atomically
 from degrep_jax.photos import reading, writing
@@ -155,13 +155,7 @@ def _in_thread(
     except UserError as error:
       return error
 
-  waiting: collections.deque[concurrent.futures.Future] = collections.deque()
-  for item in items:
-    waiting.append(executor.submit(call, item))
-    if len(waiting) > ahead:
-      yield waiting.popleft().result()
-  while waiting:
-    yield waiting.popleft().result()
+  return threads.in_order(executor, call, items, ahead)
 
 
 def _write(job: Job, target: Path | None, photo: Photo, settings: Settings) -> None:
