@@ -13,6 +13,7 @@ import rich.box
 import rich.console
 import rich.table
 
+from degrep_jax.comparison import CONFIDENCE
 from degrep_jax.files import write_atomically
 
 _METRICS = {'psnr': '{:.2f}', 'ssim_3d': '{:.4f}', 'ssim_2d': '{:.4f}'}
@@ -157,7 +158,8 @@ def methods_table(summary: Mapping[str, Any]) -> rich.table.Table:
 def differences_table(summary: Mapping[str, Any]) -> rich.table.Table:
   """The first method less each of the others, from what `scoring.write` returns."""
   differences = summary['differences']
-  table = _table(f'{differences[0]["method"]} against', 'metric', 'difference', '95 % interval')
+  heading = f'{100 * CONFIDENCE:.0f} % interval'
+  table = _table(f'{differences[0]["method"]} against', 'metric', 'difference', heading)
   named = None
   for difference in differences:
     metric, other = difference['metric'], difference['against']

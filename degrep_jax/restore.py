@@ -198,7 +198,7 @@ class Restorer:
       'checkpoint': str(directory / checkpoints.FOLDER / str(int(saved['step']))),
       'tile': native,
     }
-    return cls(network, variables, tile=tile or native, about=about, **options)
+    return cls(network, variables, tile=native if tile is None else tile, about=about, **options)
 
   @property
   def programs(self) -> int:
