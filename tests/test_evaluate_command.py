@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -194,15 +195,17 @@ def evaluate(monkeypatch, capsys):
   return run
 
 
-def test_an_older_step_into_the_workdir(place, networks, evaluate):
-  arguments = (
-    '--checkpoint', place / 'runs' / 'hinet', '--dataset', place / 'data', '--tile', TILE,
-    '--step', 4,
-  )  # fmt: skip
+def test_an_older_step_into_the_workdir(place, networks, evaluate, monkeypatch):
+  monkeypatch.chdir(place)
+  arguments = ('--checkpoint', 'runs/hinet', '--dataset', 'data', '--tile', TILE, '--step', 4)
   status, out, _ = evaluate(*arguments)
   assert status == 0
-  folder = place / 'runs' / 'hinet' / 'evaluations' / 'data_released'
-  assert json.loads((folder / 'scores.json').read_text())['methods'][1]['step'] == 4
+  folder = pathlib.Path('runs', 'hinet', 'evaluations', 'data_released')
+  written = json.loads((folder / 'scores.json').read_text())
+  assert written['methods'][1]['step'] == 4
+  # Whole paths, for those who read them elsewhere.
+  assert written['methods'][1]['checkpoint'] == str(place / 'runs' / 'hinet' / 'checkpoints' / '4')
+  assert written['dataset'] == str(place / 'data')
   status, _, err = evaluate(*arguments)
   assert status == 2 and f'{folder} holds scores already' in err
   (folder / 'scores.csv').unlink()
