@@ -5,7 +5,6 @@ import concurrent.futures
 import dataclasses
 import errno
 import os
-import secrets
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -16,10 +15,11 @@ from typing import Any
 import numpy as np
 from jax.errors import JaxRuntimeError
 
-from degrep_jax.errors import UserError
+from degrep_jax.errors import UserError, is_out_of_memory
 from degrep_jax.photos import reading, writing
 from degrep_jax.photos.photo import FORMAT_OF, Photo, fitted, side_by_side
 from degrep_jax.progress import duration, say, track
+from degrep_jax.report import write_atomically
 from degrep_jax.walk import Job, Plan
 
 Restore = Callable[[np.ndarray], np.ndarray]
@@ -85,25 +85,6 @@ def run(plan: Plan, restore: Restore, settings: Settings, description: str) -> i
   return 1 if failed else 0
 
 
-def write_whole(path: Path, data: bytes, overwrite: bool) -> None:
-  """Writes a file that is never seen in part.
-
-  Raises:
-    UserError: it cannot be written, or is there and `overwrite` is false.
-  """
-  partial = path.with_name(f'.degrep-{secrets.token_hex(4)}.part')
-  if not overwrite and path.exists():
-    raise UserError(f'{path} has turned up meanwhile and was left alone.')
-  try:
-    try:
-      partial.write_bytes(data)
-      os.replace(partial, path)
-    finally:
-      partial.unlink(missing_ok=True)
-  except OSError as error:
-    raise UserError(f'{path} cannot be written: {error.strerror}.') from error
-
-
 def _count(pictures: int) -> str:
   return f'{pictures} picture{"" if pictures == 1 else "s"}'
 
@@ -129,7 +110,7 @@ def _process(
     except UserError as error:
       raise UserError(f'{job.name}: {error}') from error
     except (MemoryError, JaxRuntimeError) as error:
-      if isinstance(error, JaxRuntimeError) and 'RESOURCE_EXHAUSTED' not in str(error):
+      if not is_out_of_memory(error):
         raise
       width, height = photo.size
       raise UserError(
@@ -142,9 +123,10 @@ def _process(
     name = job.target.suffix.lower() if job.target else ''
     format = settings.format or FORMAT_OF.get(name, before.format)
     after = fitted(after, format)
-    _write(job, job.target, after, settings)
+    # The result comes last: where it is, the picture is done.
     if job.compare is not None:
       _write(job, job.compare, side_by_side(fitted(before, format), after), settings)
+    _write(job, job.target, after, settings)
     return f'{job.name}: {"; ".join(after.notes)}.' if after.notes else ''
 
   executors = [concurrent.futures.ThreadPoolExecutor(1) for _ in range(3)]
@@ -203,7 +185,7 @@ def _write(job: Job, target: Path | None, photo: Photo, settings: Settings) -> N
   except MemoryError as error:
     raise UserError(f'{job.name} takes more memory to write than there is.') from error
   if target is not None:
-    write_whole(target, data, settings.overwrite)
+    write_atomically(target, data, overwrite=settings.overwrite)
     return
   try:
     with open(sys.stdout.fileno(), 'wb', closefd=False) as stream:

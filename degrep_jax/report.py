@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,14 +26,17 @@ _KINDS = (
 )
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+def write_atomically(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) -> None:
   """Writes a file whose name never stands for half of it; makes its folder.
 
   Raises:
-    UserError: the folder cannot be made or written.
+    UserError: the folder cannot be made or written, or the file is there and `overwrite` is false.
   """
   path = pathlib.Path(path)
-  partial = path.with_name(f'.{path.name}.{os.getpid()}')
+  # A name that is short enough for any folder, hidden, and nobody else's.
+  partial = path.with_name(f'.degrep-{secrets.token_hex(4)}.part')
+  if not overwrite and path.exists():
+    raise UserError(f'{path} is there already and was left alone (--overwrite writes it again).')
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -41,9 +45,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     finally:
       partial.unlink(missing_ok=True)
   except OSError as error:
-    raise UserError(
-      f'cannot write {path} ({error.strerror}); choose a folder that can be written.'
-    ) from error
+    raise UserError(f'{path} cannot be written: {error.strerror}.') from error
 
 
 def write_csv(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
