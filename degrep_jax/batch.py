@@ -13,7 +13,7 @@ import numpy as np
 from jax.errors import JaxRuntimeError
 
 from degrep_jax import threads
-from degrep_jax.errors import UserError
+from degrep_jax.errors import UserError, is_out_of_memory
 from degrep_jax.files import make_folder_of, write_atomically
 from degrep_jax.photos import reading, writing
 from degrep_jax.photos.photo import FORMAT_OF, Photo, fitted, side_by_side
@@ -108,7 +108,7 @@ def _process(
     except UserError as error:
       raise UserError(f'{job.name}: {error}') from error
     except (MemoryError, JaxRuntimeError) as error:
-      if isinstance(error, JaxRuntimeError) and 'RESOURCE_EXHAUSTED' not in str(error):
+      if not is_out_of_memory(error):
         raise
       width, height = photo.size
       raise UserError(
@@ -121,9 +121,10 @@ def _process(
     name = job.target.suffix.lower() if job.target else ''
     format = settings.format or FORMAT_OF.get(name, before.format)
     after = fitted(after, format)
-    _write(job, job.target, after, settings)
+    # The result comes last: where it is, the picture is done.
     if job.compare is not None:
       _write(job, job.compare, side_by_side(fitted(before, format), after), settings)
+    _write(job, job.target, after, settings)
     return f'{job.name}: {"; ".join(after.notes)}.' if after.notes else ''
 
   executors = [concurrent.futures.ThreadPoolExecutor(1) for _ in range(3)]
@@ -166,9 +167,7 @@ def _write(job: Job, target: Path | None, photo: Photo, settings: Settings) -> N
   except MemoryError as error:
     raise UserError(f'{job.name} takes more memory to write than there is.') from error
   if target is not None:
-    if not settings.overwrite and target.exists():
-      raise UserError(f'{target} has turned up meanwhile and was left alone.')
-    write_atomically(target, data)
+    write_atomically(target, data, overwrite=settings.overwrite)
     return
   try:
     with open(sys.stdout.fileno(), 'wb', closefd=False) as stream:

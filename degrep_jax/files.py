@@ -8,15 +8,17 @@ import secrets
 from degrep_jax.errors import UserError
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+def write_atomically(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) -> None:
   """Writes a file whose name never stands for half of it; makes its folder.
 
   Raises:
-    UserError: the folder cannot be made or written.
+    UserError: the folder cannot be made or written, or the file is there and `overwrite` is false.
   """
   path = pathlib.Path(path)
   # A name that no other process takes, on this machine or another, and that a long one fits in.
   partial = path.with_name(f'.degrep-{secrets.token_hex(4)}.part')
+  if not overwrite and path.exists():
+    raise UserError(f'{path} is there already and was left alone (--overwrite writes it again).')
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
