@@ -1,11 +1,7 @@
 """Many photographs through one net: read ahead, restored, written behind."""
 
-import collections
 import concurrent.futures
 import dataclasses
-import errno
-import os
-import secrets
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -16,7 +12,9 @@ from typing import Any
 import numpy as np
 from jax.errors import JaxRuntimeError
 
-from degrep_jax.errors import UserError
+from degrep_jax import threads
+from degrep_jax.errors import UserError, is_out_of_memory
+from degrep_jax.files import make_folder_of, write_atomically
 from degrep_jax.photos import reading, writing
 from degrep_jax.photos.photo import FORMAT_OF, Photo, fitted, side_by_side
 from degrep_jax.progress import duration, say, track
@@ -85,25 +83,6 @@ def run(plan: Plan, restore: Restore, settings: Settings, description: str) -> i
   return 1 if failed else 0
 
 
-def write_whole(path: Path, data: bytes, overwrite: bool) -> None:
-  """Writes a file that is never seen in part.
-
-  Raises:
-    UserError: it cannot be written, or is there and `overwrite` is false.
-  """
-  partial = path.with_name(f'.degrep-{secrets.token_hex(4)}.part')
-  if not overwrite and path.exists():
-    raise UserError(f'{path} has turned up meanwhile and was left alone.')
-  try:
-    try:
-      partial.write_bytes(data)
-      os.replace(partial, path)
-    finally:
-      partial.unlink(missing_ok=True)
-  except OSError as error:
-    raise UserError(f'{path} cannot be written: {error.strerror}.') from error
-
-
 def _count(pictures: int) -> str:
   return f'{pictures} picture{"" if pictures == 1 else "s"}'
 
@@ -119,7 +98,7 @@ def _process(
     else:
       photo = reading.load(job.source, settings.max_pixels)
     if job.target is not None:
-      _make_folder(job.target)  # what cannot be written need not be restored
+      make_folder_of(job.target)  # what cannot be written need not be restored
     return job, photo
 
   def restored(work: tuple[Job, Photo]) -> tuple[Job, Photo, Photo]:
@@ -129,7 +108,7 @@ def _process(
     except UserError as error:
       raise UserError(f'{job.name}: {error}') from error
     except (MemoryError, JaxRuntimeError) as error:
-      if isinstance(error, JaxRuntimeError) and 'RESOURCE_EXHAUSTED' not in str(error):
+      if not is_out_of_memory(error):
         raise
       width, height = photo.size
       raise UserError(
@@ -142,9 +121,10 @@ def _process(
     name = job.target.suffix.lower() if job.target else ''
     format = settings.format or FORMAT_OF.get(name, before.format)
     after = fitted(after, format)
-    _write(job, job.target, after, settings)
+    # The result comes last: where it is, the picture is done.
     if job.compare is not None:
       _write(job, job.compare, side_by_side(fitted(before, format), after), settings)
+    _write(job, job.target, after, settings)
     return f'{job.name}: {"; ".join(after.notes)}.' if after.notes else ''
 
   executors = [concurrent.futures.ThreadPoolExecutor(1) for _ in range(3)]
@@ -176,23 +156,7 @@ def _in_thread(
     except UserError as error:
       return error
 
-  waiting: collections.deque[concurrent.futures.Future] = collections.deque()
-  for item in items:
-    waiting.append(executor.submit(call, item))
-    if len(waiting) > ahead:
-      yield waiting.popleft().result()
-  while waiting:
-    yield waiting.popleft().result()
-
-
-def _make_folder(target: Path) -> None:
-  """Makes the folder of a file to be written. Raises UserError where it cannot be."""
-  try:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-      raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-  except OSError as error:
-    raise UserError(f'{target} cannot be written: {error.strerror}.') from error
+  return threads.in_order(executor, call, items, ahead)
 
 
 def _write(job: Job, target: Path | None, photo: Photo, settings: Settings) -> None:
@@ -203,7 +167,7 @@ def _write(job: Job, target: Path | None, photo: Photo, settings: Settings) -> N
   except MemoryError as error:
     raise UserError(f'{job.name} takes more memory to write than there is.') from error
   if target is not None:
-    write_whole(target, data, settings.overwrite)
+    write_atomically(target, data, overwrite=settings.overwrite)
     return
   try:
     with open(sys.stdout.fileno(), 'wb', closefd=False) as stream:

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import importlib.metadata
 import os
 import sys
 
@@ -28,6 +29,14 @@ class _Parser(argparse.ArgumentParser):
     raise SystemExit(fail(f'{message}; see {self.prog} --help.'))
 
 
+class _Version(argparse.Action):
+  """Looked up when it is asked for."""
+
+  def __call__(self, parser, *_):
+    print('degrep_jax', importlib.metadata.version('degrep_jax'))
+    parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
   parser = _Parser(
     prog='degrep',
@@ -43,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     'flags of python -m degrep_jax.main.',
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
+  parser.add_argument('--version', action=_Version, nargs=0, help='show the version and exit')
   commands = parser.add_subparsers(
     required=True, metavar='COMMAND', title='commands', prog='degrep'
   )
@@ -57,16 +67,24 @@ def _parser() -> argparse.ArgumentParser:
 def run() -> None:
   """The command `degrep`; exit status 2 and one sentence where something cannot be used."""
   arguments = sys.argv[1:]
-  if not arguments or (arguments[0].startswith('-') and arguments[0] not in ('-h', '--help')):
+  if not arguments:
+    _parser().print_help(sys.stderr)
+    sys.exit(2)
+  if arguments[0].startswith('-') and arguments[0] not in ('-h', '--help', '--version'):
     from degrep_jax import main  # TensorFlow comes with it
 
     main.run()
     return
   args = _parser().parse_args(arguments)
   try:
-    sys.exit(args.run(args))
+    status = args.run(args)
+    sys.stdout.flush()
+    sys.exit(status)
   except UserError as error:
     sys.exit(fail(str(error)))
+  except BrokenPipeError:  # who reads has seen enough
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
   except KeyboardInterrupt:
     sys.stdout.flush()
     sys.stderr.flush()

@@ -9,8 +9,8 @@ import ml_collections
 
 from degrep_jax.data.layouts import DATASETS, PICTURES
 from degrep_jax.errors import UserError
+from degrep_jax.files import write_atomically
 from degrep_jax.models import factory
-from degrep_jax.report import write_atomically
 
 FILE = 'config.json'
 SOURCES = ('folder', 'list', 'tfds', 'synthetic')

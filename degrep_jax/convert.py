@@ -20,6 +20,7 @@ from flax import traverse_util
 from degrep_jax import checkpoints, released
 from degrep_jax import config as configs
 from degrep_jax.errors import UserError
+from degrep_jax.files import write_atomically
 from degrep_jax.models.discriminator import Discriminator
 from degrep_jax.models.encoder import Encoder
 from degrep_jax.models.hinet import HINet
@@ -28,7 +29,6 @@ from degrep_jax.models.msdi_net import MSDINet, MSDIUNet
 from degrep_jax.models.pyramid import MapPyramid
 from degrep_jax.models.unet import Generator
 from degrep_jax.progress import say
-from degrep_jax.report import write_atomically
 from degrep_jax.state import FROZEN, count_parameters, split
 from degrep_jax.torch_files import read_state_dict
 

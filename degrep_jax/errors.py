@@ -11,6 +11,11 @@ class UserError(Exception):
   """
 
 
+def is_out_of_memory(error: Exception) -> bool:
+  """Whether the memory of the machine, or that of an accelerator, did not suffice."""
+  return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)
+
+
 def fail(sentence: str) -> int:
   """Prints a sentence for the user; the exit status that goes with it."""
   print(f'degrep_jax: {sentence}', file=sys.stderr)

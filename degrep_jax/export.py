@@ -14,8 +14,8 @@ from flax import traverse_util
 from degrep_jax import checkpoints
 from degrep_jax import config as configs
 from degrep_jax.errors import UserError
+from degrep_jax.files import write_atomically
 from degrep_jax.models import spectral_norm
-from degrep_jax.report import write_atomically
 from degrep_jax.restore import Restorer
 
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')

@@ -9,8 +9,8 @@ import numpy as np
 import scipy.linalg
 from matplotlib.figure import Figure
 
+from degrep_jax.files import write_atomically
 from degrep_jax.metrics import psnr
-from degrep_jax.report import write_atomically
 
 _COLUMNS = {
   'sharp': ('Sharp', 'the scene as it was'),

@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from jax.errors import JaxRuntimeError
 
-from degrep_jax.errors import UserError
+from degrep_jax.errors import UserError, is_out_of_memory
 from degrep_jax.figures import map_colours, over_photograph
+from degrep_jax.files import write_atomically
 from degrep_jax.photos import reading, writing
 from degrep_jax.photos.photo import Photo, to_8_bits
 from degrep_jax.progress import duration, say, track
-from degrep_jax.report import write_atomically
 from degrep_jax.restore import Restorer
 from degrep_jax.walk import Job, Plan
 
@@ -160,13 +161,12 @@ def draw(
 
     def read(job: Job) -> np.ndarray:
       photo = reading.load(job.name, max_pixels)
-      path = pathlib.Path(folder, f'{time.monotonic_ns()}.npy')
-      np.save(path, pictures.read(photo.pixels))
+      degradation_map = pictures.read(photo.pixels)
       if raw:
         file = io.BytesIO()
         np.save(file, restorer.degradation_map(photo.pixels))
         _write(job, '.npy', file.getvalue(), overwrite)
-      return np.load(path, mmap_mode='r')  # the maps of all photographs might not fit the memory
+      return _on_disk(job, degradation_map, pathlib.Path(folder, f'{plan.jobs.index(job)}.npy'))
 
     def paint(job: Job) -> None:
       photo = reading.load(job.name, max_pixels)
@@ -193,15 +193,30 @@ def _attempt(
   for job in track(jobs, description, len(jobs)):
     try:
       done[job] = function(job)
-    except UserError as error:
-      complaints.append(str(error))
-      say(str(error))
+    except (UserError, MemoryError, JaxRuntimeError) as error:
+      sentence = str(error)
+      if not isinstance(error, UserError):
+        if not is_out_of_memory(error):
+          raise
+        sentence = f'{job.name} needs more memory than there is.'
+      complaints.append(sentence)
+      say(sentence)
   return done
+
+
+def _on_disk(job: Job, degradation_map: np.ndarray, path: pathlib.Path) -> np.ndarray:
+  """The map by way of a file, as those of all photographs might not fit the memory."""
+  try:
+    np.save(path, degradation_map)
+  except OSError as error:
+    path.unlink(missing_ok=True)
+    raise UserError(
+      f'{job.name}: a map cannot be kept in {path.parent} ({error.strerror or error}): set TMPDIR '
+      'to a folder with more room.'
+    ) from error
+  return np.load(path, mmap_mode='r')
 
 
 def _write(job: Job, suffix: str, data: bytes, overwrite: bool) -> None:
   assert job.target is not None  # maps do not go to the standard output
-  path = job.target.with_suffix(suffix)
-  if path.exists() and not overwrite:
-    raise UserError(f'{path} is there already and was left alone (--overwrite writes it again).')
-  write_atomically(path, data)
+  write_atomically(job.target.with_suffix(suffix), data, overwrite=overwrite)

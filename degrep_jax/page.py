@@ -23,7 +23,7 @@ import fastapi
 import gradio
 import uvicorn
 
-from degrep_jax.errors import UserError
+from degrep_jax.errors import UserError, is_out_of_memory
 from degrep_jax.photos.photo import Photo
 from degrep_jax.progress import say
 from degrep_jax.restore import Restorer
@@ -60,7 +60,7 @@ def _for_people() -> Iterator[None]:
   except Exception as error:
     if isinstance(error, UserError):
       sentence = str(error)
-    elif isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
+    elif is_out_of_memory(error):
       sentence = 'The picture needs more memory than there is: try a smaller one.'
     else:
       traceback.print_exc(file=sys.stderr)
@@ -252,6 +252,9 @@ def serve(
         font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace']
       ),
     )
+    # Of pages that are mounted Gradio does not know that they are served, and takes any file of
+    # this machine that a request names for one that was uploaded.
+    page.has_launched = True
     name = f'[{host}]' if ':' in host else host
     say(f'http://{name}:{server.getsockname()[1]} (Ctrl-C stops it)')
     if host not in ('127.0.0.1', 'localhost', '::1'):

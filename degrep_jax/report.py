@@ -13,7 +13,8 @@ import rich.box
 import rich.console
 import rich.table
 
-from degrep_jax.errors import UserError
+from degrep_jax.comparison import CONFIDENCE
+from degrep_jax.files import write_atomically
 
 _METRICS = {'psnr': '{:.2f}', 'ssim_3d': '{:.4f}', 'ssim_2d': '{:.4f}'}
 _GAIN = 'gain, dB'
@@ -23,27 +24,6 @@ _KINDS = (
   {'blurry': 'blurry input', 'deblurred': 'deblurred'},
   {'identity': 'sharp as if reblurred (identity)', 'reblurred': 'reblurred'},
 )
-
-
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-  """Writes a file whose name never stands for half of it; makes its folder.
-
-  Raises:
-    UserError: the folder cannot be made or written.
-  """
-  path = pathlib.Path(path)
-  partial = path.with_name(f'.{path.name}.{os.getpid()}')
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-      partial.write_bytes(data)
-      partial.replace(path)
-    finally:
-      partial.unlink(missing_ok=True)
-  except OSError as error:
-    raise UserError(
-      f'cannot write {path} ({error.strerror}); choose a folder that can be written.'
-    ) from error
 
 
 def write_csv(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -178,7 +158,8 @@ def methods_table(summary: Mapping[str, Any]) -> rich.table.Table:
 def differences_table(summary: Mapping[str, Any]) -> rich.table.Table:
   """The first method less each of the others, from what `scoring.write` returns."""
   differences = summary['differences']
-  table = _table(f'{differences[0]["method"]} against', 'metric', 'difference', '95 % interval')
+  heading = f'{100 * CONFIDENCE:.0f} % interval'
+  table = _table(f'{differences[0]["method"]} against', 'metric', 'difference', heading)
   named = None
   for difference in differences:
     metric, other = difference['metric'], difference['against']

@@ -195,10 +195,10 @@ class Restorer:
     about = {
       'step': int(saved['step']),
       'config': config.to_dict(),
-      'checkpoint': str(directory / checkpoints.FOLDER / str(int(saved['step']))),
+      'checkpoint': str(directory.absolute() / checkpoints.FOLDER / str(int(saved['step']))),
       'tile': native,
     }
-    return cls(network, variables, tile=tile or native, about=about, **options)
+    return cls(network, variables, tile=native if tile is None else tile, about=about, **options)
 
   @property
   def programs(self) -> int:

@@ -5,7 +5,6 @@ stands beside them as it is. Everything that is scored is 8 bits, as it would be
 """
 
 import collections
-import concurrent.futures
 import dataclasses
 import importlib.metadata
 import os
@@ -17,12 +16,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from degrep_jax import comparison, metrics
+from degrep_jax import comparison, metrics, threads
 from degrep_jax.data.pairs import FilePairs, Source, read_picture
 from degrep_jax.data.restored import find_pictures, match_pictures
 from degrep_jax.errors import UserError
+from degrep_jax.files import write_atomically
 from degrep_jax.progress import track
-from degrep_jax.report import write_atomically, write_csv, write_json
+from degrep_jax.report import write_csv, write_json
 
 BLURRY = 'blurry'  # the label of the input itself
 MEASURED_BY = ('jax', 'flax', 'numpy', 'scipy', 'scikit-image', 'opencv-python-headless')
@@ -262,15 +262,18 @@ def score(
   if save is not None:
     _require_inside(save, source.names)
 
-  def measured(method: Method, item: int, picture: np.ndarray) -> dict[str, float] | str:
+  def measured(
+    work: tuple[Method, int, np.ndarray],
+  ) -> tuple[str, int, dict[str, float] | str]:
+    method, item, picture = work
     if save is not None and method.saves:
       folder = save / _file_name(method.label) if len(saving) > 1 else save
       _write_png(folder / f'{source.names[item]}.png', picture)
     sharp = source.pair(item).sharp
     try:
-      return protocol.score(picture, sharp)
+      return method.label, item, protocol.score(picture, sharp)
     except metrics.AlignmentError as error:
-      return str(error)
+      return method.label, item, str(error)
     except ValueError as error:
       raise UserError(f'{source.names[item]} of {method.label}: {error}.') from error
 
@@ -280,27 +283,14 @@ def score(
       for item, picture in enumerate(method.restore(source)):
         yield method, item, picture
 
-  results = _in_threads(measured, work())
-  for (method, item), result in track(results, 'evaluating', len(source) * len(methods)):
-    if isinstance(result, str):
-      failed.setdefault(method.label, {})[source.names[item]] = result
-    else:
-      rows[item] |= {f'{method.label}_{metric}': value for metric, value in result.items()}
-  return Scores(rows, [method.label for method in methods], protocol.metrics, failed)
-
-
-def _in_threads(function, items):
-  """Yields (all but the last argument, function(*arguments)) in order, some pictures ahead."""
   workers = min(_WORKERS, os.cpu_count() or 1)
-  pending = collections.deque()
-  with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-    for arguments in items:
-      pending.append((arguments[:-1], pool.submit(function, *arguments)))
-      if len(pending) > workers:
-        key, future = pending.popleft()
-        yield key, future.result()
-    for key, future in pending:
-      yield key, future.result()
+  results = threads.map_ahead(measured, work(), workers, ahead=workers)
+  for label, item, result in track(results, 'evaluating', len(source) * len(methods)):
+    if isinstance(result, str):
+      failed.setdefault(label, {})[source.names[item]] = result
+    else:
+      rows[item] |= {f'{label}_{metric}': value for metric, value in result.items()}
+  return Scores(rows, [method.label for method in methods], protocol.metrics, failed)
 
 
 def _require_inside(folder, names):

@@ -18,9 +18,10 @@ from degrep_jax.data.pipeline import train_batches
 from degrep_jax.data.source import open_source
 from degrep_jax.evaluate import Evaluator
 from degrep_jax.figures import panel
+from degrep_jax.files import write_atomically
 from degrep_jax.logs import Recorder
 from degrep_jax.progress import say, track
-from degrep_jax.report import format_table, write_atomically
+from degrep_jax.report import format_table
 from degrep_jax.stages import Stage, open_stage
 from degrep_jax.state import count_parameters
 

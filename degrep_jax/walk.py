@@ -67,12 +67,12 @@ def plan(
     compare: whether `<name>.compare.<ending>` is written too.
 
   Raises:
-    UserError: no such path, nothing found, or two pictures with one target, or a target that is one
-      of the pictures.
+    UserError: no such path, nothing found, an output called after another format, two pictures with
+      one target, or a target that is one of the pictures.
   """
   found = Plan()
   if STREAM in paths or output == STREAM:
-    return _sorted_out([_stream_job(paths, output, compare)], overwrite, found)
+    return _sorted_out([_stream_job(paths, output, format, compare)], overwrite, found)
   root = Path(output)
   sources = dict.fromkeys(
     pair for path in paths for pair in _pictures(path, root, found.unreadable)
@@ -87,6 +87,7 @@ def plan(
       raise UserError(
         f'{output} is the name of one picture, but there are {len(jobs)}: name a folder.'
       )
+    _check_ending(root, format)
     jobs = [_job(jobs[0].source, Path(root.name), root.parent, format, compare)]
   _check_targets(jobs)
   return _sorted_out(jobs, overwrite, found)
@@ -100,7 +101,7 @@ def _sorted_out(jobs: Sequence[Job], overwrite: bool, plan: Plan) -> Plan:
   return plan
 
 
-def _stream_job(paths: Sequence[str], output: str, compare: bool) -> Job:
+def _stream_job(paths: Sequence[str], output: str, format: str | None, compare: bool) -> Job:
   if len(paths) > 1:
     raise UserError('The standard streams take one picture: name one path.')
   if compare:
@@ -116,7 +117,18 @@ def _stream_job(paths: Sequence[str], output: str, compare: bool) -> Job:
       f'What comes from the standard input has no name for the folder {output}: add '
       'one, or write --output -.'
     )
+  _check_ending(target, format)
   return Job(source, target)
+
+
+def _check_ending(output: Path, format: str | None) -> None:
+  """A file of one format is not called after another."""
+  named = FORMAT_OF[output.suffix.lower()]
+  if format not in (None, named):
+    raise UserError(
+      f'{output} is the name of a {named} file, and {format} is to be written: end it with '
+      f'{FORMATS[format][0]}.'
+    )
 
 
 def _job(source: Path | None, inside: Path, root: Path, format: str | None, compare: bool) -> Job:

@@ -43,9 +43,9 @@ from degrep_jax.data.pairs import FolderPairs
 from degrep_jax.data.preprocess import to_float, to_uint8
 from degrep_jax.data.synthetic import Blur, SyntheticPairs
 from degrep_jax.errors import UserError
+from degrep_jax.files import write_atomically
 from degrep_jax.metrics import psnr
 from degrep_jax.progress import say
-from degrep_jax.report import write_atomically
 
 # JAX and PyTorch are imported where they are used: a process has only one of them in memory.
 

@@ -129,7 +129,7 @@ def test_what_turns_up_meanwhile_is_left_alone(folder, capsys):
 
   assert run(restore) == 1
   assert written() == {'a.png': b'mine'}
-  assert 'out/a.png has turned up meanwhile' in capsys.readouterr().err
+  assert 'out/a.png is there already and was left alone' in capsys.readouterr().err
 
 
 def test_before_and_after_side_by_side(folder):
@@ -141,6 +141,16 @@ def test_before_and_after_side_by_side(folder):
   both = files.stored(results['a.compare.png'])
   np.testing.assert_array_equal(both[:, :7], values)
   np.testing.assert_array_equal(both[:, -7:], 255 - values)
+
+
+def test_a_comparison_that_is_there_is_left_alone_and_the_picture_not_done(folder, capsys):
+  """What has a result has a comparison: it is never written after it."""
+  folder(a_png=files.png(files.noise(5, 7, 3)))
+  pathlib.Path('out').mkdir()
+  pathlib.Path('out/a.compare.png').write_bytes(b'mine')
+  assert run(compare=True) == 1
+  assert written() == {'a.compare.png': b'mine'}
+  assert 'out/a.compare.png is there already and was left alone' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

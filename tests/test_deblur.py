@@ -1,50 +1,30 @@
 """`degrep deblur` and `degrep reblur`: the real commands with a tiny net."""
 
 import argparse
-import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 
-import jax
 import numpy as np
 import photo_files as files
 import pytest
+import saved
+import tiny_deblur
 import tiny_joint
 from command import ROOT, succeeded
 
-from degrep_jax import Restorer, checkpoints, cli
+from degrep_jax import Restorer, cli
 from degrep_jax.commands.options import quantity
-from degrep_jax.models import factory
 
 TILE = 32
-
-
-def drawn(path, leaf):
-  """A variable by NumPy, as compiling the initialisation takes longer than all tests here."""
-  name = path[-1].key
-  if name in ('u', 'v'):  # unit vectors
-    return np.full(leaf.shape, leaf.size**-0.5, np.float32)
-  if name == 'var':
-    return np.ones(leaf.shape, np.float32)
-  seed = [ord(letter) for letter in jax.tree_util.keystr(path)]
-  # Of one sign in the mean, so that no norm is near zero.
-  return np.random.default_rng(seed).normal(0.01, 0.05, leaf.shape).astype(np.float32)
 
 
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory):
   """Of an untrained joint net."""
   folder = tmp_path_factory.mktemp('net')
-  config = tiny_joint.config(eval__tile=TILE)
-  picture = jax.ShapeDtypeStruct((1, TILE, TILE, 3), np.float32)
-  network = factory.build_network(config.model)
-  shapes = jax.eval_shape(network.init, jax.random.key(0), picture, picture)
-  variables = jax.tree_util.tree_map_with_path(drawn, shapes)
-  generator = {'params': variables.pop('params'), 'statistics': variables}
-  with checkpoints.Checkpoints(folder, keep=1) as saver:
-    saver.save(7, {'step': np.int32(7), 'generator': generator}, None)
-  (folder / 'config.json').write_text(json.dumps(config.to_dict()))
+  saved.workdir(folder, tiny_joint.config(eval__tile=TILE), {7: None})
   return folder
 
 
@@ -142,6 +122,14 @@ def test_reblurring(degrep, restorer, tmp_path):
   restored = files.stored((tmp_path / 'out' / 'blurred.png').read_bytes())
   assert near(restored, restorer.reblur(sharp, like=blurry, strength=-0.5))
   assert not near(restored, restorer.reblur(sharp, like=blurry, strength=0.5))
+
+
+def test_a_net_that_cannot_reblur_says_so_once(degrep_here, tmp_path):
+  saved.workdir(tmp_path / 'net', tiny_deblur.config(model__network='hinet'), {7: None})
+  flags = ('--like', 'in/a.jpg', '--checkpoint', 'net', '--output', 'out')
+  status, _, err = degrep_here('reblur', 'in', *flags)
+  assert (status, err.count('a hinet cannot reblur')) == (2, 1)
+  assert not (tmp_path / 'out').exists()
 
 
 # --- without a net -------------------------------------------------------------------------------
@@ -259,6 +247,17 @@ def test_help_shows_how(degrep_here, command):
   assert out.startswith(f'usage: degrep {command} ')
   assert 'examples:\n' in out
   assert max(map(len, out.splitlines())) <= 100
+
+
+def test_without_arguments_the_help_is_shown(degrep_here):
+  status, out, err = degrep_here()
+  assert (status, out) == (2, '') and err.startswith('usage: degrep COMMAND')
+  for name in cli.COMMANDS:
+    assert f'\n    {name} ' in err
+
+
+def test_the_version(degrep_here):
+  assert degrep_here('--version') == (0, f'degrep_jax {metadata.version("degrep_jax")}\n', '')
 
 
 def test_amounts():

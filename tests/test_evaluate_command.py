@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -11,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import saved
 import tiny_joint
 from command import ROOT, gopro, refused, succeeded
 from PIL import Image
 
-from degrep_jax import cache, checkpoints, cli, metrics, restore
+from degrep_jax import cache, checkpoints, cli, metrics, restore, scoring
 from degrep_jax.data.pairs import read_picture
 from degrep_jax.models import factory
 
@@ -40,18 +42,15 @@ def workdir(path, network, seed):
   config = tiny_joint.config(model__network=network, model__depth=2, model__width=4)
   config.eval.tile = TILE
   module = factory.build_network(config.model, axis_name=None)
-  picture = jnp.zeros((1, TILE, TILE, 3))
-  pictures = [picture] * (2 if network == 'joint' else 1)
-  init = jax.jit(module.init).lower(jax.random.key(seed), *pictures)
-  variables = init.compile(compiler_options=tiny_joint.COMPILER)(jax.random.key(seed), *pictures)
-  variables = jax.tree.map(np.asarray, variables)
+  shape = (1, TILE, TILE, 3)
+  variables = saved.variables(module, seed, *([shape] * (2 if network == 'joint' else 1)))
   path.mkdir(parents=True)
   (path / 'config.json').write_text(config.to_json())
   statistics = {name: tree for name, tree in variables.items() if name != 'params'}
-  saved = {'params': variables['params'], 'statistics': statistics}
+  generator = {'params': variables['params'], 'statistics': statistics}
   with checkpoints.Checkpoints(path, keep=3) as kept:
     for step in (4, 7):
-      kept.save(step, {'step': np.int32(step), 'generator': saved}, None)
+      kept.save(step, {'step': np.int32(step), 'generator': generator}, None)
   return module, variables
 
 
@@ -106,10 +105,11 @@ def test_the_scores_are_those_of_the_networks(scored, networks):
   rows = table(place)
   assert list(rows) == list(NAMES)
   for label, (module, variables) in networks.items():
+    apply = jax.jit(module.apply, compiler_options=tiny_joint.COMPILER)
     for name in NAMES:
       blurry, sharp = pair(place, name)
       inputs = [jnp.float32(x[None]) / 255 for x in (blurry, sharp)]
-      output = module.apply(variables, *inputs[: 2 if label == 'joint' else 1])
+      output = apply(variables, *inputs[: 2 if label == 'joint' else 1])
       restored = np.asarray(output[0 if label == 'joint' else 1][0], np.float64)
       expected = np.rint(np.clip(restored, 0, 1) * 255).astype(np.uint8)
       saved = read_picture(place / 'saved' / label / f'{name}.png')
@@ -149,6 +149,7 @@ def test_protocol_checkpoint_and_config_are_written(scored):
   assert kinds == [
     ('blurry', 'input'), ('joint', 'checkpoint'), ('hinet', 'checkpoint'), ('others', 'restored')
   ]  # fmt: skip
+  assert written['dataset'] == str(place / 'data')
   hinet = written['methods'][2]
   assert hinet['step'] == 7
   assert str(place / 'runs' / 'hinet') in hinet['checkpoint']
@@ -194,15 +195,17 @@ def evaluate(monkeypatch, capsys):
   return run
 
 
-def test_an_older_step_into_the_workdir(place, networks, evaluate):
-  arguments = (
-    '--checkpoint', place / 'runs' / 'hinet', '--dataset', place / 'data', '--tile', TILE,
-    '--step', 4,
-  )  # fmt: skip
+def test_an_older_step_into_the_workdir(place, networks, evaluate, monkeypatch):
+  monkeypatch.chdir(place)
+  arguments = ('--checkpoint', 'runs/hinet', '--dataset', 'data', '--tile', TILE, '--step', 4)
   status, out, _ = evaluate(*arguments)
   assert status == 0
-  folder = place / 'runs' / 'hinet' / 'evaluations' / 'data_released'
-  assert json.loads((folder / 'scores.json').read_text())['methods'][1]['step'] == 4
+  folder = pathlib.Path('runs', 'hinet', 'evaluations', 'data_released')
+  written = json.loads((folder / 'scores.json').read_text())
+  assert written['methods'][1]['step'] == 4
+  # Whole paths, for those who read them elsewhere.
+  assert written['methods'][1]['checkpoint'] == str(place / 'runs' / 'hinet' / 'checkpoints' / '4')
+  assert written['dataset'] == str(place / 'data')
   status, _, err = evaluate(*arguments)
   assert status == 2 and f'{folder} holds scores already' in err
   (folder / 'scores.csv').unlink()
@@ -352,6 +355,7 @@ OTHER = '--restored {0}/data/test/GOPR0001/blur --dataset {0}/data'
     ('--checkpoint {0}/runs/joint --sharp {0}/data', '--sharp has no blurry pictures'),
     (f'{NET} --step 5', 'no checkpoint of step 5'),
     (f'{NET} --tile 21', 'tiles of 21 px'),
+    (f'{NET} --tile 0', 'tiles of 0 px'),
     (f'{NET} --compare {{0}}/runs/joint/', 'named twice'),
     (f'{NET} --save {{0}}/data', '{0}/data is not empty'),
     (f'{NET} --window 9', '--window and --memory are for whole pictures'),
@@ -374,6 +378,16 @@ def test_what_cannot_be_is_one_sentence(place, networks, evaluate, arguments, wo
   (line,) = err.splitlines()
   assert line.startswith('degrep_jax: ') and word.format(place) in line
   assert sorted(place.rglob('*')) == before
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_scored(
+  place, evaluate, monkeypatch, tmp_path
+):
+  monkeypatch.setattr(scoring, 'score', lambda *_: pytest.fail('scored in vain'))
+  (tmp_path / 'file').write_text('')
+  arguments = OTHER.format(place).split()
+  status, _, err = evaluate(*arguments, '--output', tmp_path / 'file' / 'scores')
+  assert status == 2 and 'file/scores/scores.json cannot be written' in err
 
 
 def test_a_missing_picture_in_a_process_of_its_own(place, tmp_path):

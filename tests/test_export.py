@@ -162,6 +162,15 @@ def test_what_is_there_is_left_alone(joint, command, tmp_path):
   assert read(target)[1]['network'] == 'joint'
 
 
+@pytest.mark.parametrize(
+  ('form', 'flag'),
+  [('safetensors', '--tile=32'), ('safetensors', '--batch=1'), ('stablehlo', '--stored')],
+)
+def test_flags_of_the_other_form_are_refused(command, tmp_path, form, flag):
+  status, said = command('none', f'--format={form}', f'--output={tmp_path / "x"}', flag)
+  assert status == 2 and f'{flag.partition("=")[0]} ' in said and 'leave' in said
+
+
 def test_batches_of_nothing_are_refused(joint, command, tmp_path):
   flags = ('--format=stablehlo', f'--output={tmp_path / "x"}')
   status, said = command(joint[0], *flags, '--batch=0')

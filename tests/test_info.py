@@ -86,6 +86,15 @@ def test_the_tables_for_people(joint):
   assert not [line for line in lines if line and line[0] == 'model.network']
 
 
+def test_a_reader_that_has_seen_enough(joint):
+  read, write = os.pipe()
+  os.close(read)
+  arguments = [sys.executable, '-m', 'degrep_jax.cli', 'info', str(joint[0]), '--json']
+  with os.fdopen(write, 'w') as pipe:
+    result = subprocess.run(arguments, cwd=ROOT, stdout=pipe, stderr=subprocess.PIPE, text=True)
+  assert (result.returncode, result.stderr) == (1, '')
+
+
 def test_another_step(joint):
   assert info.describe(joint[0], step=100)['step'] == 100
 

@@ -107,7 +107,7 @@ def command(monkeypatch, capsys, checkpoint, tmp_path):
   def run(*arguments, at=checkpoint):
     output = tmp_path / 'maps'
     flags = [f'--checkpoint={at}', f'--output={output}']
-    monkeypatch.setattr(sys, 'argv', ['degrep', 'map', *map(str, arguments), *flags])
+    monkeypatch.setattr(sys, 'argv', ['degrep', 'map', *flags, *map(str, arguments)])
     with pytest.raises(SystemExit) as end, monkeypatch.context() as patch:
       patch.setattr(Image, 'MAX_IMAGE_PIXELS', None)
       patch.setattr(signal, 'signal', lambda *_: None)
@@ -161,12 +161,41 @@ def test_what_is_there_is_left_alone(command, photographs):
   assert status == 1 and f'{output / "b.npy"} is there already and was left alone' in said
 
 
+def test_a_disk_too_small_for_the_maps(command, photographs, monkeypatch):
+  (photographs / 'temporary').mkdir()
+  monkeypatch.setattr('tempfile.tempdir', str(photographs / 'temporary'))
+  monkeypatch.setattr(maps.MapPictures, 'read', lambda *_: np.zeros((2, 3, 4), np.float32))
+
+  def full(path, array):
+    path.write_bytes(b'half')
+    raise OSError(f'{array.size} requested and 12 written')  # as NumPy has it
+
+  monkeypatch.setattr(np, 'save', full)
+  status, said, output = command(photographs / 'a.png', photographs / 'b.png')
+  sentence, _, summary = said.splitlines()
+  assert sentence.startswith(f'{photographs / "a.png"}: a map cannot be kept in {photographs}')
+  assert '(24 requested and 12 written): set TMPDIR to a folder with more room.' in sentence
+  assert status == 1 and summary.startswith('0 maps in ') and summary.endswith(', 2 failed.')
+  assert not output.exists() and not [*(photographs / 'temporary').iterdir()]
+
+
+def test_a_picture_too_large_for_the_memory(command, photographs, monkeypatch):
+  def read(pictures, picture):
+    raise MemoryError
+
+  monkeypatch.setattr(maps.MapPictures, 'read', read)
+  status, said, _ = command(photographs / 'a.png')
+  assert status == 1 and f'{photographs / "a.png"} needs more memory than there is.' in said
+
+
 def test_what_a_user_gets_wrong(command, photographs, tmp_path):
   saved.workdir(tmp_path / 'hinet', tiny_deblur.config(model__network='hinet'), {7: None})
   status, said, output = command(photographs, at=tmp_path / 'hinet')
   assert status == 2 and 'a HINet has no degradation map' in said
   status, said, _ = command(photographs, '--overlay=2')
   assert status == 2 and '--overlay is 2.0' in said
+  status, said, _ = command(photographs / 'a.png', '--output=x.jpg')
+  assert status == 2 and 'x.jpg is the name of a JPEG file, and PNG is to be written' in said
   status, said, _ = command('-')
   assert status == 2 and 'not the standard streams' in said
   assert not output.exists()

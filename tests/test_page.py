@@ -260,6 +260,29 @@ def test_what_cannot_be_restored_costs_a_sentence(browser, tmp_path, name, sente
   browser.wait(lambda: re.search(sentence, browser.text()))
 
 
+def test_files_that_were_not_uploaded_are_not_read(checkpoint, tmp_path):
+  """A request as no browser makes it, which names a file of the machine for an upload."""
+  private, temporary = tmp_path / 'private.png', tmp_path / 'temporary'
+  Image.new('RGB', (40, 40)).save(private)
+  temporary.mkdir()
+  process, address = start(checkpoint, temporary)
+  with urllib.request.urlopen(f'{address}/config') as answer:
+    events = json.load(answer)['dependencies']
+  (event,) = [event['id'] for event in events if event['targets'][0][1] == 'change']
+  file = {'path': str(private), 'orig_name': 'x.png', 'meta': {'_type': 'gradio.FileData'}}
+  body = json.dumps({'data': [file], 'fn_index': event, 'session_hash': 'mine'}).encode()
+  asking = urllib.request.Request(
+    f'{address}/gradio_api/queue/join', body, {'content-type': 'application/json'}
+  )
+  urllib.request.urlopen(asking, timeout=PATIENCE).close()
+  answers = f'{address}/gradio_api/queue/data?session_hash=mine'
+  with urllib.request.urlopen(answers, timeout=PATIENCE) as answer:
+    done = next(line for line in map(bytes.decode, answer) if 'process_completed' in line)
+  assert '"success":false' in done and 'was not uploaded' in done
+  assert not list(temporary.rglob('private.png'))
+  assert stop(process)[0] == 0
+
+
 @pytest.mark.parametrize('network', ['msdi_net', 'hinet'])
 def test_nets_without_gr_say_why_they_do_not_reblur(tmp_path, network):
   saved.workdir(tmp_path / 'run', tiny_deblur.config(model__network=network), {7: None})

@@ -387,6 +387,24 @@ def test_bmp_has_no_tags_and_says_so():
   )
 
 
+def test_what_only_its_own_format_holds_is_said_to_be_lost():
+  caption = b'Photoshop 3.0\0' + b'8BIM\4\4\0\0\0\0\0\0'
+  segment = struct.pack('>BBH', 0xFF, 0xED, 2 + len(caption)) + caption
+  jpeg = files.pillow(files.gradient(8, 8, 3), 'JPEG', comment=b'of mine', extra=segment)
+  assert again(jpeg)[1] == ()
+  (note,) = again(jpeg, 'PNG')[1]
+  names, _, why = note.partition(' left out, ')
+  assert {*names.split(', ')} == {'IPTC', 'comments'} and why.startswith('as PNG has no place')
+  gamma = files.chunk(b'gAMA', struct.pack('>I', 45455))
+  text = files.chunk(b'tEXt', b'Title\0mine')
+  values = files.gradient(8, 8, 3)
+  assert again(files.png(values, gamma, text))[1] == ()
+  (note,) = again(files.png(values, gamma, text), 'WEBP')[1]
+  assert note.startswith('PNG gAMA, PNG tEXt left out, ')
+  srgb = files.chunk(b'sRGB', b'\0')
+  assert again(files.png(values, srgb, gamma), 'WEBP')[1] == ()
+
+
 @pytest.mark.parametrize('format', ['BMP', 'JPEG', 'PNG', 'TIFF'])
 def test_the_resolution_of_grey_and_transparent_pictures(format):
   for channels in (1, 4) if format not in ('JPEG',) else (1,):

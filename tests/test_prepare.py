@@ -419,6 +419,21 @@ def test_a_name_that_is_no_utf8_is_refused(small, tmp_path):
   assert 'a name that is no UTF-8: rename it' in complaint('gopro', small, tmp_path / 'data')
 
 
+@pytest.mark.parametrize('closed', ['', 'train'])
+def test_a_source_that_cannot_be_read_is_what_is_named(small, tmp_path, monkeypatch, closed):
+  scan = os.scandir
+
+  def scandir(path):
+    if os.path.normpath(path) == str(small / closed):
+      raise PermissionError(13, 'Permission denied', str(path))
+    return scan(path)
+
+  monkeypatch.setattr(os, 'scandir', scandir)
+  message = complaint('gopro', small, tmp_path / 'data')
+  assert message.startswith(str(small / closed))
+  assert message.endswith('cannot be read: Permission denied.')
+
+
 def test_a_folder_that_cannot_be_written(small, tmp_path):
   (tmp_path / 'file').write_text('in the way')
   assert 'cannot be written' in complaint('gopro', small, tmp_path / 'file')
@@ -489,8 +504,8 @@ def _run_until(arguments, data_dir, moment):
   """Seconds from the first new file to the end, or to a kill `moment` seconds after it."""
   line = released.command(*arguments)
   process = subprocess.Popen(**line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-  before = {*data_dir.rglob('*')}
-  while process.poll() is None and not {*data_dir.rglob('*')} - before:
+  before = _paths(data_dir)
+  while process.poll() is None and not _paths(data_dir) - before:
     time.sleep(0.002)
   start = time.monotonic()
   try:
@@ -501,8 +516,18 @@ def _run_until(arguments, data_dir, moment):
   return time.monotonic() - start
 
 
+def _paths(folder):
+  """What lies below a folder; what another process removes meanwhile is passed over."""
+  walk = os.walk(folder)
+  return {os.path.join(top, name) for top, *below in walk for names in below for name in names}
+
+
 @pytest.mark.parametrize('kills', [2, pytest.param(12, marks=pytest.mark.slow)])
-def test_a_killed_run_leaves_nothing_behind(tmp_path, kills):
+def test_a_killed_run_leaves_nothing_behind(tmp_path, monkeypatch, kills):
+  temporary = tmp_path / 'tmp'
+  temporary.mkdir()
+  monkeypatch.setenv('TMPDIR', str(temporary))
   root = released.gopro(tmp_path / 'GOPRO_Large', numbers=(1, 2, 3), **SIZE)
   seed = random.SystemRandom().randrange(2**32)
   _killed_at_random(root, tmp_path / 'data', kills, seed)
+  assert not [*temporary.iterdir()]

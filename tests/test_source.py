@@ -24,6 +24,12 @@ def test_gopro(tmp_path):
   assert open_pairs(root, split='train').names[0] == 'GOPR0372_07_00/000001'
 
 
+def test_train_and_test_that_lie_deeper_are_not_taken_for_one(tmp_path):
+  root = released.gopro(tmp_path / 'data' / 'GOPRO_Large')
+  with pytest.raises(UserError, match=rf'data holds several sets of pairs: .* such as {root}\.'):
+    open_pairs(tmp_path / 'data')
+
+
 def test_hide(tmp_path):
   root = released.hide(tmp_path)
   assert open_pairs(root).names == (

@@ -9,6 +9,7 @@ import zipfile
 import pytest
 from released import pack
 
+from degrep_jax.data import trees
 from degrep_jax.data.trees import open_tree
 from degrep_jax.errors import UserError
 
@@ -185,6 +186,28 @@ def test_a_locked_zip(folder, tmp_path):
   archive.write_bytes(data)
   with pytest.raises(UserError, match='locked by a password'):
     contents(archive, tmp_path)
+
+
+def test_a_zip_that_python_cannot_unpack(folder, tmp_path):
+  archive = pack(folder, tmp_path / 'a.zip')
+  data = bytearray(archive.read_bytes())
+  data[data.rindex(b'PK\x01\x02') + 10] = 9  # Deflate64 for the last member, in the directory
+  archive.write_bytes(data)
+  with pytest.raises(UserError, match=r'a\.zip is compressed in a way .*9\): unpack it and name'):
+    contents(archive, tmp_path)
+
+
+def test_a_folder_that_cannot_be_listed_is_named(folder, tmp_path, monkeypatch):
+  scan = os.scandir
+
+  def closed(path):
+    if str(path).rstrip('/').endswith('b c'):
+      raise PermissionError(13, 'Permission denied', str(path))
+    return scan(path)
+
+  monkeypatch.setattr(trees.os, 'scandir', closed)
+  with pytest.raises(UserError, match=r'data/b c/? cannot be read: Permission denied\.'):
+    contents(folder, tmp_path)
 
 
 def test_no_such_source_and_no_archive(tmp_path):

@@ -175,6 +175,8 @@ def test_a_stream_does_not_replace_a_file(tree):
     (['in'], 'in', {}, r'in/a\.jpg is itself one of the pictures'),
     (['in'], 'in', {'overwrite': True}, r'in/a\.jpg is itself one of the pictures'),
     (['in/a.jpg', 'odd/a.compare.jpg'], 'odd', {}, 'is itself one of the pictures'),
+    (['in/a.jpg'], 'b.png', {'format': 'JPEG'}, r'b\.png is .* a PNG file, and JPEG is .*\.jpg'),
+    (['-'], 'b.tif', {'format': 'PNG'}, r'b\.tif is .* a TIFF file, and PNG is .* with \.png'),
   ],
 )
 def test_what_cannot_be_planned(tree, paths, output, options, words):

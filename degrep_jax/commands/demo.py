@@ -28,13 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--port', type=int, default=7860, metavar='N', help='0: any free one (default: 7860)'
   )
-  parser.add_argument(
-    '--max-pixels',
-    type=options.quantity,
-    default='25M',
-    metavar='N',
-    help='larger pictures are refused (default: 25M)',
-  )
+  options.add_max_pixels(parser, '25M')
   parser.add_argument(
     '--max-size',
     type=options.quantity,
@@ -48,9 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default='feathered',
     help='as of degrep deblur (default: feathered)',
   )
-  parser.add_argument(
-    '--step', type=int, metavar='N', help='of the checkpoint (default: the newest)'
-  )
+  options.add_step(parser)
   options.add_no_cache(parser)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from degrep_jax.commands import options
 from degrep_jax.errors import UserError
+from degrep_jax.files import make_folder_of
 
 if TYPE_CHECKING:
   from degrep_jax import scoring
@@ -139,10 +140,11 @@ def run(args: argparse.Namespace) -> int:
 
     source = open_pairs(args.dataset, args.data_dir)
   methods = _methods(args, restoring_by, source)
+  make_folder_of(output / FILES[0])  # what cannot be written need not be scored
   restoring = [method.settings for method in methods if isinstance(method, scoring.Checkpoint)]
   protocol = scoring.Protocol(args.protocol, (restoring or [{}])[0], args.crop_border, args.y)
   scores = scoring.score(source, methods, protocol, args.save)
-  summary = scoring.write(output, scores, methods, protocol, str(args.dataset or args.sharp))
+  summary = scoring.write(output, scores, methods, protocol, _dataset(args))
   _show(summary, output)
   return 1 if scores.failed else 0
 
@@ -228,6 +230,14 @@ def _default_output(args: argparse.Namespace) -> pathlib.Path:
   dataset = pathlib.Path(args.dataset).absolute()
   name = dataset.stem if dataset.is_file() else dataset.name
   return workdirs[0] / FOLDER / f'{name}_{args.protocol}'
+
+
+def _dataset(args: argparse.Namespace) -> str:
+  """What was scored, for those who read the scores elsewhere: a path, or the name of prepared data
+  and where they lie."""
+  if args.data_dir:
+    return f'{args.dataset} in {args.data_dir.absolute()}'
+  return str(pathlib.Path(args.dataset or args.sharp).absolute())
 
 
 def _require_new(args: argparse.Namespace, output: pathlib.Path) -> None:

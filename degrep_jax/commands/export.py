@@ -3,6 +3,8 @@
 import argparse
 import pathlib
 
+from degrep_jax.commands import options
+
 HELP = 'write a checkpoint for other programs: safetensors, or StableHLO with weights'
 _DESCRIPTION = """Writes a checkpoint for other programs.
 
@@ -25,13 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('directory', type=pathlib.Path, metavar='DIR', help='a workdir')
   parser.add_argument('--format', choices=('safetensors', 'stablehlo'), required=True)
   parser.add_argument('--output', type=pathlib.Path, required=True, metavar='FILE')
-  parser.add_argument('--step', type=int, help='of the checkpoint; by default the newest')
+  options.add_step(parser)
   parser.add_argument(
     '--stored', action='store_true', help='safetensors: kernels as trained, u and v beside them'
   )
-  parser.add_argument('--tile', type=int, help="stablehlo: by default the run's")
-  parser.add_argument('--batch', type=int, help='stablehlo: tiles per call; by default any')
-  parser.add_argument('--overwrite', action='store_true', help='a FILE that is there')
+  parser.add_argument(
+    '--tile', type=int, metavar='PX', help="stablehlo: side of the tiles (default: the run's)"
+  )
+  parser.add_argument(
+    '--batch', type=int, metavar='N', help='stablehlo: tiles per call (default: any)'
+  )
+  parser.add_argument('--overwrite', action='store_true', help='replace FILE if it is there')
 
 
 def run(args: argparse.Namespace) -> None:
@@ -41,6 +47,10 @@ def run(args: argparse.Namespace) -> None:
   from degrep_jax.progress import say
   from degrep_jax.restore import Restorer
 
+  if args.format == 'safetensors' and (args.tile, args.batch) != (None, None):
+    raise UserError('--tile and --batch are of --format stablehlo: leave them out.')
+  if args.format == 'stablehlo' and args.stored:
+    raise UserError('--stored is of --format safetensors: leave it out.')
   if args.output.exists() and not args.overwrite:
     raise UserError(f'{args.output} is there already: choose another --output, or --overwrite.')
   if args.format == 'safetensors':

@@ -45,9 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, examples: str) -> 
     'file, or - for the standard output',
   )
   files = parser.add_argument_group('files')
-  files.add_argument(
-    '--overwrite', action='store_true', help='also what is there already, otherwise left alone'
-  )
+  options.add_overwrite(files)
   files.add_argument(
     '--format',
     choices=_FORMATS,
@@ -66,13 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, examples: str) -> 
   files.add_argument(
     '--dry-run', action='store_true', help='only list what would be read and written'
   )
-  files.add_argument(
-    '--max-pixels',
-    type=options.quantity,
-    default='250M',
-    metavar='N',
-    help='larger pictures are refused (default: 250M)',
-  )
+  options.add_max_pixels(files, '250M')
   net = parser.add_argument_group('network')
   net.add_argument(
     '--mode',
@@ -85,14 +77,14 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, examples: str) -> 
     '--window',
     type=options.window,
     metavar='PX|off',
-    help='that instance norms see in full mode, or off: the whole picture (default: 1.5 tiles)',
+    help='full mode: what instance norms see, or off for the whole picture (default: 1.5 tiles)',
   )
   net.add_argument(
     '--memory',
     type=options.quantity,
     default='4GiB',
     metavar='SIZE',
-    help='that restoring may take (default: 4GiB)',
+    help='full mode: what restoring may take besides the pictures (default: 4GiB)',
   )
   net.add_argument(
     '--dtype',
@@ -100,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, examples: str) -> 
     default='float32',
     help='of the computation; bfloat16 is quicker on GPUs and TPUs (default: float32)',
   )
-  net.add_argument('--step', type=int, metavar='N', help='of the checkpoint (default: the newest)')
+  options.add_step(net)
   options.add_no_cache(net)
 
 

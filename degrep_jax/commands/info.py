@@ -4,6 +4,8 @@ import argparse
 import pathlib
 from typing import Any
 
+from degrep_jax.commands import options
+
 HELP = 'tell what a checkpoint holds: networks, parameters, steps, scores, config'
 _NAMES = {
   'encoder': 'E, encoder',
@@ -24,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     'Tells what a checkpoint holds, of a run or of degrep convert, without reading its weights.'
   )
   parser.add_argument('directory', type=pathlib.Path, metavar='DIR', help='a workdir')
-  parser.add_argument('--step', type=int, help='of the checkpoint; by default the newest')
+  options.add_step(parser)
   parser.add_argument('--json', action='store_true', help='everything, for programs')
 
 

@@ -1,7 +1,6 @@
 """`degrep map PATH... --checkpoint DIR --output DIR`."""
 
 import argparse
-import pathlib
 import signal
 
 from degrep_jax.commands import options
@@ -48,19 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metavar='SHARE',
     help='of the grey photograph, 0 to 1 (default: 0.4)',
   )
-  parser.add_argument(
-    '--overwrite', action='store_true', help='also what is there already, otherwise left alone'
-  )
-  parser.add_argument(
-    '--max-pixels',
-    type=options.quantity,
-    default='250M',
-    metavar='N',
-    help='larger pictures are refused (default: 250M)',
-  )
-  parser.add_argument(
-    '--step', type=int, metavar='N', help='of the checkpoint (default: the newest)'
-  )
+  options.add_overwrite(parser)
+  options.add_max_pixels(parser, '250M')
+  options.add_step(parser)
   options.add_no_cache(parser)
 
 
@@ -73,15 +62,6 @@ def run(args: argparse.Namespace) -> int:
     raise UserError('degrep map reads and writes files alone, not the standard streams.')
   if not 0 <= args.overlay <= 1:
     raise UserError(f'--overlay is {args.overlay}: it must be in 0 .. 1.')
-  if pathlib.Path(args.output).suffix.lower() in (
-    '.jpg',
-    '.jpeg',
-    '.webp',
-    '.tif',
-    '.tiff',
-    '.bmp',
-  ):
-    raise UserError(f'--output is {args.output}: maps are written as PNG.')
   plan = walk.plan(args.paths, args.output, format='PNG', overwrite=args.overwrite)
   from degrep_jax import cache, maps
   from degrep_jax.photos import reading

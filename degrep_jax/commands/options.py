@@ -19,6 +19,33 @@ def quantity(text: str) -> int:
   return amount
 
 
+def add_overwrite(parser: argparse._ActionsContainer) -> None:
+  """--overwrite, of every command that writes many files."""
+  parser.add_argument(
+    '--overwrite',
+    action='store_true',
+    help='write again what is there already (default: it is left alone)',
+  )
+
+
+def add_max_pixels(parser: argparse._ActionsContainer, default: str) -> None:
+  """--max-pixels, of every command that reads photographs."""
+  parser.add_argument(
+    '--max-pixels',
+    type=quantity,
+    default=default,
+    metavar='N',
+    help=f'larger pictures are refused (default: {default})',
+  )
+
+
+def add_step(parser: argparse._ActionsContainer) -> None:
+  """--step, of every command that reads one checkpoint."""
+  parser.add_argument(
+    '--step', type=int, metavar='N', help='of the checkpoint (default: the newest)'
+  )
+
+
 def add_no_cache(parser: argparse._ActionsContainer) -> None:
   """--no-cache, of every command that compiles."""
   parser.add_argument(

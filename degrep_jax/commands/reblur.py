@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
   like = reading.load(args.like, args.max_pixels).pixels
 
   def restore_by(restorer: 'Restorer') -> Callable[[Any], Any]:
+    restorer.reblur((), like=like)  # a network that cannot says so once, not of every picture
     return functools.partial(restorer.reblur, like=like, strength=args.strength)
 
   return files.run(args, restore_by, 'reblurring')

@@ -39,7 +39,8 @@ def prepare(name: str, source: Path, data_dir: Path, pictures: str = '') -> None
   if name not in DATASETS:
     raise UserError(f'There is no dataset {name!r}: choose one of {", ".join(DATASETS)}.')
   try:
-    with _owned(data_dir / name):
+    folder = data_dir / name
+    with _owned(folder):
       missing = []
       for kind in (pictures,) if pictures else PICTURES:
         builder = BUILDERS[name](config=kind, data_dir=str(data_dir))
@@ -48,11 +49,11 @@ def prepare(name: str, source: Path, data_dir: Path, pictures: str = '') -> None
         else:
           missing.append(builder)
       if missing:
-        with open_dataset(DATASETS[name], source, data_dir / name) as (tree, layout):
+        with open_dataset(DATASETS[name], source, folder) as (tree, layout):
           if not pictures and 'train' not in layout.splits:
             missing = [builder for builder in missing if builder.builder_config.name == FULL]
           for builder in missing:
-            _build(builder, tree, layout)
+            _build(builder, tree, layout, folder)
   except OSError as error:
     raise UserError(f'{data_dir} cannot be written: {error.strerror or error}.') from error
 
@@ -72,25 +73,25 @@ def _owned(folder: Path) -> Iterator[None]:
       if leftover.is_dir():
         shutil.rmtree(leftover)
       else:
-        leftover.unlink()
+        leftover.unlink(missing_ok=True)  # it may have gone with a folder
     yield
   finally:
     os.close(handle)
 
 
-def _build(builder: PairsBuilder, tree: Tree, layout: Layout) -> None:
+def _build(builder: PairsBuilder, tree: Tree, layout: Layout, folder: Path) -> None:
   builder.opened = tree, layout
-  # TFDS would draw bars and print notices of its own, and wants a folder for downloads.
+  # TFDS would draw bars and print notices of its own, and wants a folder for downloads: one that
+  # `_owned` clears away, should this process be killed.
   tfds.disable_progress_bar()
   with (
-    tempfile.TemporaryDirectory(prefix='degrep_prepare_') as downloads,
+    tempfile.TemporaryDirectory(prefix='incomplete.', dir=folder) as downloads,
     contextlib.redirect_stdout(io.StringIO()),
   ):
     try:
       builder.download_and_prepare(download_dir=downloads)
-    except (
-      Exception
-    ) as error:  # of OSError, RuntimeError or TensorFlow's, as the library at work has it
+    # OSError, RuntimeError or TensorFlow's, as the library at work has it.
+    except Exception as error:
       if os.strerror(errno.ENOSPC) not in str(error):
         raise
       raise UserError(

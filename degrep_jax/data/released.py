@@ -50,7 +50,7 @@ def open_dataset(dataset: Dataset, source: Path, scratch: Path) -> Iterator[tupl
 
 def _archive_in(source: Path) -> Path:
   """The only archive of a folder that holds nothing else, or the source itself."""
-  if source.is_dir():
+  with contextlib.suppress(OSError):  # no folder, or one that `open_tree` will name
     inside = [path for path in source.iterdir() if not path.name.startswith('.')]
     if len(inside) == 1 and inside[0].is_file() and is_archive(inside[0]):
       return inside[0]
@@ -58,10 +58,9 @@ def _archive_in(source: Path) -> Path:
 
 
 def _read(tree: Tree, items: tuple[Item, ...], number: int) -> tuple[np.ndarray, np.ndarray]:
-  blurry, sharp = items[number].blurry, items[number].sharp
-  return decode(tree.read(blurry), tree.locate(blurry)), decode(
-    tree.read(sharp), tree.locate(sharp)
-  )
+  item = items[number]
+  blurry, sharp = (decode(tree.read(path), tree.locate(path)) for path in (item.blurry, item.sharp))
+  return blurry, sharp
 
 
 def _check_names(items: tuple[Item, ...], tree: Tree) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from degrep_jax import progress
 from degrep_jax.data.layouts import DATASETS, read_layout
-from degrep_jax.data.pairs import FilePairs, FolderPairs, ListPairs, Source, has_splits
+from degrep_jax.data.pairs import SPLITS, FilePairs, FolderPairs, ListPairs, Source, has_splits
 from degrep_jax.data.prepared import PreparedPairs
 from degrep_jax.data.released import seems_exchanged
 from degrep_jax.data.synthetic import Blur, SyntheticPairs
@@ -107,7 +107,20 @@ def open_pairs(
     return _open_list(lists[0])
   if (path / 'GT').is_dir():
     return _open_hide(path, split)
-  return _looked_at(FolderPairs(path, split, cache_bytes=0), path)
+  source = FolderPairs(path, split, cache_bytes=0)
+  if not has_splits(path):
+    _require_one_split(source, path)
+  return _looked_at(source, path)
+
+
+def _require_one_split(source: Source, path: pathlib.Path) -> None:
+  """Raises UserError where train/ or test/ lies deeper in a folder, so that both would be taken."""
+  for name in source.names:
+    *folders, _ = pathlib.PurePosixPath(name).parts
+    for place, folder in enumerate(folders):
+      if folder in SPLITS:
+        whole = path.joinpath(*folders[:place])
+        raise UserError(f'{path} holds several sets of pairs: name one of them, such as {whole}.')
 
 
 def _open_list(path: pathlib.Path) -> Source:

@@ -26,6 +26,8 @@ DECOMPRESSORS: dict[str, Callable] = {
   '.tar.bz2': bz2.open,
   '.tar.xz': lzma.open,
 }
+# Methods of zip that Python knows; Windows packs large files by another, Deflate64.
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 ARCHIVES = ('.zip', '.tar', *DECOMPRESSORS)
 # The libraries' ways to say that an archive is damaged.
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError)
@@ -76,24 +78,24 @@ def open_tree(source: Path, scratch: Path) -> Iterator[Tree]:
   Raises:
     UserError: nothing there, a damaged archive, or one whose members point out of it.
   """
-  if source.is_dir():
-    yield _open_folder(source)
-    return
-  if not source.is_file():
+  if not source.exists():
     raise UserError(f'{source} does not exist.')
-  if not is_archive(source):
+  if not source.is_dir() and not is_archive(source):
     raise UserError(
       f'{source} is neither a folder nor an archive ({", ".join(ARCHIVES)}): unpack it and name '
       'the folder.'
     )
   with contextlib.ExitStack() as stack:
     try:
-      if source.name.lower().endswith('.zip'):
+      if source.is_dir():
+        tree = _open_folder(source)
+      elif source.name.lower().endswith('.zip'):
         tree = _open_zip(source, stack)
       else:
         tree = _open_tar(source, scratch, stack)
     except OSError as error:
-      raise UserError(f'{source} cannot be read: {error.strerror or error}.') from None
+      place = error.filename or source
+      raise UserError(f'{place} cannot be read: {error.strerror or error}.') from None
     except DAMAGE as error:
       raise UserError(f'{source} is damaged ({error}): fetch it again.') from None
     yield tree
@@ -167,10 +169,15 @@ def _open_zip(archive: Path, stack: contextlib.ExitStack) -> Tree:
   links: dict[str, str] = {}
   for member in reader.infolist():
     path = _inside(_zip_name(member), archive)
+    if member.flag_bits & 1:
+      raise UserError(f'{archive} is locked by a password: unpack it and name the folder.')
+    if member.compress_type not in COMPRESSIONS:
+      raise UserError(
+        f'{archive} is compressed in a way that cannot be read here (method '
+        f'{member.compress_type}): unpack it and name the folder.'
+      )
     if stat.S_ISLNK(member.external_attr >> 16):
       links[path] = posixpath.join(posixpath.dirname(path), reader.read(member).decode())
-    elif member.flag_bits & 1:
-      raise UserError(f'{archive} is locked by a password: unpack it and name the folder.')
     elif not member.is_dir():
       files[path] = member
   for link, target in list(_aliases(links, files, archive)):

@@ -15,6 +15,7 @@ FORMATS = {  # of the files that are read and written: their names' endings, the
 FORMAT_OF = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
 
 _SEGMENT = 65_000  # bytes of a JPEG segment, what stands before its content left out
+_SEGMENT_NAMES = {0xED: 'IPTC', 0xFE: 'comments'}  # of those in `Tags.jpeg`
 _GAP = 8  # px between two pictures side by side
 
 
@@ -124,9 +125,7 @@ def fitted(photo: Photo, format: str) -> Photo:
     pixels = np.rint(pixels * cover + 255 * (1 - cover)).astype(np.uint8)
     alpha = None
   tags = _fitted_tags(photo.tags, format)
-  lost = [name for name in ('icc', 'exif', 'xmp') if getattr(photo.tags, name)]
-  lost = [name.upper() for name in lost if not getattr(tags, name)]
-  if lost:
+  if lost := _lost(photo.tags, tags, format):
     notes.append(f'{", ".join(lost)} left out, as {format} has no place for so much')
   return dataclasses.replace(
     photo, pixels=pixels, alpha=alpha, tags=tags, format=format, notes=tuple(notes)
@@ -145,6 +144,23 @@ def _fitted_tags(tags: Tags, format: str) -> Tags:
       jpeg=tuple(segment for segment in tags.jpeg if len(segment[1]) <= _SEGMENT),
     )
   return tags
+
+
+def _lost(tags: Tags, kept: Tags, format: str) -> list[str]:
+  """Names of what a file of `format` with the tags `kept` has not of `tags`."""
+  lost = [
+    name.upper()
+    for name in ('icc', 'exif', 'xmp')
+    if getattr(tags, name) and not getattr(kept, name)
+  ]
+  if format != 'JPEG':
+    lost += [_SEGMENT_NAMES[marker] for marker, _ in tags.jpeg]
+  if format != 'PNG':
+    chunks = [kind for kind, _ in tags.png]
+    # What is taken for sRGB where nothing else is said needs no word.
+    meant = (b'sRGB', b'gAMA', b'cHRM') if b'sRGB' in chunks else ()
+    lost += [f'PNG {kind.decode()}' for kind in chunks if kind not in meant]
+  return [*dict.fromkeys(lost)]
 
 
 def side_by_side(before: Photo, after: Photo) -> Photo:

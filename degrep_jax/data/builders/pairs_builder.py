@@ -3,18 +3,16 @@
 import contextlib
 import os
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import writer
 from tensorflow_datasets.proto import tf_example_pb2
 
-from degrep_jax import progress
+from degrep_jax import progress, threads
 from degrep_jax.data import png
 from degrep_jax.data.layouts import DATASETS, FULL, SUB_PICTURES, Item, Layout
 from degrep_jax.data.pairs import decode
@@ -26,8 +24,6 @@ SIDE, STEP = 512, 256  # of the sub-pictures, pixels
 KEYS = 2**128  # TFDS spreads keys below this over its temporary files
 
 Example = dict[str, Any]
-Work = TypeVar('Work')
-Result = TypeVar('Result')
 
 
 class PairsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -99,7 +95,9 @@ class PairsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
     cut = cut_pictures if self.builder_config.name == SUB_PICTURES else whole_pictures
     names: list[str] = []
     sizes: list[tuple[int, int]] = []
-    done = _in_parallel(lambda item: cut(tree, item), items)
+    # Decoding and encoding leave Python's lock.
+    workers = os.cpu_count() or 1
+    done = threads.map_ahead(lambda item: cut(tree, item), items, workers, ahead=2 * workers)
     description = f'{self.name}/{self.builder_config.name} {split}'
     for number, made in enumerate(progress.track(done, description, len(items))):
       for part, (size, example) in enumerate(made):
@@ -185,19 +183,3 @@ def _read(tree: Tree, item: Item) -> tuple[list[bytes], list[np.ndarray]]:
       f'{sharp[1]}x{sharp[0]}; both must have one size.'
     )
   return data, pictures
-
-
-def _in_parallel(function: Callable[[Work], Result], work: Iterable[Work]) -> Iterator[Result]:
-  """Like map, on all cores, a few results ahead: decoding and encoding leave Python's lock."""
-  workers = os.cpu_count() or 1
-  waiting: deque[Future[Result]] = deque()
-  with ThreadPoolExecutor(workers) as pool:
-    try:
-      for one in work:
-        waiting.append(pool.submit(function, one))
-        if len(waiting) > 2 * workers:
-          yield waiting.popleft().result()
-      while waiting:
-        yield waiting.popleft().result()
-    finally:
-      pool.shutdown(cancel_futures=True)
