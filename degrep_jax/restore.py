@@ -180,7 +180,7 @@ class Restorer:
         or of parts of a network alone, or an argument that has no such value.
     """
     directory = pathlib.Path(directory)
-    saved = checkpoints.load(directory, step)
+    saved = checkpoints.load_network(directory, step)
     config = _config(directory) if config is None else config
     native = config.get('eval', {}).get('tile', TILE)
     try:

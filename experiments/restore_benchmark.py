@@ -35,6 +35,7 @@ RUNS = {
   'full without TLC': {'mode': 'full', 'window': 0},
   'tiles in bfloat16': {'mode': 'tiles', 'dtype': 'bfloat16'},
 }
+WIDTHS = (11, 10, 11, 11, 10)  # of the table's columns
 
 _NETWORK = flags.DEFINE_enum(
   'network', 'hinet', factory.NETWORKS, 'Random weights of this network.'
@@ -107,17 +108,17 @@ def main(_):
   if _CHILD.value:
     child(_RUNS.value[0], _CHILD.value)
     return
-  reference, folder = None, pathlib.Path(tempfile.mkdtemp())
+  reference, folder = None, tempfile.TemporaryDirectory()
   print(
     f'{"":<18}{"loading, s":>11}{"first, s":>10}{"second, s":>10}{"peak, MiB":>11}{"programs":>9}'
   )
   for name in _RUNS.value:
-    file = folder / 'result.npy'
+    file = pathlib.Path(folder.name, 'result.npy')
     command = [sys.executable, *sys.argv, f'--runs={name}', f'--child={file}']
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     *seconds, peak, programs = json.loads(done.stdout.splitlines()[-1])
-    row = f'{name:<18}{seconds[0]:>11.1f}{seconds[1]:>10.1f}{seconds[2]:>10.1f}{peak:>11,.0f}'
-    row += f'{programs:>9}'
+    cells = (*(f'{x:.1f}' for x in seconds), f'{peak:,.0f}', programs)
+    row = f'{name:<18}' + ''.join(f'{x:>{width}}' for x, width in zip(cells, WIDTHS, strict=True))
     if _WORKDIR.value:
       result = np.load(file)
       reference = result if reference is None else reference

@@ -19,6 +19,7 @@ import reference
 import skimage.data
 import tiny_joint
 import torch
+from command import differing
 from flax import traverse_util
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -311,7 +312,7 @@ def test_the_window_of_the_norms_is_a_flag(hinet):
 
 
 def test_memory_decides_on_the_windows(hinet):
-  net = Restorer(*hinet[:2], mode='full', memory=2**20)
+  net = Restorer(*hinet[:2], mode='full', window=0, memory=2**20)
   with pytest.raises(UserError, match=r'memory.*allow') as error:
     net.deblur(noise(9, 9))
   assert net._sides(('deblurred',), None, memory=4 * 2**30) == [640, 1280, 2048]
@@ -380,6 +381,17 @@ def test_a_checkpoint_is_all_that_a_restorer_needs(workdir):
   for name, expected in zip(('deblurred', 'reblurred'), outputs, strict=True):
     np.testing.assert_allclose(found[name], expected[0], rtol=0, atol=1e-5)
   assert Restorer.from_checkpoint(workdir, tile=64).tile == 64
+
+
+def test_of_a_checkpoint_only_the_network_is_read(workdir, tmp_path):
+  saved = checkpoints.load(workdir)
+  network = saved['generator'] | {'opt_state': {'mu': np.ones(3)}}
+  with checkpoints.Checkpoints(tmp_path, keep=1) as there:
+    there.save(7, saved | {'generator': network, 'discriminator': {'params': np.ones(2)}}, None)
+  assert set(checkpoints.load(tmp_path)) == {'step', 'generator', 'discriminator'}
+  found = checkpoints.load_network(tmp_path)
+  assert not differing(found, saved)
+  assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(found))
 
 
 def test_spectral_vectors_must_be_in_a_checkpoint(workdir, tmp_path):
