@@ -1,11 +1,14 @@
 """Checkpoints of a workdir, by Orbax: `<workdir>/checkpoints/<step>`."""
 
+import contextlib
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import flax.serialization
 import flax.traverse_util
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -88,16 +91,33 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, 
   Raises:
     UserError: no checkpoint, or none of that step.
   """
-  folder = _existing(workdir, step)
-  try:
-    with ocp.StandardCheckpointer() as checkpointer:
-      return checkpointer.restore(folder / 'default')
-  except (OSError, ValueError, KeyError) as error:
-    raise _damaged(folder) from error
+  folder = _chosen(workdir, step)
+  with _told_if_damaged(folder), ocp.StandardCheckpointer() as checkpointer:
+    return checkpointer.restore(folder / 'default')
 
 
-def _existing(workdir: str | os.PathLike[str], step: int | None) -> pathlib.Path:
-  """Folder of the checkpoint of a step, None: of the newest."""
+def load_network(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
+  """As `load`, without what training alone reads, which is most of it: optimisers and D."""
+  folder = _chosen(workdir, step)
+  with _told_if_damaged(folder), ocp.PyTreeCheckpointer() as checkpointer:
+    # Asked of the handler: the checkpointer warns that training saves no metadata of the item.
+    saved = ocp.PyTreeCheckpointHandler().metadata(folder / 'default').tree
+    wanted = _without(saved, ('opt_state', 'discriminator'))
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+    partly = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
+    return checkpointer.restore(folder / 'default', args=partly)
+
+
+def _without(tree: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+  return {
+    key: _without(value, names) if isinstance(value, dict) else value
+    for key, value in tree.items()
+    if key not in names
+  }
+
+
+def _chosen(workdir: str | os.PathLike[str], step: int | None) -> pathlib.Path:
+  """Folder of the checkpoint of a step, or of the newest."""
   steps = saved_steps(workdir)
   if not steps:
     raise UserError(f'{workdir} holds no checkpoint: train there first, or name another workdir.')
@@ -107,10 +127,14 @@ def _existing(workdir: str | os.PathLike[str], step: int | None) -> pathlib.Path
   return _folder(workdir) / str(steps[-1] if step is None else step)
 
 
-def _damaged(folder: pathlib.Path) -> UserError:
-  return UserError(
-    f'the checkpoint {folder} is damaged: delete that folder to use the one before it.'
-  )
+@contextlib.contextmanager
+def _told_if_damaged(folder: pathlib.Path) -> Iterator[None]:
+  try:
+    yield
+  except (OSError, ValueError, KeyError) as error:
+    raise UserError(
+      f'the checkpoint {folder} is damaged: delete that folder to use the one before it.'
+    ) from error
 
 
 def shapes(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
@@ -120,11 +144,9 @@ def shapes(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str
   Raises:
     UserError: as `load`.
   """
-  folder = _existing(workdir, step)
-  try:
+  folder = _chosen(workdir, step)
+  with _told_if_damaged(folder):
     return ocp.StandardCheckpointHandler().metadata(folder / 'default').tree
-  except (OSError, ValueError, KeyError) as error:
-    raise _damaged(folder) from error
 
 
 def saved_scores(workdir: str | os.PathLike[str]) -> dict[int, dict[str, float]]:

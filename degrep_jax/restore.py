@@ -180,7 +180,7 @@ class Restorer:
         or of parts of a network alone, or an argument that has no such value.
     """
     directory = pathlib.Path(directory)
-    saved = checkpoints.load(directory, step)
+    saved = checkpoints.load_network(directory, step)
     config = _config(directory) if config is None else config
     native = config.get('eval', {}).get('tile', TILE)
     try:
@@ -385,7 +385,7 @@ class Restorer:
 
   def _whole(self, outputs: tuple[str, ...], side: int) -> Callable:
     """(variables, extents, pictures ..., maps) to outputs, for windows of one size."""
-    count = 2 if len({'deblurred', 'stage_1'} & {*outputs}) and 'reblurred' in outputs else 1
+    count = _count(outputs)
 
     def run(variables, extents, *stacks):
       see = functools.partial(_see, outputs=outputs, maps=stacks[count:])
@@ -416,8 +416,7 @@ class Restorer:
     blank = np.zeros((1, 1, 3), np.float32)
     program = self._whole(outputs, smallest)
     first = tiles.Side((0,), np.ones((1, smallest), np.float32))
-    count = 2 if len({'deblurred', 'stage_1'} & {*outputs}) and 'reblurred' in outputs else 1
-    (arguments,) = self._cut([blank] * count, degradation_map, smallest, first, first)
+    (arguments,) = self._cut([blank] * _count(outputs), degradation_map, smallest, first, first)
     devices = len(self._split.device_set)
     stacks = [np.stack([x] * devices) for x in arguments]
     found = self._compiled((outputs, smallest), program, stacks).memory_analysis()
@@ -532,6 +531,11 @@ def _prepared(variables: dict[str, Any], dtype: str) -> dict[str, Any]:
     for part, tree in variables['params'].items()
   }
   return variables | {'params': params}
+
+
+def _count(outputs: tuple[str, ...]) -> int:
+  """Of the pictures that a window's program needs: blurry, sharp, or both."""
+  return 2 if 'reblurred' in outputs and len(outputs) > 1 else 1
 
 
 def _see(net, pictures, *, outputs, strengths=None, maps=()):

@@ -19,6 +19,7 @@ import reference
 import skimage.data
 import tiny_joint
 import torch
+from command import differing
 from flax import traverse_util
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -219,8 +220,8 @@ def test_fifty_sizes_share_a_few_programs(mode, most):
 
 
 def averaging(picture, degradation_map):
-  """Shifts a tile by its own mean: the seams of tiles are seen."""
-  return picture + 0.3 * picture.mean((1, 2), keepdims=True)
+  """Brightens a tile by its own mean, as norms do: the seams of tiles are seen."""
+  return picture + picture.mean((1, 2), keepdims=True)
 
 
 def test_results_do_not_depend_on_what_was_restored_before():
@@ -232,19 +233,22 @@ def test_results_do_not_depend_on_what_was_restored_before():
 
 
 def _seams(mode, borders):
-  """Mean step of a restored photograph across the columns that borders lie at, in that of all
-  others; the columns are given as (start, end) of tiles."""
+  """How much larger than before the steps of a restored photograph are across the columns that
+  borders lie at, in what they are across all others; columns are given as (start, end) of tiles."""
   photograph = skimage.data.astronaut()[100:300, :333]
   found = restorer(averaging, mode=mode, tile=64).apply(photograph)['deblurred']
-  steps = np.abs(np.diff(found, axis=1)).mean((0, 2))  # step i lies before column i + 1
+  before, after = (
+    np.abs(np.diff(x, axis=1)).mean((0, 2)) for x in (photograph / np.float32(255), found)
+  )
   at = sorted({column - 1 for border in borders for column in border if 0 < column < 333})
-  return steps[at].mean() / np.delete(steps, at).mean()
+  growth = after / before  # step i lies before column i + 1
+  return growth[at].mean() / np.delete(growth, at).mean()
 
 
 def test_only_averaged_tiles_have_seams(monkeypatch):
   monkeypatch.setattr(restore, '_SIDES', (2.5,))  # so that the picture takes several windows
   for mode, tile, layout, least, most in (
-    ('tiles', 64, tiles.averaged, 1.5, 9),
+    ('tiles', 64, tiles.averaged, 2, 9),
     ('feathered', 64, tiles.feathered, 0, 1.1),
     ('full', 160, functools.partial(tiles.feathered, blend=16, context=32, unit=8), 0, 1.1),
   ):
@@ -300,17 +304,15 @@ def test_sides_of_no_multiple_are_reflected(hinet):
 def test_the_window_of_the_norms_is_a_flag(hinet):
   module, variables, picture = hinet
   nets = {
-    window: Restorer(module, variables, mode='full', tile=16, window=window)
-    for window in (0, None, 1000)
+    window: Restorer(module, variables, mode='full', tile=16, window=window) for window in (0, None)
   }
   assert nets[None].window == 24
   found = {window: net.deblur(picture) for window, net in nets.items()}
-  np.testing.assert_allclose(found[1000], found[0], atol=1e-5)
   assert np.abs(found[None] - found[0]).max() > 1e-3
 
 
 def test_memory_decides_on_the_windows(hinet):
-  net = Restorer(*hinet[:2], mode='full', memory=2**20)
+  net = Restorer(*hinet[:2], mode='full', window=0, memory=2**20)
   with pytest.raises(UserError, match=r'memory.*allow') as error:
     net.deblur(noise(9, 9))
   assert net._sides(('deblurred',), None, memory=4 * 2**30) == [640, 1280, 2048]
@@ -327,7 +329,7 @@ def test_bfloat16_is_near_float32(hinet):
   }
   difference = np.abs(found['bfloat16'] - found['float32'])
   assert found['bfloat16'].dtype == np.float32
-  assert 1e-5 < difference.max() < 0.05
+  assert 1e-5 < difference.mean() < 0.02 * found['float32'].std()
 
 
 def test_a_batch_is_spread_over_the_devices():
@@ -379,6 +381,17 @@ def test_a_checkpoint_is_all_that_a_restorer_needs(workdir):
   for name, expected in zip(('deblurred', 'reblurred'), outputs, strict=True):
     np.testing.assert_allclose(found[name], expected[0], rtol=0, atol=1e-5)
   assert Restorer.from_checkpoint(workdir, tile=64).tile == 64
+
+
+def test_of_a_checkpoint_only_the_network_is_read(workdir, tmp_path):
+  saved = checkpoints.load(workdir)
+  network = saved['generator'] | {'opt_state': {'mu': np.ones(3)}}
+  with checkpoints.Checkpoints(tmp_path, keep=1) as there:
+    there.save(7, saved | {'generator': network, 'discriminator': {'params': np.ones(2)}}, None)
+  assert set(checkpoints.load(tmp_path)) == {'step', 'generator', 'discriminator'}
+  found = checkpoints.load_network(tmp_path)
+  assert not differing(found, saved)
+  assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(found))
 
 
 def test_spectral_vectors_must_be_in_a_checkpoint(workdir, tmp_path):
