@@ -1,6 +1,7 @@
 """Which files a command reads and writes, settled before it starts."""
 
 import glob
+import mimetypes
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -67,8 +68,8 @@ def plan(
     compare: whether `<name>.compare.<ending>` is written too.
 
   Raises:
-    UserError: no such path, nothing found, an output called after another format, two pictures with
-      one target, or a target that is one of the pictures.
+    UserError: no such path, nothing found, an output called after a format that is not written, two
+      pictures with one target, or a target that is one of the pictures.
   """
   found = Plan()
   if STREAM in paths or output == STREAM:
@@ -89,6 +90,11 @@ def plan(
       )
     _check_ending(root, format)
     jobs = [_job(jobs[0].source, Path(root.name), root.parent, format, compare)]
+  elif (mimetypes.guess_type(root.name)[0] or '').startswith('image/') and not root.is_dir():
+    raise UserError(
+      f'{output} is the name of a picture of a kind that is not written: end it with one of '
+      f'{", ".join(FORMAT_OF)}.'
+    )
   _check_targets(jobs)
   return _sorted_out(jobs, overwrite, found)
 

@@ -176,6 +176,7 @@ def test_a_stream_does_not_replace_a_file(tree):
     (['in'], 'in', {'overwrite': True}, r'in/a\.jpg is itself one of the pictures'),
     (['in/a.jpg', 'odd/a.compare.jpg'], 'odd', {}, 'is itself one of the pictures'),
     (['in/a.jpg'], 'b.png', {'format': 'JPEG'}, r'b\.png is .* a PNG file, and JPEG is .*\.jpg'),
+    (['in/a.jpg'], 'b.heic', {}, r'b\.heic is the name of a picture of a kind that is not written'),
     (['-'], 'b.tif', {'format': 'PNG'}, r'b\.tif is .* a TIFF file, and PNG is .* with \.png'),
   ],
 )
