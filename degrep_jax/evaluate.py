@@ -129,7 +129,7 @@ class Evaluator:
 
   def _bound(self, variables: Any) -> Restorer:
     """By replicated variables; nothing is compiled but the first time."""
-    return self._restorer.with_variables(parallel.shared(variables))
+    return self._restorer.with_variables(parallel.unreplicate(variables))
 
   def scores(self, variables: Any, directory: pathlib.Path, stem: str) -> dict[str, float]:
     """`write_evaluation` by variables that are replicated over the devices."""

@@ -1,9 +1,8 @@
 """Arrays on the devices of `jax.pmap`: a leading axis of devices, named 'batch'."""
 
 import collections
-import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -41,18 +40,6 @@ def replicate(tree: Any) -> Any:
 def unreplicate(tree: Any) -> Any:
   """The first copy as NumPy arrays."""
   return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], tree)
-
-
-@functools.cache
-def _first_of_each() -> Callable[[Any], Any]:
-  """Compiled once per structure; the copies stay on the devices."""
-  everywhere = jax.sharding.NamedSharding(_sharding().mesh, jax.sharding.PartitionSpec())
-  return jax.jit(lambda tree: jax.tree.map(lambda x: x[0], tree), out_shardings=everywhere)
-
-
-def shared(tree: Any) -> Any:
-  """What `replicate` gave as arrays without the axis of devices, a copy on each of them."""
-  return _first_of_each()(tree)
 
 
 def gather(tree: Any) -> Any:

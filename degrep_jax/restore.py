@@ -147,9 +147,6 @@ class Restorer:
     )
     self._programs: dict[Any, Any] = {}
     self._compiling = threading.Lock()
-    self._prepare = jax.jit(
-      functools.partial(_prepared, dtype=dtype), out_shardings=self._everywhere
-    )
     self.about = {'step': None, 'config': None, 'checkpoint': None, 'tile': tile}
     self.about |= {'parameters': None, 'multiple': multiple} | (about or {})
     self.variables: dict[str, Any] = {}
@@ -491,11 +488,10 @@ class Restorer:
   def _take(self, variables: dict[str, Any]) -> None:
     """Places variables on the devices as the programs take them: folded and cast."""
     self.about = self.about | {'parameters': count_parameters(variables['params'])}
-    if all(isinstance(x, np.ndarray) for x in jax.tree.leaves(variables)):
-      # By NumPy: there is nothing to compile.
-      self.variables = jax.device_put(_prepared(variables, self.dtype), self._everywhere)
-    else:
-      self.variables = self._prepare(variables)
+    # By NumPy: there is nothing to compile, and a checkpoint gives to the bit what the state that
+    # it was saved from gives.
+    prepared = _prepared(jax.device_get(variables), self.dtype)
+    self.variables = jax.device_put(prepared, self._everywhere)
 
 
 def _config(directory: pathlib.Path) -> ml_collections.ConfigDict:

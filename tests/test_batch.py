@@ -244,17 +244,22 @@ sys.modules['degrep_jax.restore'] = types.SimpleNamespace(Restorer=Restorer)
 """
 
 
-def command(program, *arguments, preexec_fn=None, stdout=subprocess.PIPE, **options):
-  """Runs `degrep deblur` with `program` before it, the net replaced by an identity."""
+def command(program, *arguments, limits='', stdout=subprocess.PIPE, **options):
+  """Runs `degrep deblur` with `program` before it, the net replaced by an identity.
+
+  limits: a program whose process becomes that of the command, so that what it gave up is gone.
+  """
   source = PROGRAM + textwrap.dedent(program) + '\ncli.run()\n'
-  flags = ['deblur', *arguments, '--checkpoint', 'none']
+  python = [sys.executable, '-c', source, 'deblur', *arguments, '--checkpoint', 'none']
+  if limits:
+    become = '\nimport os, sys\nos.execv(sys.executable, [sys.executable, *sys.argv[1:]])\n'
+    python = [sys.executable, '-c', textwrap.dedent(limits) + become, *python[1:]]
   return subprocess.run(
-    [sys.executable, '-c', source, *flags],
+    python,
     env=os.environ | {'PYTHONPATH': str(ROOT)},
     stdout=stdout,
     stderr=subprocess.PIPE,
     timeout=120,
-    preexec_fn=preexec_fn,
     **options,
   )
 
@@ -302,12 +307,12 @@ def test_ctrl_c_while_a_file_is_written(folder, kind):
     assert files.stored(data).shape == (40, 40, 3)
 
 
-def without_privileges():
-  """Gives up root's right to pass over permissions, where the test runs as root."""
-  import ctypes
-
-  for capability in (DAC_OVERRIDE, DAC_READ_SEARCH):
-    ctypes.CDLL(None).prctl(BOUNDING_SET_DROP, capability, 0, 0, 0)
+# Gives up root's right to pass over permissions, where the test runs as root.
+WITHOUT_PRIVILEGES = f"""
+import ctypes
+for capability in ({DAC_OVERRIDE}, {DAC_READ_SEARCH}):
+  ctypes.CDLL(None).prctl({BOUNDING_SET_DROP}, capability, 0, 0, 0)
+"""
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='rights of Linux')
@@ -319,7 +324,7 @@ def test_folders_and_files_without_permission(folder):
   for path, mode in modes.items():
     os.chmod(path, mode)
   try:
-    result = command('', 'in', '--output', 'out', preexec_fn=without_privileges)
+    result = command('', 'in', '--output', 'out', limits=WITHOUT_PRIVILEGES)
   finally:
     for path in modes:
       os.chmod(path, 0o755)
@@ -333,17 +338,17 @@ def test_folders_and_files_without_permission(folder):
   ]
 
 
-def small_files_only():
-  """As a disk that is full, but for small files."""
-  import resource
-
-  resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+# As a disk that is full, but for small files.
+SMALL_FILES_ONLY = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+"""
 
 
 def test_a_file_that_does_not_fit(folder):
   large = files.png(files.noise(300, 300, 3))
   folder(a_png=files.png(files.noise(5, 7, 3)), b_png=large, c_png=files.png(files.noise(9, 9, 3)))
-  result = command('', 'in', '--output', 'out', preexec_fn=small_files_only)
+  result = command('', 'in', '--output', 'out', limits=SMALL_FILES_ONLY)
   assert result.returncode == 1
   assert [*written()] == ['a.png', 'c.png']
   assert result.stderr.decode().splitlines() == [
