@@ -42,16 +42,6 @@ def unreplicate(tree: Any) -> Any:
   return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], tree)
 
 
-def gather(tree: Any) -> Any:
-  """The inverse of `shard`: NumPy arrays `(local devices * n, ...)`."""
-
-  def get(x):
-    shards = sorted(x.addressable_shards, key=lambda s: s.index[0].start or 0)
-    return np.concatenate([np.asarray(s.data)[0] for s in shards])
-
-  return jax.tree.map(get, tree)
-
-
 def prefetch(batches: Iterator[Any], size: int = 2) -> Iterator[Any]:
   """Yields sharded batches, `size` of them under way to the devices."""
   queue: collections.deque[Any] = collections.deque()
