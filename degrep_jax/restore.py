@@ -1,7 +1,7 @@
 """`Restorer`: whole pictures of any size through a trained network, the one path of inference.
 
 Evaluation, the command line and the web page all come through here. Importing this module loads no
-TensorFlow; nothing is compiled before the first picture.
+TensorFlow.
 """
 
 import copy
@@ -490,11 +490,9 @@ class Restorer:
   def _take(self, variables: dict[str, Any]) -> None:
     """Places variables on the devices as the programs take them: folded and cast."""
     self.about = self.about | {'parameters': count_parameters(variables['params'])}
-    if all(isinstance(x, np.ndarray) for x in jax.tree.leaves(variables)):
-      # By NumPy: there is nothing to compile.
-      self.variables = jax.device_put(_prepared(variables, self.dtype), self._everywhere)
-    else:
-      self.variables = self._prepare(variables)
+    # Compiled for NumPy's arrays too: an evaluation while training and one of its checkpoint agree
+    # to the bit.
+    self.variables = self._prepare(variables)
 
 
 def _config(directory: pathlib.Path) -> ml_collections.ConfigDict:
