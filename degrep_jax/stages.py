@@ -141,8 +141,11 @@ def _take_over(config: ml_collections.ConfigDict, state: DeblurState) -> DeblurS
   parts: dict[str, Any] = {}
   for name in filter(None, map(str.strip, config.train.init_from.split(','))):
     workdir = pathlib.Path(name)
-    configs.require_same_encoder(workdir, config)
-    found = checkpoints.load_parts(workdir, FROZEN)
+    try:
+      configs.require_same_encoder(workdir, config)
+      found = checkpoints.load_parts(workdir, FROZEN)
+    except UserError as error:
+      raise UserError(f'config.train.init_from: {error}') from None
     if twice := parts.get('params', {}).keys() & found['params'].keys():
       raise UserError(
         f'config.train.init_from names two workdirs that hold the {twice.pop()}: keep one of them.'
