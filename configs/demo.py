@@ -2,7 +2,7 @@
 
 make demo, or: python -m degrep_jax.main --config=configs/demo.py --workdir=runs/demo
 
-Machine: 2 CPU cores, 7 minutes (measured: 21 s compiling, 337 s training, the rest initialising and
+Machine: 2 CPU cores, 7 minutes (measured: 16 s compiling, 300 s training, the rest initialising and
 scoring). Expect, measured on the 12 held-out pictures: deblurred 27.78 dB from 27.32, reblurred
 32.39 dB from 27.32. The GAN's weight is a tenth of the default: with so few steps it costs PSNR.
 """
