@@ -75,12 +75,17 @@ def run(plan: Plan, restore: Restore, settings: Settings, description: str) -> i
     raise
   if all(job.target is not None for job in plan.jobs):
     counts = [f'{_count(done)} in {duration(time.monotonic() - started)}'] if plan.jobs else []
-    if failed:
-      counts.append(f'{failed} failed')
-    if plan.existing:
-      counts.append(f'{len(plan.existing)} there already (--overwrite does them again)')
-    say(', '.join(counts) + '.')
+    say_counts(counts, failed, plan)
   return 1 if failed else 0
+
+
+def say_counts(counts: list[str], failed: int, plan: Plan) -> None:
+  """Ends a command with a line: what was made (`counts`), what failed, what was there already."""
+  if failed:
+    counts = [*counts, f'{failed} failed']
+  if plan.existing:
+    counts = [*counts, f'{len(plan.existing)} there already (--overwrite does them again)']
+  say(', '.join(counts) + '.')
 
 
 def _count(pictures: int) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from jax.errors import JaxRuntimeError
 
+from degrep_jax.batch import say_counts
 from degrep_jax.errors import UserError, is_out_of_memory
 from degrep_jax.figures import map_colours, over_photograph
 from degrep_jax.files import write_atomically
@@ -177,11 +178,7 @@ def draw(
     colours = dict(zip(maps, pictures.colours(list(maps.values())), strict=True)) if maps else {}
     drawn = _attempt(paint, list(maps), 'drawing', complaints)
   counts = [f'{len(drawn)} map{"s" * (len(drawn) != 1)} in {duration(time.monotonic() - started)}']
-  if complaints:
-    counts.append(f'{len(complaints)} failed')
-  if plan.existing:
-    counts.append(f'{len(plan.existing)} there already (--overwrite does them again)')
-  say(', '.join(counts) + '.')
+  say_counts(counts, len(complaints), plan)
   return 1 if complaints else 0
 
 
