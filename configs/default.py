@@ -22,6 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
   model.encoder_stages = (1, 2, 4, 8, 8)  # channels of the stride-2 convolutions / encoder_width
   model.encoder_input = 256  # side to which E resizes other pictures [C]; 0: takes them as they are
   model.global_code = False  # one-dimensional ablation "Gr w/ 1D" [S]
+  model.without_map = False  # control of that ablation: a map of zeros, ours
   model.modulation = 'spade'  # [C]; sam: the paper's figure
   model.modulation_hidden = 128  # channels between map and modulation
   model.discriminator_width = 64
@@ -70,6 +71,10 @@ def get_config() -> ml_collections.ConfigDict:
   data.object_motion = 16.0  # synthetic: largest path of the foreground region, pixels
   data.sub_frames = 17  # synthetic: sharp frames averaged into a blurry one
   data.noise = 1.0  # synthetic: standard deviation of the sensor's noise, 8-bit units
+  data.rest = 0.0  # synthetic: share of the exposures whose camera is at rest
+  # synthetic: side of the scenes, cut from reduced photographs, that motions are drawn for; the
+  # held-out pictures are such scenes. 0: motions of the whole photograph
+  data.scene = 0
   data.eval_variants = 4  # synthetic: blurs per held-out photograph
 
   config.eval = evaluation = ml_collections.ConfigDict()

@@ -21,7 +21,15 @@ LOSSES = {
   'hinet': ('psnr',),
 }
 # The fields that decide the maps of E and the pyramid.
-MAP = ('encoder', 'encoder_width', 'encoder_stages', 'encoder_input', 'modulation', 'global_code')
+MAP = (
+  'encoder',
+  'encoder_width',
+  'encoder_stages',
+  'encoder_input',
+  'modulation',
+  'global_code',
+  'without_map',
+)
 # What a run may change when it is continued: none of these reaches the trained weights of a step.
 FREE = ('train.steps', 'data.eval_root', 'data.eval_variants', 'eval.', 'log.')
 
@@ -111,8 +119,12 @@ def _check_stage(config: ml_collections.ConfigDict) -> None:
   official = train.official_order
   _require(not official or network == 'joint', 'train.official_order', official, demand)
   demand = f'only the joint stage has that ablation, not {network}'
-  code = config.model.global_code
-  _require(not code or network == 'joint', 'model.global_code', code, demand)
+  model = config.model
+  for field in ('global_code', 'without_map'):
+    _require(not model[field] or network == 'joint', f'model.{field}', model[field], demand)
+  demand = 'it leaves nothing of the map that global_code would average: set one of the two'
+  both = model.without_map and model.global_code
+  _require(not both, 'model.without_map', True, demand)
 
 
 def _check_batch(field: str, size: int, devices: int) -> None:

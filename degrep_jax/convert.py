@@ -369,7 +369,8 @@ def _model_fields(module: nn.Module) -> dict[str, Any]:
     return (
       _model_fields(module.encoder)
       | _model_fields(module.pyramid)
-      | {'network': 'joint' if isinstance(module, JointNet) else 'msdi_net', 'global_code': False}
+      | {'network': 'joint' if isinstance(module, JointNet) else 'msdi_net'}
+      | {'global_code': False, 'without_map': False}
       | {'width': unet.width, 'depth': unet.depth, 'modulation_hidden': unet.hidden}
     )
   return {}

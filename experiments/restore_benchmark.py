@@ -72,6 +72,7 @@ def random_restorer(**options):
       'encoder_stages': (1, 2, 4, 8, 8),
       'encoder_input': 256,
       'global_code': False,
+      'without_map': False,
       'modulation': 'spade',
       'modulation_hidden': 128,
     }

@@ -84,6 +84,7 @@ def test_a_converted_checkpoint_holds_the_networks_variables(released, converted
       'encoder_input': 256,
       'modulation': 'spade',
       'global_code': False,
+      'without_map': False,
     }
   }
 

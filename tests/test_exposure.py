@@ -165,26 +165,42 @@ def test_only_the_region_moves_when_the_camera_rests():
 
 
 def test_extent_of_a_translation_is_its_path_length():
-  extent, _ = measure(shift([-6, -3, 0, 3, 0], [-8, -4, 0, 4, 0]), (slice(0, 20), slice(5, 30)))
+  extent, direction, _ = measure(
+    shift([-6, -3, 0, 3, 0], [-8, -4, 0, 4, 0]), (slice(0, 20), slice(5, 30))
+  )
   np.testing.assert_allclose(extent, np.full((20, 25), 20), rtol=1e-6)  # four steps of 5 px
+  np.testing.assert_allclose(direction, np.arctan2(4, 3), atol=1e-5)
 
 
 def test_extent_of_a_rotation_grows_with_the_distance_from_its_centre():
   turn = np.deg2rad(np.linspace(-2, 2, 41))
   camera = camera_maps(np.zeros((41, 2)), turn, np.array([30.0, 10.0]))
-  extent, _ = measure(Motion(camera, None, np.zeros((41, 2)), 0), (slice(0, 50), slice(0, 70)))
+  extent, direction, _ = measure(
+    Motion(camera, None, np.zeros((41, 2)), 0), (slice(0, 50), slice(0, 70))
+  )
   y, x = np.mgrid[:50, :70]
   np.testing.assert_allclose(extent, np.hypot(x - 30, y - 10) * np.deg2rad(4), atol=1e-3)
+  # Everything moves at right angles to the line from the centre.
+  across = np.arctan2(y - 10, x - 30) + np.pi / 2
+  away = np.hypot(x - 30, y - 10) > 5
+  np.testing.assert_allclose(np.cos(2 * (direction - across))[away], 1, atol=1e-3)
 
 
 def test_extent_of_the_region_adds_its_own_motion():
   path = np.stack([np.arange(-2, 3) * 1.5, np.zeros(5)], 1)
   motion = shift(np.arange(-2, 3) * 0.5, path=path, region=circle(50, 40, 20))
-  extent, moving = measure(motion, (slice(0, 80), slice(0, 100)))
+  extent, direction, moving = measure(motion, (slice(0, 80), slice(0, 100)))
   # Camera and region move the same way by 0.5 and 1.5 px a step: the camera follows the region.
   np.testing.assert_allclose(extent[moving], 4, rtol=1e-5)
   np.testing.assert_allclose(extent[~moving], 2, rtol=1e-5)
   assert moving.sum() == pytest.approx(np.pi * 19**2, rel=0.02)  # where it is half opaque
+  np.testing.assert_allclose(direction, 0, atol=1e-6)
+
+
+def test_what_rests_has_no_direction():
+  still = shift(np.zeros(5))
+  extent, direction, _ = measure(still, (slice(0, 9), slice(0, 7)))
+  assert not extent.any() and not direction.any()
 
 
 def test_the_drawn_blur_is_centred_on_the_sharp_picture():

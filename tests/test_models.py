@@ -193,6 +193,17 @@ def test_the_global_code_is_the_maps_mean_spread_over_its_grid():
   assert np.ptp(spread, axis=(1, 2)).max() == 0
 
 
+def test_without_a_map_all_pictures_have_the_same():
+  net, (blurry, sharp), variables = _tiny()
+  net = net.clone(without_map=True)
+  generate = jax.jit(net.apply)
+  assert not np.asarray(net.apply(variables, blurry, method='degradation_map')).any()
+  deblurred, reblurred = generate(variables, blurry, sharp)
+  other_deblurred, other_reblurred = generate(variables, 0.5 * blurry, sharp)
+  np.testing.assert_array_equal(reblurred, other_reblurred)
+  assert (np.asarray(deblurred) != np.asarray(other_deblurred)).any()
+
+
 @pytest.mark.parametrize('modulation', factory.MODULATIONS)
 def test_generators_respond_to_the_map(modulation):
   net, (blurry, sharp), variables = _tiny(modulation=modulation)

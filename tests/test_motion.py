@@ -24,6 +24,11 @@ def test_amounts_must_not_be_negative(field):
     Blur(**amounts | {field: -1})
 
 
+def test_the_share_at_rest_is_a_share():
+  with pytest.raises(UserError, match=r'rest is 1\.5'):
+    Blur(1, 1, 1, 3, 1, rest=1.5)
+
+
 @settings(deadline=None, max_examples=50)
 @given(
   seed=st.integers(0, 2**32), steps=st.sampled_from([3, 13, 31]), dimensions=st.sampled_from([1, 2])

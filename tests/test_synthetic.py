@@ -135,6 +135,8 @@ def test_example_and_pair_agree(held_out):
   np.testing.assert_array_equal(example.blurry, pair.blurry)
   assert example.extent.shape == example.moving.shape == pair.sharp.shape[:2]
   assert example.extent.dtype == np.float32 and example.moving.dtype == bool
+  assert example.direction.shape == example.extent.shape
+  assert example.direction.dtype == np.float32
 
 
 def test_another_photograph_is_blurred_by_the_very_same_motion(held_out):
@@ -156,6 +158,57 @@ def test_held_out_blurs_are_spread_from_light_to_strong():
   for photo in range(3):
     extents = sorted(source.example(6 * photo + k).extent.mean() for k in range(6))
     assert extents[0] < 10 and extents[-1] > 16
+
+
+def test_scenes_are_reduced_windows_of_the_photographs():
+  source = SyntheticPairs('test', BLUR, variants=3, seed=0, scene=48)
+  for item, file in ((0, 'chelsea.png'), (4, 'coffee.png')):
+    example, photo = source.example(item), photograph(file)
+    assert example.sharp.shape == example.blurry.shape == (48, 48, 3)
+    assert example.extent.shape == (48, 48)
+    likeness = []
+    for share in (0.8, 0.55, 0.3):
+      scale = 48 / share / min(photo.shape[:2])
+      reduced = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+      likeness.append(cv2.matchTemplate(reduced, example.sharp, cv2.TM_CCOEFF_NORMED).max())
+    assert max(likeness) > 0.99  # reduced in linear light there, in the sRGB curve here
+  again = source.example(4)
+  np.testing.assert_array_equal(again.blurry, example.blurry)
+  moved = source.example(4, source.example(0).sharp)
+  np.testing.assert_array_equal(moved.sharp, source.example(0).sharp)
+  np.testing.assert_array_equal(moved.extent, example.extent)
+  assert (source.example(3).sharp != source.example(5).sharp).any()
+
+
+def test_crops_of_scenes_show_the_scene_whole():
+  source = SyntheticPairs('train', BLUR, 1, 0, min_size=32, scene=32)
+  blurry, sharp = source.crop(0, 32, np.random.default_rng(3))
+  assert blurry.shape == sharp.shape == (32, 32, 3)
+  assert psnr(blurry, sharp) < 40
+
+
+def test_a_camera_at_rest_leaves_all_but_the_region_sharp():
+  still = Blur(shake=12, rotation=1, object_motion=14, sub_frames=5, noise=0, rest=1)
+  source = SyntheticPairs('test', still, variants=4, seed=0, scene=64)
+  for item in range(len(source)):
+    example = source.example(item)
+    assert not example.extent[~example.moving].any()
+    # Behind the region the picture shows what its edge uncovers: 14 px and the edge itself.
+    far = cv2.dilate(example.moving.astype(np.uint8), np.ones((35, 35), np.uint8)) == 0
+    difference = np.abs(example.blurry.astype(int) - example.sharp)
+    assert difference[far].max(initial=0) <= 1
+  shares = [
+    (source.example(item).extent[~source.example(item).moving].max(initial=0) > 0)
+    for source in [SyntheticPairs('test', Blur(12, 0, 0, 5, 0, rest=0.5), 20, 0, scene=32)]
+    for item in range(60)
+  ]
+  assert 0.3 < np.mean(shares) < 0.7
+
+
+@pytest.mark.parametrize('scene', [31, 451, -4])
+def test_scenes_that_cannot_be_cut(scene):
+  with pytest.raises(UserError, match=r'data\.scene is .*in 32 \(the crop\) \.\. 450'):
+    SyntheticPairs('test', BLUR, 1, 0, min_size=32, scene=scene)
 
 
 def test_crops_are_fixed_by_their_random_numbers():

@@ -21,11 +21,14 @@ Window = tuple[slice, slice]
 @dataclass(frozen=True)
 class BlurExample:
   """blurry, sharp: (H, W, 3) uint8. extent: (H, W) float32, length of each pixel's path over the
-  exposure in pixels. moving: (H, W) bool, where the picture moves on its own."""
+  exposure in pixels. direction: (H, W) float32, of the path's longest axis, radians in
+  (-pi / 2, pi / 2] from the x axis towards the y axis (down); 0 where nothing moves. moving: (H, W)
+  bool, where the picture moves on its own."""
 
   blurry: np.ndarray
   sharp: np.ndarray
   extent: np.ndarray
+  direction: np.ndarray
   moving: np.ndarray
 
 
@@ -86,18 +89,27 @@ def expose(linear: np.ndarray, motion: Motion, window: Window) -> np.ndarray:
   return total[..., :3] / len(motion.camera)
 
 
-def measure(motion: Motion, window: Window) -> tuple[np.ndarray, np.ndarray]:
-  """Path lengths (h, w) float32 and the moving region (h, w) bool of a window; see BlurExample."""
+def measure(motion: Motion, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Path lengths and directions (h, w) float32, and the moving region (h, w) bool of a window; see
+  BlurExample."""
   x, y = _grid(_corner(window), _size(window))
   moving = np.zeros(x.shape, bool)
   if motion.region is not None:
     moving = motion.region.depth(x, y)[0] >= EDGE / 2
-  extent = np.zeros(x.shape, np.float32)
-  for step, own in zip(np.diff(motion.camera, axis=0), np.diff(motion.path, axis=0), strict=True):
-    dx = step[0, 0] * x + step[0, 1] * y + step[0, 2] - own[0] * moving
-    dy = step[1, 0] * x + step[1, 1] * y + step[1, 2] - own[1] * moving
-    extent += np.hypot(dx, dy)
-  return extent, moving
+  views = [
+    (
+      camera[0, 0] * x + camera[0, 1] * y + camera[0, 2] - own[0] * moving,
+      camera[1, 0] * x + camera[1, 1] * y + camera[1, 2] - own[1] * moving,
+    )
+    for camera, own in zip(motion.camera, motion.path, strict=True)
+  ]
+  path = np.array(views)  # (S, 2, h, w): where each pixel's light came from
+  extent = np.hypot(*np.diff(path, axis=0).swapaxes(0, 1)).sum(0)
+  dx, dy = (path - path.mean(0)).swapaxes(0, 1)
+  # The major axis of the second moments; tiny ones are the rounding of points at rest.
+  direction = 0.5 * np.arctan2(2 * (dx * dy).sum(0), (dx * dx - dy * dy).sum(0))
+  direction[extent < 1e-3] = 0
+  return extent.astype(np.float32), direction.astype(np.float32), moving
 
 
 _IDENTITY = np.eye(2, 3)

@@ -20,6 +20,7 @@ class Blur:
     object_motion: largest extent of the moving region's own path, pixels.
     sub_frames: pictures averaged, an odd number (the middle one is the sharp picture).
     noise: standard deviation of the blurry picture's noise, in 8-bit units.
+    rest: share of the examples whose camera is at rest, so that only the region moves.
   """
 
   shake: float
@@ -27,6 +28,7 @@ class Blur:
   object_motion: float
   sub_frames: int
   noise: float
+  rest: float = 0.0
 
   def __post_init__(self):
     if self.sub_frames < 1 or self.sub_frames % 2 == 0:
@@ -34,6 +36,8 @@ class Blur:
     for name in ('shake', 'rotation', 'object_motion', 'noise'):
       if getattr(self, name) < 0:
         raise UserError(f'{name} is {getattr(self, name)}; it must not be negative.')
+    if not 0 <= self.rest <= 1:
+      raise UserError(f'rest is {self.rest}; it must be in 0 .. 1.')
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,8 @@ def draw_motion(
   centre = rng.uniform(0.2, 0.8, 2) * (width, height)
   path = draw_path(rng, blur.sub_frames, 2) * blur.object_motion * rng.uniform()
   region = draw_region(rng, height, width)
+  if blur.rest and rng.uniform() < blur.rest:
+    shift, turn = 0 * shift, 0 * turn
   return Motion(
     camera=camera_maps(shift, turn * strength, centre),
     region=region if path.any() else None,

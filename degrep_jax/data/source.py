@@ -20,28 +20,35 @@ HELD_OUT_SEED = 0  # the held-out pictures are the same whatever the seed of the
 LIST = re.compile(r'(.+)_(train|test)_list\.txt')
 
 
+def open_synthetic(data: ml_collections.ConfigDict, split: str, variants: int) -> SyntheticPairs:
+  """The embedded photographs of a split, each under `variants` fixed blurs, as `config.data` has
+  them blurred.
+
+  Raises:
+    UserError: a field of `config.data` that is unfit.
+  """
+  blur = Blur(
+    shake=data.shake,
+    rotation=data.rotation,
+    object_motion=data.object_motion,
+    sub_frames=data.sub_frames,
+    noise=data.noise,
+    rest=data.rest,
+  )
+  smallest = data.crop if split == 'train' else 0
+  return SyntheticPairs(split, blur, variants, HELD_OUT_SEED, smallest, data.scene)
+
+
 def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
-  """The training pairs ('train') or the held-out ones ('test'). The only reader of `config.data`.
+  """The training pairs ('train') or the held-out ones ('test'). This module alone reads
+  `config.data`.
 
   Raises:
     UserError: pictures that cannot be used; the message names the file or field.
   """
   train = split == 'train'
   if data.source == 'synthetic':
-    blur = Blur(
-      shake=data.shake,
-      rotation=data.rotation,
-      object_motion=data.object_motion,
-      sub_frames=data.sub_frames,
-      noise=data.noise,
-    )
-    return SyntheticPairs(
-      split,
-      blur,
-      variants=1 if train else data.eval_variants,
-      seed=HELD_OUT_SEED,
-      min_size=data.crop if train else 0,
-    )
+    return open_synthetic(data, split, 1 if train else data.eval_variants)
   root = pathlib.Path(data.root if train else data.eval_root or data.root)
   # Of pictures that are scored once in a while nothing is kept.
   limits = {'min_size': data.crop} if train else {'cache_bytes': 0}

@@ -36,6 +36,10 @@ PHOTOGRAPHS = {
 }
 SCALES = (0.6, 1.0, 1.5)  # of the photographs that crops are taken from
 DIMMEST = 0.5  # share of the light left in a channel of a recoloured crop
+# Shares of a photograph's shorter side that a scene may show; it is enlarged for that so much at
+# most.
+SHARES = (0.8, 0.55, 0.3)
+LARGEST_SCALE = 1.5
 # Strengths of fixed examples follow multiples of the golden ratio: any run of them is spread.
 GOLDEN_RATIO = (5**0.5 - 1) / 2
 
@@ -49,12 +53,17 @@ class SyntheticPairs(Source):
     variants: blurs for each photograph; `pair` and `example` are functions of (seed, item) alone.
     seed: non-negative.
     min_size: smallest height and width that will do, the training crop; 0 asks for none.
+    scene: side of the square scenes cut from reduced photographs, for which motions are drawn as
+      for whole photographs; 0 takes these themselves.
 
   Raises:
-    UserError: unknown split, variants below 1 or a photograph missing from the installation.
+    UserError: unknown split, variants below 1, a scene smaller than min_size or larger than the
+      photographs, or a photograph missing from the installation.
   """
 
-  def __init__(self, split: str, blur: Blur, variants: int, seed: int, min_size: int = 0):
+  def __init__(
+    self, split: str, blur: Blur, variants: int, seed: int, min_size: int = 0, scene: int = 0
+  ):
     if split not in PHOTOGRAPHS:
       raise UserError(f"The synthetic data has no split {split!r}; use 'train' or 'test'.")
     if variants < 1:
@@ -68,7 +77,12 @@ class SyntheticPairs(Source):
       raise UserError(
         f'data.crop is {min_size}, more than the {smallest} px of the smallest embedded photograph.'
       )
-    self._blur = blur
+    largest = int(smallest * LARGEST_SCALE)
+    if scene and not max(min_size, 1) <= scene <= largest:
+      raise UserError(
+        f'data.scene is {scene}; it must be 0, or in {max(min_size, 1)} (the crop) .. {largest}.'
+      )
+    self._blur, self._scene = blur, scene
     self._seed = (seed, list(PHOTOGRAPHS).index(split))
 
   def __len__(self) -> int:
@@ -80,10 +94,12 @@ class SyntheticPairs(Source):
     photo: another picture (H, W, 3) uint8 of any size to be put, resized, in the photograph's place
     under the very same blur.
     """
+    rng = np.random.default_rng([*self._seed, item])
     own = photograph(self._files[item])
+    if self._scene:
+      own = to_sensor(self._linear_scene(item, rng)[..., :3], 0, rng)
     if photo is not None:
       photo = cv2.resize(photo, own.shape[1::-1], interpolation=cv2.INTER_AREA)
-    rng = np.random.default_rng([*self._seed, item])
     spread = (0.5 + item * GOLDEN_RATIO) % 1
     strength = WEAKEST + (1 - WEAKEST) * spread
     photo = own if photo is None else photo
@@ -101,14 +117,26 @@ class SyntheticPairs(Source):
     is, with its channels permuted and dimmed, in linear light, before the exposure is simulated.
     """
     file = self._files[item]
-    fitting = [scale for scale in SCALES if min(_linear(file, scale).shape[:2]) >= size]
-    linear = _linear(file, rng.choice(fitting or [1.0]))
+    if self._scene:
+      linear = self._linear_scene(item, rng)
+    else:
+      fitting = [scale for scale in SCALES if min(_linear(file, scale).shape[:2]) >= size]
+      linear = _linear(file, rng.choice(fitting or [1.0]))
     window = random_window(linear.shape, size, rng, self.names[item])
     motion = draw_motion(self._blur, linear.shape, rng)
     channels, gain = rng.permutation(3), rng.uniform(DIMMEST, 1, 3).astype(np.float32)
     blurry = expose(linear, motion, window)[..., channels] * gain
     sharp = linear[window][..., channels] * gain
     return to_sensor(blurry, motion.noise, rng), to_sensor(sharp, 0, rng)
+
+  def _linear_scene(self, item: int, rng: np.random.Generator) -> np.ndarray:
+    """A random square of the photograph, reduced so that it shows a random share of it."""
+    file, side = self._files[item], self._scene
+    shorter = min(photograph(file).shape[:2])
+    scales = [side / (share * shorter) for share in SHARES]
+    fitting = [scale for scale in scales if scale <= LARGEST_SCALE] or [side / shorter]
+    linear = _linear(file, rng.choice(fitting))
+    return linear[random_window(linear.shape, side, rng, self.names[item])]
 
 
 @cache

@@ -109,6 +109,7 @@ def build_generator(model: ml_collections.ConfigDict, axis_name: str | None = 'b
     reblurrer=generator(),
     deblurrer=generator(),
     global_code=model.global_code,
+    without_map=model.without_map,
   )
 
 

@@ -19,6 +19,7 @@ class JointNet(nn.Module):
     deblurrer: Gd.
     global_code: averages the map over the picture and spreads the mean over its grid (supplementary
       section 2, "Gr w/ 1D").
+    without_map: a map of zeros whatever the picture, a control with as many parameters (ours).
   """
 
   encoder: nn.Module
@@ -26,13 +27,14 @@ class JointNet(nn.Module):
   reblurrer: nn.Module
   deblurrer: nn.Module
   global_code: bool = False
+  without_map: bool = False
 
   def degradation_map(self, blurry: jax.Array, train: bool = False) -> jax.Array:
     """M = E(blurry): `(B, H, W, 3)` in [0, 1] to `(B, h, w, C)`."""
     m = self.encoder(blurry, train)
     if self.global_code:
       m = jnp.broadcast_to(m.mean((1, 2), keepdims=True), m.shape)
-    return m
+    return jnp.zeros_like(m) if self.without_map else m
 
   def generate(
     self,

@@ -1,0 +1,184 @@
+"""What the experiments on scenes of known blur share: settings, nets trained once, held-out scenes.
+
+The scenes are squares of the photographs inside scikit-image, as large as a training crop. In half
+of them the camera rests and a region moves alone, so that the rest of the picture is truly sharp;
+in the others the camera shakes as well. How every pixel moved is known.
+
+Three settings: the full one (a GPU) has the released widths and scenes of 256 px, `--quick` the
+nets of configs/demo.py and scenes of 64 px (2 CPU cores, minutes), `--smoke` trains next to nothing
+(tests). All experiments find the nets in one folder and train those that are missing: a script that
+was interrupted goes on with the one it was training, from its last checkpoint, and one that has
+ended only scores again.
+"""
+
+import argparse
+import functools
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+# TensorFlow tells of itself when it is imported.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
+
+import jax
+import numpy as np
+from absl import logging
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+ROOT = pathlib.Path(__file__).parents[1]
+sys.path.append(str(ROOT))
+
+from configs import default, demo, smoke
+from degrep_jax import cache, checkpoints
+from degrep_jax.data.exposure import BlurExample
+from degrep_jax.data.preprocess import to_float, to_uint8
+from degrep_jax.errors import UserError, fail
+from degrep_jax.models import factory
+from degrep_jax.progress import say
+from degrep_jax.train import train
+
+BATCH = 16  # pictures per pass of a trained net
+MAP = '2-D map'
+# The nets that are trained, by the fields in which they differ from the first.
+NETS: dict[str, dict[str, Any]] = {
+  MAP: {},  # official_v2: one place for 8x8 px (quick), or 32x32 px
+  '4x4 map': {'model.encoder': 'official_v1'},  # a place for twice as many px
+  '1-D code': {'model.global_code': True},
+  'L1 only': {'loss.gan': 0.0},
+  'no map': {'model.without_map': True},
+}
+
+
+def parser(doc: str, name: str) -> argparse.ArgumentParser:
+  """The flags of all experiments; `name` is that of the folder in runs/ that results go to."""
+  flags = argparse.ArgumentParser(
+    description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  size = flags.add_mutually_exclusive_group()
+  size.add_argument('--quick', action='store_true', help='minutes on 2 CPU cores')
+  size.add_argument('--smoke', action='store_true', help='untrained nets, for tests')
+  flags.add_argument('--steps', type=int, help='training steps of every net')
+  flags.add_argument('--seed', type=int, default=0, help='of weights, data and everything drawn')
+  flags.add_argument(
+    '--output', type=pathlib.Path, help=f'folder of the results; default runs/{name}[_quick]'
+  )
+  flags.add_argument(
+    '--nets', type=pathlib.Path, help='folder of the nets; default runs/scene_nets[_quick]'
+  )
+  flags.set_defaults(name=name)
+  return flags
+
+
+def _folder(args: argparse.Namespace, name: str) -> pathlib.Path:
+  return pathlib.Path('runs', name + ('_quick' if args.quick else '_smoke' if args.smoke else ''))
+
+
+def output(args: argparse.Namespace) -> pathlib.Path:
+  """The folder of the results."""
+  return args.output or _folder(args, args.name)
+
+
+def settings(args: argparse.Namespace, net: str = MAP) -> ConfigDict:
+  """The joint stage's config in the chosen setting, of one of `NETS`."""
+  config = (smoke if args.smoke else demo if args.quick else default).get_config()
+  config.seed = args.seed
+  if args.smoke:
+    config.train.steps = 2
+  elif args.quick:
+    config.train.steps = 500
+    config.train.batch_size = 4
+  else:
+    # Table 1's encoder learns its map late, if at all; see the README's results.
+    config.model.encoder, config.model.modulation = 'official_v2', 'sam'
+    config.model.encoder_stages = (1, 2, 4, 8, 16)
+    config.train.steps = 60_000
+  if args.steps is not None:
+    config.train.steps = args.steps
+  config.optimizer.schedule_steps = steps = config.train.steps
+  data, log = config.data, config.log
+  data.source = 'synthetic'
+  data.scene = data.crop
+  data.shake, data.object_motion, data.rotation = data.crop / 6, data.crop / 5, 0.0
+  data.rest = 0.5
+  # The scripts score the nets on more scenes than a run looks at, and once.
+  data.eval_variants = 1
+  config.eval.tile, config.eval.batch_size = data.crop, 4 * jax.device_count()
+  log.evaluate_every_steps = log.pictures_every_steps = max(steps, 1)
+  log.checkpoint_every_steps = 2_000 if steps > 10_000 else 100
+  log.keep_checkpoints = 1
+  config.update_from_flattened_dict(NETS[net])
+  return config
+
+
+class Trained(NamedTuple):
+  """A joint net and its variables."""
+
+  net: nn.Module
+  variables: Any
+
+  def maps(self, pictures: np.ndarray) -> np.ndarray:
+    """M of pictures (N, S, S, 3) uint8 as the generators get it: (N, h, w, C) float32."""
+    return self._apply('degradation_map', pictures)
+
+  def reblur(self, sharp: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Gr(x, M), (N, S, S, 3) uint8, of sharp pictures, uint8 as well, and maps (N, h, w, C)."""
+    return to_uint8(self._apply('reblur', sharp, maps))
+
+  def deblur(self, blurry: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Gd(y, M), likewise."""
+    return to_uint8(self._apply('deblur', blurry, maps))
+
+  def _apply(self, method: str, *inputs: np.ndarray) -> np.ndarray:
+    count, apply = len(inputs[0]), _compiled(self.net, method)
+    # One shape, one compilation: the last batch is filled up.
+    numbers = np.minimum(np.arange(-(-count // BATCH) * BATCH), count - 1).reshape(-1, BATCH)
+    results = [
+      apply(self.variables, *(to_float(x[i]) if x.dtype == np.uint8 else x[i] for x in inputs))
+      for i in numbers
+    ]
+    return np.concatenate([np.asarray(jax.tree.leaves(result)[0]) for result in results])[:count]
+
+
+@functools.cache
+def _compiled(net: nn.Module, method: str) -> Callable:
+  return jax.jit(functools.partial(net.apply, method=method))
+
+
+def trained(args: argparse.Namespace, net: str = MAP) -> Trained:
+  """One of `NETS`, by the seed and steps of `args`, trained as far as it is not yet."""
+  config = settings(args, net)
+  name = f'{net.replace(" ", "_")}_seed_{config.seed}_steps_{config.train.steps}'
+  workdir = (args.nets or _folder(args, 'scene_nets')) / name
+  steps = checkpoints.saved_steps(workdir)
+  if not steps or steps[-1] < config.train.steps:
+    say(f'training {workdir}')
+    train(config, workdir)
+  variables = checkpoints.variables(checkpoints.load_network(workdir))
+  return Trained(factory.build_generator(config.model, None), variables)
+
+
+def stacked(examples: Iterable[BlurExample]) -> BlurExample:
+  """Scenes of one size as one example of arrays with a leading axis of scenes."""
+  columns = zip(*(vars(example).values() for example in examples), strict=True)
+  return BlurExample(*map(np.stack, columns))
+
+
+def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+  """Runs an experiment, compiled programs kept on the disk; a `UserError` costs one sentence and
+  exit status 2."""
+  logging.set_verbosity(logging.ERROR)
+  logging.set_stderrthreshold(logging.ERROR)
+  cache.enable()
+  try:
+    main(args)
+    status = 0
+  except UserError as error:
+    status = fail(str(error))
+  sys.stdout.flush()
+  sys.stderr.flush()
+  # As the training command does: TensorFlow's threads may outlive what they made pictures for.
+  os._exit(status)
