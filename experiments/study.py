@@ -29,8 +29,7 @@ from absl import logging
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-ROOT = pathlib.Path(__file__).parents[1]
-sys.path.append(str(ROOT))
+sys.path.append(str(pathlib.Path(__file__).parents[1]))
 
 from configs import default, demo, smoke
 from degrep_jax import cache, checkpoints
