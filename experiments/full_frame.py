@@ -41,7 +41,8 @@ import numpy as np
 import rich.console
 from absl import app, flags, logging
 
-from degrep_jax import Restorer, cache, comparison, frames, report, restore, scoring
+from degrep_jax import Restorer, cache, checkpoints, comparison, frames, report, restore, scoring
+from degrep_jax import config as configs
 from degrep_jax.data.pairs import has_splits, read_picture
 from degrep_jax.data.source import open_pairs, open_source
 from degrep_jax.errors import UserError, fail
@@ -156,16 +157,24 @@ def quick_config(network, joint):
   return config
 
 
+def trained(config, workdir):
+  """Trains, or continues, the run; one that has ended is neither trained nor scored again."""
+  if config.train.steps in checkpoints.saved_steps(workdir):
+    configs.keep_in(workdir, config, has_checkpoint=True)  # refuses another run's
+  else:
+    train(config, workdir)
+
+
 def quick_methods(output):
-  """{label: workdir} of networks trained here; runs that have ended are not trained again."""
+  """{label: workdir} of networks trained here."""
   joint = _JOINT.value
   if joint is None:
     joint = str(output / 'quick' / 'joint')
-    train(quick_config('joint', ''), pathlib.Path(joint))
+    trained(quick_config('joint', ''), pathlib.Path(joint))
   workdirs = {}
   for network, label in LABELS.items():
     workdirs[label] = output / 'quick' / network
-    train(quick_config(network, joint), workdirs[label])
+    trained(quick_config(network, joint), workdirs[label])
   return workdirs
 
 

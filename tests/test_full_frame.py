@@ -1,6 +1,7 @@
 """The experiment that shows whole pictures of several methods, and the page that it draws."""
 
 import csv
+import itertools
 import json
 import os
 import shutil
@@ -28,13 +29,14 @@ COLOURS = ((213, 94, 0), (86, 180, 233))
 
 def test_local_differences_are_those_of_every_window_and_pair():
   rng = np.random.default_rng(0)
-  a, b, c = rng.integers(0, 256, (3, 7, 9, 3), np.uint8)
-  found = frames.local_difference([a, b, c], 4)
+  pictures = rng.integers(0, 256, (4, 7, 9, 3), np.uint8)
+  found = frames.local_difference(list(pictures), 4)
   assert found.shape == (4, 6)
   for row in range(4):
     for column in range(6):
       window = np.s_[row : row + 4, column : column + 4]
-      pairs = [(x[window].astype(float) - y[window]) ** 2 for x, y in ((a, b), (a, c), (b, c))]
+      parts = [picture[window].astype(float) for picture in pictures]
+      pairs = [(x - y) ** 2 for x, y in itertools.combinations(parts, 2)]
       assert found[row, column] == pytest.approx(np.mean(pairs), rel=1e-12)
 
 
