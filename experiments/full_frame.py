@@ -3,7 +3,7 @@
 Networks trained or converted before, of any width; the full setting is for a GPU:
 
 python experiments/full_frame.py --dataset=GOPRO_Large --method=HINet=runs/gopro_hinet \
-  --method=MSDI-Net=runs/gopro_deblur --tile=256 --output=runs/full_frame_gopro
+  --method=MSDI-Net=runs/gopro_deblur --tile=256 --crop=80 --output=runs/full_frame_gopro
 python experiments/full_frame.py --dataset=RealBlur/RealBlur_J_test_list.txt --align \
   --method=HINet=runs/realblur_hinet --method=MSDI-Net=runs/realblur_j --tile=256
 
@@ -43,7 +43,7 @@ from absl import app, flags, logging
 
 from degrep_jax import Restorer, cache, checkpoints, comparison, frames, report, restore, scoring
 from degrep_jax import config as configs
-from degrep_jax.data.pairs import has_splits, read_picture
+from degrep_jax.data.pairs import SPLITS, read_picture
 from degrep_jax.data.source import open_pairs, open_source
 from degrep_jax.errors import UserError, fail
 from degrep_jax.files import make_folder_of, write_atomically
@@ -189,14 +189,14 @@ def named_methods():
       raise UserError(f'--method: the name {label} is taken already, choose another.')
     found[label] = pathlib.Path(workdir)
   quick = _QUICK.value or _SMOKE.value
-  tree = not _DATA_DIR.value and pathlib.Path(_DATASET.value).is_dir()
+  tree = all(pathlib.Path(_DATASET.value, split).is_dir() for split in SPLITS)
   for wrong, sentence in (
     (found and quick, '--quick trains its own networks: leave either it or --method.'),
     (not found and not quick, 'name networks by --method=NAME=WORKDIR, or train some by --quick.'),
     (_JOINT.value and not quick, '--joint is that of --quick: name networks by --method instead.'),
     (_DATA_DIR.value and _DATASET.value == SYNTHETIC, '--data_dir: name its dataset by --dataset.'),
     (
-      quick and _DATASET.value != SYNTHETIC and not (tree and has_splits(_DATASET.value)),
+      quick and _DATASET.value != SYNTHETIC and (_DATA_DIR.value or not tree),
       f'{_DATASET.value} has not both train/ and test/, which --quick needs: name such a folder.',
     ),
   ):  # fmt: skip

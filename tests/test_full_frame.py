@@ -231,6 +231,7 @@ def test_a_missing_checkpoint_costs_a_sentence(scored, tmp_path):
     (['--method=a=x', '--quick'], ['--quick']),
     (['--method=a=x', '--joint=b'], ['--joint']),
     (['--quick', '--dataset=nowhere'], ['nowhere', 'train/']),
+    (['--quick', '--dataset=.'], ['train/']),
     (['--method=a=x', '--dataset=nowhere'], ['nowhere']),
     (['--method=a=x', '--data_dir=tfds'], ['--dataset']),
     (['--smoke', '--joint=nowhere'], ['config.train.init_from', 'nowhere']),
