@@ -48,6 +48,7 @@ from degrep_jax.data.source import open_pairs, open_source
 from degrep_jax.errors import UserError, fail
 from degrep_jax.files import make_folder_of, write_atomically
 from degrep_jax.progress import say
+from degrep_jax.state import FROZEN
 from degrep_jax.train import train
 
 SYNTHETIC = 'synthetic'  # the dataset of the embedded photographs
@@ -171,6 +172,8 @@ def quick_methods(output):
   if joint is None:
     joint = str(output / 'quick' / 'joint')
     trained(quick_config('joint', ''), pathlib.Path(joint))
+  else:
+    checkpoints.load_parts(joint, FROZEN)  # what is wrong with it is said before HINet is trained
   workdirs = {}
   for network, label in LABELS.items():
     workdirs[label] = output / 'quick' / network

@@ -234,7 +234,7 @@ def test_a_missing_checkpoint_costs_a_sentence(scored, tmp_path):
     (['--quick', '--dataset=.'], ['train/']),
     (['--method=a=x', '--dataset=nowhere'], ['nowhere']),
     (['--method=a=x', '--data_dir=tfds'], ['--dataset']),
-    (['--smoke', '--joint=nowhere'], ['config.train.init_from', 'nowhere']),
+    (['--smoke', '--joint=nowhere'], ['nowhere']),
     (['--mode=other'], ['mode']),
     (['--nonsense'], ['nonsense']),
     (['nonsense'], ['nonsense']),
