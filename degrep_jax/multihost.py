@@ -8,9 +8,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
-from degrep_jax import parallel
+from degrep_jax import parallel, progress
 from degrep_jax.errors import UserError
 from degrep_jax.faults import Interrupted
 
@@ -46,17 +45,12 @@ def initialize(
       f'--multihost: the processes do not find each other ({text}): name --coordinator, '
       '--num_processes and --process_id.'
     ) from error
+  progress.console.quiet = not is_first()
 
 
 def is_first() -> bool:
   """Whether this is the process that writes."""
   return jax.process_index() == 0
-
-
-def barrier(name: str) -> None:
-  """Waits until all processes are here."""
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(name)
 
 
 def from_first(work: Callable[[], Any]) -> Any:

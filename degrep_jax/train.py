@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
 from degrep_jax import checkpoints, faults, finite, multihost, parallel
 from degrep_jax import config as configs
@@ -31,9 +31,11 @@ def _compile(
   config: ml_collections.ConfigDict, step: Callable, state: Any, constants: Any
 ) -> tuple[Any, float]:
   """The pmapped step compiled for this config's batches, and the seconds that took."""
-  devices, data = jax.device_count(), config.data
-  shape = (devices, config.train.batch_size // devices, data.crop, data.crop, 3)
-  batch = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name in ('blurry', 'sharp')}
+  # Of several processes pmap takes arrays alone, not their shapes.
+  pictures = np.zeros(
+    (config.train.batch_size // jax.process_count(), *[config.data.crop] * 2, 3), np.float32
+  )
+  batch = parallel.shard({'blurry': pictures, 'sharp': pictures})
   start = time.monotonic()
   pmapped = jax.pmap(step, axis_name=parallel.AXIS, donate_argnums=0)
   return pmapped.lower(state, constants, batch).compile(), time.monotonic() - start
