@@ -73,6 +73,7 @@ class Run:
     self._recorder.write(step)
 
   def _show(self, step: int, state: Any) -> None:
+    self._recorder.require_finite()
     with self._recorder.paused(state):
       if multihost.is_first():
         self._recorder.write_pictures(step, self._evaluator.samples(state.variables))

@@ -201,7 +201,8 @@ class Recorder:
         row = {name: value for name, value in row.items() if name not in bad}
       elif bad:
         after = f' after {self._nan_skips} steps in a row were skipped' if SKIPPED in row else ''
-        raise NotFinite(step, bad, f'{", ".join(bad)} is not finite at step {step}{after}')
+        are = 'is' if len(bad) == 1 else 'are'
+        raise NotFinite(step, bad, f'{", ".join(bad)} {are} not finite at step {step}{after}')
       self._fetched.append(row)
 
   def require_finite(self) -> None:

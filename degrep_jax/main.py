@@ -62,8 +62,9 @@ def main(argv: list[str]) -> int:
   the run."""
   if len(argv) > 1:
     return fail(f'{argv[1]!r} is not understood: flags start with --.')
-  logging.set_verbosity(logging.ERROR)
-  logging.set_stderrthreshold(logging.ERROR)
+  # Libraries log errors with their traces, and raise them after that: we tell.
+  logging.set_verbosity(logging.FATAL)
+  logging.set_stderrthreshold(logging.FATAL)
   workdir = pathlib.Path(str(_WORKDIR.value))
   try:
     if _MULTIHOST.value:
