@@ -28,7 +28,7 @@ from degrep_jax import checkpoints
 
 ROOT = pathlib.Path(__file__).parents[1]
 PHASES = ('starting', 'training', 'saving', 'evaluating')
-EVALUATE, STEPS = 12, 96
+EVALUATE, STEPS = 12, 48
 # Times differ from run to run, of course.
 CLOCKS = ('pictures_per_second', 'step_seconds', 'input_wait', 'train_seconds', 'compile_seconds')
 FLAGS = (
