@@ -87,7 +87,11 @@ class Run:
       (log.evaluate_every_steps, [last], self.evaluate),
       (log.checkpoint_every_steps, [last], self.save),
     )
-    actions: list[Callable] = [
+    actions: list[Callable] = []
+    if log.profile_first_step and multihost.is_first():
+      # First, so that a trace is over before its last step is saved or evaluated.
+      actions.append(_profiler(log, self._workdir, first))
+    return actions + [
       PeriodicCallback(
         every_steps=every,
         on_steps=on_steps,
@@ -95,9 +99,6 @@ class Run:
       )
       for every, on_steps, act in periods
     ]
-    if log.profile_first_step and multihost.is_first():
-      actions.append(_profiler(log, self._workdir, first))
-    return actions
 
 
 def _profiler(log: ml_collections.ConfigDict, workdir: pathlib.Path, first: int) -> Callable:

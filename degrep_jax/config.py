@@ -99,7 +99,10 @@ def check(config: ml_collections.ConfigDict, devices: int) -> None:
     least = 0 if field == 'profile_first_step' else 1
     demand = 'it must not be negative' if not least else 'it must be positive'
     _require(value >= least, f'log.{field}', value, demand)
-  train = config.train
+  train, log = config.train, config.log
+  traced = log.profile_first_step + log.profile_steps - 1 if log.profile_first_step else 0
+  demand = f'with log.profile_steps it must end by train.steps, {train.steps}'
+  _require(traced <= train.steps, 'log.profile_first_step', log.profile_first_step, demand)
   for field, value, choices in (
     ('train.nan_policy', train.nan_policy, NAN_POLICIES),
     ('data.on_error', data.on_error, ON_ERROR),

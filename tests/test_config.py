@@ -103,6 +103,7 @@ def test_the_default_networks_pass():
     ({'log__evaluate_every_steps': -5}, 'config.log.evaluate_every_steps is -5'),
     ({'log__keep_checkpoints': 0}, 'config.log.keep_checkpoints is 0'),
     ({'log__profile_first_step': -1}, 'config.log.profile_first_step is -1'),
+    ({'log__profile_first_step': 5, 'train__steps': 8}, 'config.log.profile_first_step is 5.*8'),
     ({'log__profile_steps': 0}, 'config.log.profile_steps is 0'),
     ({'train__nan_policy': 'go on'}, "config.train.nan_policy is 'go on'.*stop, skip"),
     ({'train__nan_skips': 0}, 'config.train.nan_skips is 0'),

@@ -206,4 +206,4 @@ def test_a_trace_of_some_steps(tmp_path, cache):
   assert len(traces) == 1
   with gzip.open(traces[0]) as file:
     events = json.load(file)['traceEvents']
-  assert any('ExecuteOnLocalDevice' in event.get('name', '') for event in events)
+  assert any('ThunkExecutor::Execute' in event.get('name', '') for event in events)
