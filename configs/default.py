@@ -52,6 +52,10 @@ def get_config() -> ml_collections.ConfigDict:
   train.batch_size = 32  # over all devices
   # msdi_net: workdirs that hold E and the pyramid (newest checkpoint), with commas between them
   train.init_from = ''
+  # stop: where a loss or gradient is not finite the run ends and keeps its last checkpoint; skip:
+  # such a step changes nothing, up to nan_skips of them in a row
+  train.nan_policy = 'stop'
+  train.nan_skips = 10
   train.official_order = False  # True: D learns from a second pass of the updated generators [C]
 
   config.data = data = ml_collections.ConfigDict()
@@ -65,6 +69,8 @@ def get_config() -> ml_collections.ConfigDict:
   data.pictures = 'full'  # tfds: what crops are cut from; sub512: sub-pictures, as released [C]
   data.eval_root = ''  # where the evaluation pairs lie; empty: data.root
   data.crop = 256  # side of the training crops, pixels
+  # stop: a damaged picture ends the run; skip: other items take its place, counted in the log
+  data.on_error = 'stop'
   data.augment = True  # flips and transposition
   data.shake = 14.0  # synthetic: largest path of the camera over the exposure, pixels
   data.rotation = 1.0  # synthetic: largest rotation over the exposure, degrees
@@ -87,4 +93,6 @@ def get_config() -> ml_collections.ConfigDict:
   log.checkpoint_every_steps = 5_000
   log.keep_checkpoints = 3  # the newest; the best by deblurred PSNR is kept as well
   log.evaluate_every_steps = 20_000
+  log.profile_first_step = 0  # of the steps that are traced for TensorBoard or Perfetto; 0: none
+  log.profile_steps = 5  # how many
   return config.lock()

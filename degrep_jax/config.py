@@ -14,6 +14,7 @@ from degrep_jax.models import factory
 
 FILE = 'config.json'
 SOURCES = ('folder', 'list', 'tfds', 'synthetic')
+NAN_POLICIES = ON_ERROR = ('stop', 'skip')
 # The weighted losses of each network.
 LOSSES = {
   'joint': ('gan', 'reblur_l1', 'deblur_l1', 'feature_matching', 'vgg'),
@@ -31,7 +32,15 @@ MAP = (
   'without_map',
 )
 # What a run may change when it is continued: none of these reaches the trained weights of a step.
-FREE = ('train.steps', 'data.eval_root', 'data.eval_variants', 'eval.', 'log.')
+FREE = (
+  'train.steps',
+  'train.nan_',
+  'data.on_error',
+  'data.eval_root',
+  'data.eval_variants',
+  'eval.',
+  'log.',
+)
 
 
 def _require(condition: bool, field: str, value: Any, demand: str) -> None:
@@ -95,7 +104,19 @@ def check(config: ml_collections.ConfigDict, devices: int) -> None:
   for field in ('beta1', 'beta2'):
     _require(0 <= hyper[field] < 1, f'optimizer.{field}', hyper[field], 'it must be in [0, 1)')
   for field, value in config.log.items():
-    _require(value > 0, f'log.{field}', value, 'it must be positive')
+    least = 0 if field == 'profile_first_step' else 1
+    demand = 'it must not be negative' if not least else 'it must be positive'
+    _require(value >= least, f'log.{field}', value, demand)
+  train, log = config.train, config.log
+  traced = log.profile_first_step + log.profile_steps - 1 if log.profile_first_step else 0
+  demand = f'with log.profile_steps it must end by train.steps, {train.steps}'
+  _require(traced <= train.steps, 'log.profile_first_step', log.profile_first_step, demand)
+  for field, value, choices in (
+    ('train.nan_policy', train.nan_policy, NAN_POLICIES),
+    ('data.on_error', data.on_error, ON_ERROR),
+  ):
+    _require(value in choices, field, value, f'choose one of {", ".join(choices)}')
+  _require(train.nan_skips > 0, 'train.nan_skips', train.nan_skips, 'it must be positive')
   _require(config.train.steps > 0, 'train.steps', config.train.steps, 'it must be positive')
   _require(config.seed >= 0, 'seed', config.seed, 'it must not be negative')
 

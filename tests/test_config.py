@@ -102,6 +102,12 @@ def test_the_default_networks_pass():
     ({'log__checkpoint_every_steps': 0}, 'config.log.checkpoint_every_steps is 0'),
     ({'log__evaluate_every_steps': -5}, 'config.log.evaluate_every_steps is -5'),
     ({'log__keep_checkpoints': 0}, 'config.log.keep_checkpoints is 0'),
+    ({'log__profile_first_step': -1}, 'config.log.profile_first_step is -1'),
+    ({'log__profile_first_step': 5, 'train__steps': 8}, 'config.log.profile_first_step is 5.*8'),
+    ({'log__profile_steps': 0}, 'config.log.profile_steps is 0'),
+    ({'train__nan_policy': 'go on'}, "config.train.nan_policy is 'go on'.*stop, skip"),
+    ({'train__nan_skips': 0}, 'config.train.nan_skips is 0'),
+    ({'data__on_error': 'hide'}, "config.data.on_error is 'hide'.*stop, skip"),
   ],
 )
 def test_what_must_fail_is_refused_by_name(fields, named):
@@ -165,6 +171,8 @@ FREE = {
   'eval__batch_size': 2,
   'data__eval_root': 'elsewhere',
   'data__eval_variants': 5,
+  'data__on_error': 'skip',
+  'train__nan_policy': 'skip',
 }
 
 
@@ -202,7 +210,8 @@ def test_every_other_field_is_compared(tmp_path, field):
   group = saved[groups[0]] if groups else saved
   del group[leaf]
   path.write_text(json.dumps(saved))
-  if field in ('data.eval_root', 'data.eval_variants'):
+  free = 'data.eval_root', 'data.eval_variants', 'data.on_error'
+  if field in (*free, 'train.nan_policy', 'train.nan_skips'):
     configs.keep_in(tmp_path, _config(), True)
     assert _flat(json.loads(path.read_text()))[field] == _flat(_config())[field]
   else:
