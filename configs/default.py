@@ -49,6 +49,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.train = train = ml_collections.ConfigDict()
   train.steps = 240_000
   train.batch_size = 32  # over all devices
+  # Parts of a device's share that are computed one after the other, for less memory; the step stays
+  # that of the whole batch, but for batch norm, which sees a part (of all devices)
+  train.accumulate_steps = 1
   # msdi_net: workdirs that hold E and the pyramid (newest checkpoint), with commas between them
   train.init_from = ''
   train.official_order = False  # True: D learns from a second pass of the updated generators [C]

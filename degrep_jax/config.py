@@ -25,6 +25,9 @@ MAP = ('encoder', 'encoder_width', 'encoder_stages', 'encoder_input', 'modulatio
 # What a run may change when it is continued: none of these reaches the trained weights of a step.
 FREE = ('train.steps', 'data.eval_root', 'data.eval_variants', 'eval.', 'log.')
 
+# Fields that the config of an older run lacks, with what it did.
+ADDED = {'train.accumulate_steps': 1}
+
 
 def _require(condition: bool, field: str, value: Any, demand: str) -> None:
   if not condition:
@@ -72,6 +75,7 @@ def check(config: ml_collections.ConfigDict, devices: int) -> None:
   if data.source != 'synthetic':
     _require(data.root, 'data.root', data.root, 'name the folder that holds the training pairs')
   _check_batch('train.batch_size', config.train.batch_size, devices)
+  _check_memory(config.train, devices)
   factory.check_size(config.model, data.crop, 'data.crop')
   _check_losses(config)
   _check_stage(config)
@@ -118,6 +122,12 @@ def _check_stage(config: ml_collections.ConfigDict) -> None:
 def _check_batch(field: str, size: int, devices: int) -> None:
   demand = f'it must be a positive multiple of the {devices} devices'
   _require(size > 0 and size % devices == 0, field, size, demand)
+
+
+def _check_memory(train: ml_collections.ConfigDict, devices: int) -> None:
+  share, parts = train.batch_size // devices, train.accumulate_steps
+  demand = f'it must divide the {share} pictures that each of the {devices} devices takes'
+  _require(parts > 0 and share % parts == 0, 'train.accumulate_steps', parts, demand)
 
 
 def flat(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
@@ -172,7 +182,7 @@ def keep_in(workdir: pathlib.Path, config: ml_collections.ConfigDict, has_checkp
   """
   path = workdir / FILE
   if has_checkpoint and path.exists():
-    saved = read(path)
+    saved = ADDED | read(path)
     if 'train.steps' not in saved:
       raise UserError(
         f'{workdir} holds converted weights, which no training can be continued from: choose '

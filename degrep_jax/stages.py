@@ -48,13 +48,17 @@ class Stage(NamedTuple):
   schedule: optax.Schedule
 
 
-def open_stage(config: ml_collections.ConfigDict) -> Stage:
+def open_stage(config: ml_collections.ConfigDict, constants: dict[str, Any] | None = None) -> Stage:
   """The stage that trains `config.model.network`.
+
+  Args:
+    config: of the run.
+    constants: in place of those that files hold, which are then not read.
 
   Raises:
     UserError: a config or file that cannot be used.
   """
-  return (_joint if config.model.network == 'joint' else _deblur)(config)
+  return (_joint if config.model.network == 'joint' else _deblur)(config, constants)
 
 
 def build_optimizer(
@@ -86,9 +90,11 @@ def build_joint(config: ml_collections.ConfigDict) -> tuple[JointNets, LossWeigh
   return nets, weights
 
 
-def _joint(config: ml_collections.ConfigDict) -> Stage:
+def _joint(config: ml_collections.ConfigDict, constants: dict[str, Any] | None) -> Stage:
   nets, weights = build_joint(config)
   optimizer, schedule = build_optimizer(config)
+  if constants is None:
+    constants = {'vgg': load_vgg19(config.loss.vgg_path)} if weights.l_vgg else {}
   return Stage(
     network=nets.generator,
     create=lambda: create_state(
@@ -101,14 +107,15 @@ def _joint(config: ml_collections.ConfigDict) -> Stage:
       optimizer=optimizer,
       weights=weights,
       official_order=config.train.official_order,
+      accumulate_steps=config.train.accumulate_steps,
       axis_name=parallel.AXIS,
     ),
-    constants={'vgg': load_vgg19(config.loss.vgg_path)} if weights.l_vgg else {},
+    constants=constants,
     schedule=schedule,
   )
 
 
-def _deblur(config: ml_collections.ConfigDict) -> Stage:
+def _deblur(config: ml_collections.ConfigDict, constants: dict[str, Any] | None) -> Stage:
   net = factory.build_network(config.model, parallel.AXIS)
   optimizer, schedule = build_optimizer(config)
   weights = DeblurWeights(l_psnr=config.loss.psnr, l_features=config.loss.encoder_features)
@@ -123,7 +130,13 @@ def _deblur(config: ml_collections.ConfigDict) -> Stage:
   def step(state, constants, batch):
     del constants
     return deblur_step(
-      state, batch, net=net, optimizer=optimizer, weights=weights, axis_name=parallel.AXIS
+      state,
+      batch,
+      net=net,
+      optimizer=optimizer,
+      weights=weights,
+      accumulate_steps=config.train.accumulate_steps,
+      axis_name=parallel.AXIS,
     )
 
   return Stage(
@@ -131,7 +144,7 @@ def _deblur(config: ml_collections.ConfigDict) -> Stage:
     create=lambda: create_deblur_state(net, optimizer, config.seed, config.data.crop),
     prepare=prepare,
     step=step,
-    constants={},
+    constants=constants or {},
     schedule=schedule,
   )
 

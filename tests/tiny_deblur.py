@@ -29,7 +29,7 @@ def initial_state(config):
 def compile_step(config):
   """The stage's step, pmapped over all devices, its state donated."""
   stage = stages.open_stage(config)
-  shape = (jax.device_count(), tiny_joint.BATCH // jax.device_count(), 32, 32, 3)
+  shape = (jax.device_count(), config.train.batch_size // jax.device_count(), 32, 32, 3)
   batch = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name in ('blurry', 'sharp')}
   pmapped = jax.pmap(stage.step, axis_name=parallel.AXIS, donate_argnums=0)
   lowered = pmapped.lower(parallel.replicate(stage.create()), stage.constants, batch)
