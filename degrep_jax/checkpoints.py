@@ -59,8 +59,13 @@ class Checkpoints:
       scores: means of an evaluation, with the key `BEST`.
     """
     if not self.has(step):
-      tree = flax.serialization.to_state_dict(state)
+      tree = _without_none(flax.serialization.to_state_dict(state))
       self._manager.save(step, args=ocp.args.StandardSave(tree), metrics=scores)
+
+
+def _without_none(tree: dict[str, Any]) -> dict[str, Any]:
+  """A saved state has no moving average rather than None: as before there was such a thing."""
+  return {name: x for name, x in tree.items() if name != 'ema' or x is not None}
 
 
 def _folder(workdir: str | os.PathLike[str]) -> pathlib.Path:
@@ -86,7 +91,7 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, 
     The fields of `degrep_jax.state.TrainState`: 'step', 'generator' and 'discriminator', the latter
     two with 'params', 'statistics' and 'opt_state' (E's weights, for instance, lie in
     `['generator']['params']['encoder']`); of the deblurring stage those of `DeblurState`, with E
-    in `['frozen']['params']['encoder']`.
+    in `['frozen']['params']['encoder']`. 'ema' is there where a moving average is.
 
   Raises:
     UserError: no checkpoint, or none of that step.
@@ -97,12 +102,15 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, 
 
 
 def load_network(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
-  """As `load`, without what training alone reads, which is most of it: optimisers and D."""
+  """As `load`, without what training alone reads, which is most of it: optimisers, D, and of
+  averaged networks the parameters that are not averaged."""
   folder = _chosen(workdir, step)
   with _told_if_damaged(folder), ocp.PyTreeCheckpointer() as checkpointer:
     # Asked of the handler: the checkpointer warns that training saves no metadata of the item.
     saved = ocp.PyTreeCheckpointHandler().metadata(folder / 'default').tree
     wanted = _without(saved, ('opt_state', 'discriminator'))
+    if 'ema' in wanted:
+      wanted['generator'] = _without(wanted['generator'], ('params',))
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
     partly = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
     return checkpointer.restore(folder / 'default', args=partly)
@@ -170,14 +178,20 @@ def _shapes(tree: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def variables(saved: dict[str, Any]) -> dict[str, Any]:
-  """What the network's `apply` takes, from a state that `load` gave; of converted parts theirs."""
+  """What the network's `apply` takes where it is evaluated, from a state that `load` gave; of
+  converted parts theirs.
+
+  Parameters are the moving average where there is one, as in `TrainState.variables`; running
+  statistics and the vectors of spectral norms are the trained net's.
+  """
   network = saved.get('generator', {'params': {}, 'statistics': {}})
-  return merged(saved.get('frozen', {}), {'params': network['params'], **network['statistics']})
+  params = saved['ema'] if 'ema' in saved else network['params']
+  return merged(saved.get('frozen', {}), {'params': params, **network['statistics']})
 
 
 def load_parts(workdir: str | os.PathLike[str], names: tuple[str, ...]) -> dict[str, Any]:
   """Variables {collection: {part: ...}} of the parts `names` of the newest checkpoint, as far as it
-  has them; the deblurring stage takes E and the pyramid so.
+  has them; the deblurring stage takes E and the pyramid so: as they are evaluated, averaged ones.
 
   Raises:
     UserError: as `load`, or none of the parts is there.
@@ -195,8 +209,10 @@ def restore(workdir: str | os.PathLike[str], state: Any, step: int | None = None
     UserError: as `load`, or a checkpoint of other networks.
   """
   saved = load(workdir, step)
-  require_same_shapes(workdir, saved, flax.serialization.to_state_dict(state))
-  return flax.serialization.from_state_dict(state, saved)
+  expected = flax.serialization.to_state_dict(state)
+  require_same_shapes(workdir, saved, expected)
+  absent = {name: None for name, x in expected.items() if x is None}
+  return flax.serialization.from_state_dict(state, absent | saved)
 
 
 def require_same_shapes(

@@ -20,13 +20,19 @@ LOSSES = {
   'msdi_net': ('psnr', 'encoder_features'),
   'hinet': ('psnr',),
 }
+DTYPES = ('float32', 'bfloat16')
 # The fields that decide the maps of E and the pyramid.
 MAP = ('encoder', 'encoder_width', 'encoder_stages', 'encoder_input', 'modulation', 'global_code')
 # What a run may change when it is continued: none of these reaches the trained weights of a step.
-FREE = ('train.steps', 'data.eval_root', 'data.eval_variants', 'eval.', 'log.')
+FREE = ('train.steps', 'train.remat', 'data.eval_root', 'data.eval_variants', 'eval.', 'log.')
 
 # Fields that the config of an older run lacks, with what it did.
-ADDED = {'train.accumulate_steps': 1}
+ADDED = {
+  'train.accumulate_steps': 1,
+  'train.remat': False,
+  'train.dtype': 'float32',
+  'train.ema_decay': 0.0,
+}
 
 
 def _require(condition: bool, field: str, value: Any, demand: str) -> None:
@@ -128,6 +134,10 @@ def _check_memory(train: ml_collections.ConfigDict, devices: int) -> None:
   share, parts = train.batch_size // devices, train.accumulate_steps
   demand = f'it must divide the {share} pictures that each of the {devices} devices takes'
   _require(parts > 0 and share % parts == 0, 'train.accumulate_steps', parts, demand)
+  demand = f'choose one of {DTYPES}'
+  _require(train.dtype in DTYPES, 'train.dtype', train.dtype, demand)
+  decay = train.ema_decay
+  _require(0 <= decay < 1, 'train.ema_decay', decay, 'it must be in [0, 1), 0 for no average')
 
 
 def flat(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:

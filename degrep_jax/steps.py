@@ -16,6 +16,9 @@ advance once a step and a kernel has one sigma in it; gradients, metrics and the
 statistics are means over the micro-batches, before they are means over the devices. Without batch
 norm the step is that of the whole batch; a batch norm normalises by the statistics of the
 micro-batch (of all devices).
+
+In bfloat16, networks compute with parameters that are rounded to it (`state.cast`: all but E's);
+parameters, their gradients' sums, statistics, losses and optimisers are float32.
 """
 
 import functools
@@ -34,7 +37,9 @@ from degrep_jax.state import (
   DeblurState,
   NetworkState,
   TrainState,
+  cast,
   merged,
+  moving_average,
   split,
 )
 
@@ -70,46 +75,53 @@ class JointNets(NamedTuple):
   vgg: Any
 
 
-def _train_pass(module: nn.Module, params: Any, statistics: Any, *inputs: jax.Array):
-  """(outputs, statistics after the pass)."""
-  variables = {'params': params, **statistics}
+def _float32(tree: Any) -> Any:
+  return jax.tree.map(lambda x: x.astype(jnp.float32), tree)
+
+
+def _train_pass(module: nn.Module, params: Any, statistics: Any, *inputs: jax.Array, dtype: str):
+  """(outputs, statistics after the pass), both float32, computed in `dtype`."""
+  variables = {'params': cast(params, dtype), **statistics}
   outputs, moved = module.apply(variables, *inputs, train=True, mutable=STATISTICS)
-  return outputs, dict(moved)
+  return _float32(outputs), dict(moved)
 
 
-def _discriminate(module, params, statistics, sharp, pictures):
+def _discriminate(module, params, statistics, sharp, pictures, dtype):
   """D's outputs on each of `pictures`, and its statistics after what counts as one pass of D."""
-  passes = [_train_pass(module, params, statistics, sharp, picture) for picture in pictures]
+  passes = [
+    _train_pass(module, params, statistics, sharp, picture, dtype=dtype) for picture in pictures
+  ]
   return [outputs for outputs, _ in passes], passes[0][1]
 
 
-def _generator_loss(params, state: TrainState, frozen, batch, nets: JointNets, weights):
+def _generator_loss(params, state: TrainState, frozen, batch, nets: JointNets, weights, dtype):
   """(weighted sum, (terms, reblurred, generators' statistics, discriminator's statistics))."""
   blurry, sharp, dis = batch['blurry'], batch['sharp'], state.discriminator
   (deblurred, reblurred), statistics = _train_pass(
-    nets.generator, params, state.generator.statistics, blurry, sharp
+    nets.generator, params, state.generator.statistics, blurry, sharp, dtype=dtype
   )
   terms = {'l_deblur': losses.l1(deblurred, sharp), 'l_reblur': losses.l1(reblurred, blurry)}
   dis_statistics = None
   if weights.adversarial:
     pictures = [reblurred, blurry] if weights.l_feature else [reblurred]
     outputs, dis_statistics = _discriminate(
-      nets.discriminator, dis.params, dis.statistics, sharp, pictures
+      nets.discriminator, dis.params, dis.statistics, sharp, pictures, dtype
     )
     terms['l_gan'] = losses.hinge_generator(outputs[0])
     if weights.l_feature:
       terms['l_feature'] = losses.feature_matching(*outputs)
   if weights.l_vgg:
-    fake, real = (nets.vgg.apply({'params': frozen['vgg']}, p) for p in (reblurred, blurry))
+    vgg = {'params': cast(frozen['vgg'], dtype)}
+    fake, real = (_float32(nets.vgg.apply(vgg, picture)) for picture in (reblurred, blurry))
     terms['l_vgg'] = losses.perceptual(fake, real)
   total = sum(getattr(weights, name) * term for name, term in terms.items())
   return total, (terms | {'l_g': total}, reblurred, statistics, dis_statistics)
 
 
-def _discriminator_loss(params, statistics, module, batch, reblurred):
+def _discriminator_loss(params, statistics, module, batch, reblurred, dtype):
   """(hinge loss, (terms, statistics)); `reblurred` is a constant here."""
   (fake, real), statistics = _discriminate(
-    module, params, statistics, batch['sharp'], [reblurred, batch['blurry']]
+    module, params, statistics, batch['sharp'], [reblurred, batch['blurry']], dtype
   )
   terms = {
     'l_d_fake': losses.hinge_discriminator_fake(fake),
@@ -178,6 +190,8 @@ def joint_step(
   weights: LossWeights,
   official_order: bool,
   accumulate_steps: int = 1,
+  dtype: str = 'float32',
+  ema_decay: float = 0.0,
   axis_name: str = 'batch',
 ) -> tuple[TrainState, Metrics]:
   """One step of all networks of the joint stage, to be run inside `jax.pmap(..., axis_name)`.
@@ -194,6 +208,8 @@ def joint_step(
     weights: of the generators' loss.
     official_order: the released order of updates, see the head of this file.
     accumulate_steps: micro-batches, of which B must be a multiple.
+    dtype: that the networks compute in, float32 or bfloat16.
+    ema_decay: of the state's moving average, where it has one, see `state.moving_average`.
     axis_name: the device axis.
 
   Returns:
@@ -207,27 +223,27 @@ def joint_step(
 
   def learn_generators(params, batch):
     gradients, (terms, _, *statistics) = generator_gradients(
-      params, state, frozen, batch, nets, weights
+      params, state, frozen, batch, nets, weights, dtype
     )
     return gradients, terms, statistics
 
   def learn_discriminator(params, batch, gen, statistics):
     """From the generators' picture of another pass."""
     (_, reblurred), moved = _train_pass(
-      nets.generator, gen.params, gen.statistics, batch['blurry'], batch['sharp']
+      nets.generator, gen.params, gen.statistics, batch['blurry'], batch['sharp'], dtype=dtype
     )
     gradients, (terms, statistics) = discriminator_gradients(
-      params, statistics, nets.discriminator, batch, jax.lax.stop_gradient(reblurred)
+      params, statistics, nets.discriminator, batch, jax.lax.stop_gradient(reblurred), dtype
     )
     return gradients, terms, (moved, statistics)
 
   def learn_both(params, batch):
     """All from one pass of the generators and one of D."""
     gradients, (terms, reblurred, moved, _) = generator_gradients(
-      params[0], state, frozen, batch, nets, weights
+      params[0], state, frozen, batch, nets, weights, dtype
     )
     dis_gradients, (dis_terms, statistics) = discriminator_gradients(
-      params[1], dis.statistics, nets.discriminator, batch, jax.lax.stop_gradient(reblurred)
+      params[1], dis.statistics, nets.discriminator, batch, jax.lax.stop_gradient(reblurred), dtype
     )
     return (gradients, dis_gradients), terms | dis_terms, (moved, statistics)
 
@@ -254,7 +270,8 @@ def joint_step(
   metrics['grad_norm_g'] = optax.tree.norm(gradients)
   if dis is not None:
     metrics['grad_norm_d'] = optax.tree.norm(dis_gradients)
-  return TrainState(step=state.step + 1, generator=gen, discriminator=dis), metrics
+  ema = moving_average(state.ema, gen.params, state.step, ema_decay)
+  return TrainState(step=state.step + 1, generator=gen, discriminator=dis, ema=ema), metrics
 
 
 class DeblurWeights(NamedTuple):
@@ -272,6 +289,8 @@ def deblur_step(
   optimizer: optax.GradientTransformation,
   weights: DeblurWeights,
   accumulate_steps: int = 1,
+  dtype: str = 'float32',
+  ema_decay: float = 0.0,
   axis_name: str = 'batch',
 ) -> tuple[DeblurState, Metrics]:
   """One step of the deblurring stage, to be run inside `jax.pmap(..., axis_name)`.
@@ -285,6 +304,8 @@ def deblur_step(
     optimizer: of the deblurring U-Nets.
     weights: of the loss.
     accumulate_steps: micro-batches, of which B must be a multiple.
+    dtype: that the networks compute in, float32 or bfloat16.
+    ema_decay: of the state's moving average, where it has one, see `state.moving_average`.
     axis_name: the device axis.
 
   Returns:
@@ -297,13 +318,14 @@ def deblur_step(
     return net.apply(state.frozen, picture, method='encoder_features')
 
   def loss(params, batch):
-    variables = merged(state.frozen, {'params': params, **generator.statistics})
-    outputs, moved = net.apply(variables, batch['blurry'], train=True, mutable=STATISTICS)
+    whole = merged(state.frozen, {'params': params, **generator.statistics})
+    statistics = {name: tree for name, tree in whole.items() if name != 'params'}
+    outputs, moved = _train_pass(net, whole['params'], statistics, batch['blurry'], dtype=dtype)
     terms = {'l_psnr': sum(losses.psnr_loss(picture, batch['sharp']) for picture in outputs)}
     if weights.l_features:
       terms['l_features'] = losses.features_l1(features(outputs[-1]), features(batch['sharp']))
     total = sum(getattr(weights, name) * term for name, term in terms.items())
-    return total, (terms | {'l_g': total}, dict(moved))
+    return total, (terms | {'l_g': total}, moved)
 
   def learn(params, batch):
     gradients, (terms, moved) = jax.grad(loss, has_aux=True)(params, batch)
@@ -315,5 +337,8 @@ def deblur_step(
   generator = _move(generator, gradients, statistics, optimizer)
   metrics['grad_norm_g'] = optax.tree.norm(gradients)
   return DeblurState(
-    step=state.step + 1, generator=generator, frozen=state.frozen | frozen_statistics
+    step=state.step + 1,
+    generator=generator,
+    frozen=state.frozen | frozen_statistics,
+    ema=moving_average(state.ema, generator.params, state.step, ema_decay),
   ), metrics

@@ -27,15 +27,16 @@ from degrep_jax.state import count_parameters
 
 
 def _compile(
-  config: ml_collections.ConfigDict, step: Callable, state: Any, constants: Any
+  config: ml_collections.ConfigDict, stage: Stage, state: Any, constants: Any
 ) -> tuple[Any, float]:
   """The pmapped step compiled for this config's batches, and the seconds that took."""
   devices, data = jax.device_count(), config.data
   shape = (devices, config.train.batch_size // devices, data.crop, data.crop, 3)
   batch = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name in ('blurry', 'sharp')}
   start = time.monotonic()
-  pmapped = jax.pmap(step, axis_name=parallel.AXIS, donate_argnums=0)
-  return pmapped.lower(state, constants, batch).compile(), time.monotonic() - start
+  pmapped = jax.pmap(stage.step, axis_name=parallel.AXIS, donate_argnums=0)
+  compiled = pmapped.lower(state, constants, batch).compile(stage.compiler_options)
+  return compiled, time.monotonic() - start
 
 
 def _initial_state(workdir: pathlib.Path, stage: Stage) -> Any:
@@ -161,7 +162,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
   step_fn: Any = stage.step
   compile_seconds = 0.0
   if first < last:
-    step_fn, compile_seconds = _compile(config, step_fn, state, constants)
+    step_fn, compile_seconds = _compile(config, stage, state, constants)
   evaluator = Evaluator(
     stage.network, sources[1], tile=config.eval.tile, batch=config.eval.batch_size
   )
