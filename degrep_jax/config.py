@@ -42,7 +42,13 @@ def _require(condition: bool, field: str, value: Any, demand: str) -> None:
 
 def check_evaluation(config: ml_collections.ConfigDict, devices: int) -> None:
   """Raises UserError, naming the field, where an evaluation with `config` must fail."""
-  data = config.data
+  _check_data(config.data)
+  _check_batch('eval.batch_size', config.eval.batch_size, devices)
+  _check_model(config.model)
+  factory.check_size(config.model, config.eval.tile, 'eval.tile')
+
+
+def _check_data(data: ml_collections.ConfigDict) -> None:
   _require(data.source in SOURCES, 'data.source', data.source, f'choose one of {SOURCES}')
   if data.source != 'synthetic':
     demand = 'name the folder that holds the pairs'
@@ -60,13 +66,13 @@ def check_evaluation(config: ml_collections.ConfigDict, devices: int) -> None:
   else:
     root, demand = data.root or data.eval_root, 'set config.data.source=folder to read it'
     _require(not root, 'data.root', root, demand)
-  _check_batch('eval.batch_size', config.eval.batch_size, devices)
-  model = config.model
+
+
+def _check_model(model: ml_collections.ConfigDict) -> None:
   choices = f'choose one of {", ".join(factory.NETWORKS)}'
   _require(model.network in factory.NETWORKS, 'model.network', model.network, choices)
   for field in ('width', 'encoder_width', 'modulation_hidden', 'discriminator_width'):
     _require(model[field] > 0, f'model.{field}', model[field], 'it must be positive')
-  factory.check_size(model, config.eval.tile, 'eval.tile')
 
 
 def check(config: ml_collections.ConfigDict, devices: int) -> None:
@@ -77,16 +83,28 @@ def check(config: ml_collections.ConfigDict, devices: int) -> None:
     devices: that share a batch.
   """
   check_evaluation(config, devices)
-  data, loss, hyper = config.data, config.loss, config.optimizer
+  data, loss = config.data, config.loss
   if data.source != 'synthetic':
     _require(data.root, 'data.root', data.root, 'name the folder that holds the training pairs')
-  _check_batch('train.batch_size', config.train.batch_size, devices)
-  _check_memory(config.train, devices)
-  factory.check_size(config.model, data.crop, 'data.crop')
-  _check_losses(config)
-  _check_stage(config)
   demand = "loss.vgg needs torchvision's vgg19-*.pth; name the file, or set config.loss.vgg=0"
   _require(not loss.vgg or loss.vgg_path, 'loss.vgg_path', loss.vgg_path, demand)
+  check_step(config, devices)
+  for field, value in config.log.items():
+    _require(value > 0, f'log.{field}', value, 'it must be positive')
+  _require(config.train.steps > 0, 'train.steps', config.train.steps, 'it must be positive')
+  _require(config.seed >= 0, 'seed', config.seed, 'it must not be negative')
+
+
+def check_step(config: ml_collections.ConfigDict, devices: int) -> None:
+  """Raises UserError, naming the field, where there can be no training step of `config`, whatever
+  the data."""
+  hyper = config.optimizer
+  _check_model(config.model)
+  _check_batch('train.batch_size', config.train.batch_size, devices)
+  _check_memory(config.train, devices)
+  factory.check_size(config.model, config.data.crop, 'data.crop')
+  _check_losses(config)
+  _check_stage(config)
   for field in ('learning_rate', 'schedule_steps', 'clip_norm'):
     _require(hyper[field] > 0, f'optimizer.{field}', hyper[field], 'it must be positive')
   _require(
@@ -96,10 +114,6 @@ def check(config: ml_collections.ConfigDict, devices: int) -> None:
   _require(0 <= rate <= hyper.learning_rate, 'optimizer.final_learning_rate', rate, demand)
   for field in ('beta1', 'beta2'):
     _require(0 <= hyper[field] < 1, f'optimizer.{field}', hyper[field], 'it must be in [0, 1)')
-  for field, value in config.log.items():
-    _require(value > 0, f'log.{field}', value, 'it must be positive')
-  _require(config.train.steps > 0, 'train.steps', config.train.steps, 'it must be positive')
-  _require(config.seed >= 0, 'seed', config.seed, 'it must not be negative')
 
 
 def _check_losses(config: ml_collections.ConfigDict) -> None:

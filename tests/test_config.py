@@ -52,6 +52,9 @@ def test_the_default_networks_pass():
     ({'train__batch_size': 0}, 'config.train.batch_size is 0'),
     ({'train__accumulate_steps': 3}, 'config.train.accumulate_steps is 3.*8 pictures.*4 devices'),
     ({'train__accumulate_steps': 0}, 'config.train.accumulate_steps is 0'),
+    ({'train__dtype': 'half'}, "config.train.dtype is 'half'.*float32.*bfloat16"),
+    ({'train__ema_decay': 1.0}, 'config.train.ema_decay is 1.0'),
+    ({'train__ema_decay': -0.5}, 'config.train.ema_decay is -0.5'),
     ({'eval__batch_size': 6}, 'config.eval.batch_size is 6.*4 devices'),
     ({'data__source': 'web'}, "config.data.source is 'web'.*folder.*synthetic"),
     ({'data__source': 'folder'}, "config.data.root is ''"),
@@ -162,6 +165,7 @@ def test_a_workdir_keeps_its_config(tmp_path):
 
 FREE = {
   'train__steps': 7,
+  'train__remat': True,
   'log__every_steps': 8,
   'log__keep_checkpoints': 9,
   'eval__tile': 128,
@@ -195,8 +199,14 @@ def test_a_workdir_of_another_training_is_refused_with_every_field(tmp_path):
 
 
 # Fields that runs did without once: how they did, and something else.
-ADDED = {'train.accumulate_steps': (1, 2)}
-COMPARED = [f for f in _flat(_config()) if not f.startswith(('train.steps', 'eval.', 'log.'))]
+ADDED = {
+  'train.accumulate_steps': (1, 2),
+  'train.dtype': ('float32', 'bfloat16'),
+  'train.ema_decay': (0.0, 0.9),
+}
+COMPARED = [
+  f for f in _flat(_config()) if not f.startswith(('train.steps', 'train.remat', 'eval.', 'log.'))
+]
 
 
 @pytest.mark.parametrize(('field', 'values'), ADDED.items())
@@ -208,7 +218,9 @@ def test_an_older_run_is_continued_as_it_was(tmp_path, field, values):
   del saved[group][leaf]
   path.write_text(json.dumps(saved))
   usual, other = (_config(**{f'{group}__{leaf}': value}) for value in values)
-  with pytest.raises(UserError, match=re.escape(f'{field} (there {values[0]}, now {values[1]})')):
+  with pytest.raises(
+    UserError, match=re.escape(f'{field} (there {values[0]!r}, now {values[1]!r})')
+  ):
     configs.keep_in(tmp_path, other, True)
   configs.keep_in(tmp_path, usual, True)
   assert _flat(json.loads(path.read_text()))[field] == values[0] == _flat(_config())[field]
