@@ -268,7 +268,7 @@ def joint_step(
     gen = _move(gen, gradients, statistics, optimizer)
     dis = _move(dis, dis_gradients, dis_statistics, optimizer)
   metrics['grad_norm_g'] = optax.tree.norm(gradients)
-  if dis is not None:
+  if weights.adversarial:
     metrics['grad_norm_d'] = optax.tree.norm(dis_gradients)
   ema = moving_average(state.ema, gen.params, state.step, ema_decay)
   return TrainState(step=state.step + 1, generator=gen, discriminator=dis, ema=ema), metrics

@@ -4,11 +4,13 @@ rematerialisation and bfloat16 change it.
 python experiments/benchmark_memory.py
 
 Every row is a process of its own that does nothing else: it makes the state, compiles the step,
-runs one, forgets its peak (Linux: /proc/self/clear_refs), runs another and reads its peak resident
-memory, Python and the state included. Beside it stand what the step added to what was resident
+runs one, gives back what is free, forgets its peak (Linux: /proc/self/clear_refs), runs another and
+reads its peak resident memory, Python, the program and the state included. Beside it stand what the step added to what was resident
 before it, XLA's own analysis of the temporaries of the same program, and the step's seconds.
 """
 
+import ctypes
+import gc
 import json
 import pathlib
 import re
@@ -62,6 +64,8 @@ def _measured(fields: dict) -> dict:
   step = jax.pmap(stage.step, axis_name=parallel.AXIS, donate_argnums=0)
   compiled = step.lower(state, {}, batch).compile(stage.compiler_options)
   state, _ = jax.block_until_ready(compiled(state, {}, batch))
+  gc.collect()
+  ctypes.CDLL('libc.so.6').malloc_trim(0)  # what compiling has left behind
   pathlib.Path('/proc/self/clear_refs').write_text('5')
   before, start = _peak(), time.monotonic()
   jax.block_until_ready(compiled(state, {}, batch))

