@@ -5,8 +5,9 @@ python experiments/benchmark_memory.py
 
 Every row is a process of its own that does nothing else: it makes the state, compiles the step,
 runs one, gives back what is free, forgets its peak (Linux: /proc/self/clear_refs), runs another and
-reads its peak resident memory, Python, the program and the state included. Beside it stand what the step added to what was resident
-before it, XLA's own analysis of the temporaries of the same program, and the step's seconds.
+reads its peak resident memory, Python, the program and the state included. Beside it stand what the
+step added to what was resident before it, XLA's own analysis of the temporaries of the same
+program, and the step's seconds.
 """
 
 import ctypes
