@@ -250,7 +250,7 @@ def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def instance_norm(x: jax.Array) -> jax.Array:
   """Instance normalisation without affine parameters over height and width of `(B, H, W, C)`."""
-  dtype, x = x.dtype, x.astype(jnp.float32)
+  dtype, x = jnp.result_type(x), x.astype(jnp.float32)
   mean, variance = moments(x)
   return ((x - mean) * lax.rsqrt(variance + NORM_EPS)).astype(dtype)
 
