@@ -78,9 +78,9 @@ def build_optimizer(
 
 
 def _compiler_options(train: ml_collections.ConfigDict) -> dict[str, str]:
-  # XLA's CPU backend drops the barriers of rematerialisation before it merges equal operations, and
-  # so would keep everything after all.
-  needed = train.remat and jax.default_backend() == 'cpu'
+  # XLA's CPU backend drops barriers before it merges and orders operations: it would keep what is
+  # to be computed again, and compute micro-batches side by side.
+  needed = (train.remat or train.accumulate_steps > 1) and jax.default_backend() == 'cpu'
   return {'xla_disable_hlo_passes': 'cse_barrier_expander'} if needed else {}
 
 

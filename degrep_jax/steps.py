@@ -146,11 +146,15 @@ def _accumulated(learn: Callable, params: Any, batch: dict[str, jax.Array], coun
     return learn(params, batch)
 
   def add(total, part):
+    total, part = jax.lax.optimization_barrier((total, part))  # one after the other
     gradients, *others = learn(params, part)
     return jax.tree.map(jnp.add, total, gradients), others
 
   parts = jax.tree.map(lambda x: x.reshape(count, len(x) // count, *x.shape[1:]), batch)
-  total, (metrics, statistics) = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), parts)
+  # XLA's CPU backend computes gradients of convolutions fast outside of loops alone.
+  unroll = count if jax.default_backend() == 'cpu' else 1
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  total, (metrics, statistics) = jax.lax.scan(add, zeros, parts, unroll=unroll)
   return (
     jax.tree.map(lambda x: x / count, total),
     jax.tree.map(lambda x: x.mean(0), metrics),

@@ -33,7 +33,7 @@ def compile_step(config):
   batch = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name in ('blurry', 'sharp')}
   pmapped = jax.pmap(stage.step, axis_name=parallel.AXIS, donate_argnums=0)
   lowered = pmapped.lower(parallel.replicate(stage.create()), stage.constants, batch)
-  return lowered.compile(compiler_options=tiny_joint.COMPILER)
+  return lowered.compile(compiler_options=tiny_joint.COMPILER | stage.compiler_options)
 
 
 def run(step, train_state, count):

@@ -54,7 +54,7 @@ def compile_step(config, vgg=None):
   batch = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name in ('blurry', 'sharp')}
   pmapped = jax.pmap(step, axis_name=parallel.AXIS, donate_argnums=0)
   lowered = pmapped.lower(parallel.replicate(initial_state(config)), FROZEN, batch)
-  return lowered.compile(compiler_options=COMPILER)
+  return lowered.compile(compiler_options=COMPILER | stage.compiler_options)
 
 
 def run(step, train_state, count):
