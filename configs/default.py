@@ -50,6 +50,16 @@ def get_config() -> ml_collections.ConfigDict:
   config.train = train = ml_collections.ConfigDict()
   train.steps = 240_000
   train.batch_size = 32  # over all devices
+  # Parts of a device's share that are computed one after the other, for less memory; the step stays
+  # that of the whole batch, but for batch norm, which sees a part (of all devices)
+  train.accumulate_steps = 1
+  # True: blocks keep their inputs alone and compute the rest again for the gradients: the same step
+  # in less memory and more time
+  train.remat = False
+  # bfloat16: what the networks but E compute in; parameters, statistics and losses stay float32
+  train.dtype = 'float32'
+  # Of the moving average of the generators' parameters, which is what is evaluated; 0: none
+  train.ema_decay = 0.0
   # msdi_net: workdirs that hold E and the pyramid (newest checkpoint), with commas between them
   train.init_from = ''
   # stop: where a loss or gradient is not finite the run ends and keeps its last checkpoint; skip:

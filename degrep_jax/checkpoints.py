@@ -85,7 +85,7 @@ class Checkpoints:
       progress: what else a run continues from, as JSON knows it (`load_progress`).
     """
     if not self.has(step):
-      tree = flax.serialization.to_state_dict(state)
+      tree = _without_none(flax.serialization.to_state_dict(state))
       about = {'checksums': _checksums(tree), 'progress': progress or {}}
       items = {_STATE: ocp.args.StandardSave(tree), _PROGRESS: ocp.args.JsonSave(about)}
       self._manager.save(step, args=ocp.args.Composite(**items), metrics=scores)
@@ -112,6 +112,11 @@ def _checksums(tree: dict[str, Any]) -> dict[str, int]:
   }
 
 
+def _without_none(tree: dict[str, Any]) -> dict[str, Any]:
+  """A saved state has no moving average rather than None: as before there was such a thing."""
+  return {name: x for name, x in tree.items() if name != 'ema' or x is not None}
+
+
 def _folder(workdir: str | os.PathLike[str]) -> pathlib.Path:
   return pathlib.Path(workdir).absolute() / FOLDER
 
@@ -135,7 +140,7 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, 
     The fields of `degrep_jax.state.TrainState`: 'step', 'generator' and 'discriminator', the latter
     two with 'params', 'statistics' and 'opt_state' (E's weights, for instance, lie in
     `['generator']['params']['encoder']`); of the deblurring stage those of `DeblurState`, with E
-    in `['frozen']['params']['encoder']`.
+    in `['frozen']['params']['encoder']`. 'ema' is there where a moving average is.
 
   Raises:
     UserError: no checkpoint, none of that step, or `Damaged`, where `step` names a damaged one or
@@ -150,7 +155,8 @@ def _load(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def load_network(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
-  """As `load`, without what training alone reads, which is most of it: optimisers and D."""
+  """As `load`, without what training alone reads, which is most of it: optimisers, D, and of
+  averaged networks the parameters that are not averaged."""
   return _read(workdir, step, _load_network)
 
 
@@ -159,6 +165,8 @@ def _load_network(folder: pathlib.Path) -> dict[str, Any]:
     # Asked of the handler: the checkpointer warns that training saves no metadata of the item.
     saved = ocp.PyTreeCheckpointHandler().metadata(folder / _STATE).tree
     wanted = _without(saved, ('opt_state', 'discriminator'))
+    if 'ema' in wanted:
+      wanted['generator'] = _without(wanted['generator'], ('params',))
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
     partly = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
     return checkpointer.restore(folder / _STATE, args=partly)
@@ -273,14 +281,20 @@ def _shapes(tree: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def variables(saved: dict[str, Any]) -> dict[str, Any]:
-  """What the network's `apply` takes, from a state that `load` gave; of converted parts theirs."""
+  """What the network's `apply` takes where it is evaluated, from a state that `load` gave; of
+  converted parts theirs.
+
+  Parameters are the moving average where there is one, as in `TrainState.variables`; running
+  statistics and the vectors of spectral norms are the trained net's.
+  """
   network = saved.get('generator', {'params': {}, 'statistics': {}})
-  return merged(saved.get('frozen', {}), {'params': network['params'], **network['statistics']})
+  params = saved['ema'] if 'ema' in saved else network['params']
+  return merged(saved.get('frozen', {}), {'params': params, **network['statistics']})
 
 
 def load_parts(workdir: str | os.PathLike[str], names: tuple[str, ...]) -> dict[str, Any]:
   """Variables {collection: {part: ...}} of the parts `names` of the newest checkpoint, as far as it
-  has them; the deblurring stage takes E and the pyramid so.
+  has them; the deblurring stage takes E and the pyramid so: as they are evaluated, averaged ones.
 
   Raises:
     UserError: as `load`, or none of the parts is there.
@@ -336,8 +350,10 @@ def restore(workdir: str | os.PathLike[str], state: Any, step: int | None = None
     UserError: as `load`, or a checkpoint of other networks.
   """
   saved = load(workdir, step)
-  require_same_shapes(workdir, saved, flax.serialization.to_state_dict(state))
-  return flax.serialization.from_state_dict(state, saved)
+  expected = flax.serialization.to_state_dict(state)
+  require_same_shapes(workdir, saved, expected)
+  absent = {name: None for name, x in expected.items() if x is None}
+  return flax.serialization.from_state_dict(state, absent | saved)
 
 
 def require_same_shapes(

@@ -1,4 +1,4 @@
-"""python -m degrep_jax.main --config=configs/X.py --workdir=DIR [--mode=train|eval]."""
+"""python -m degrep_jax.main --config=configs/X.py --workdir=DIR [--mode=train|eval|plan]."""
 
 import itertools
 import os
@@ -19,6 +19,7 @@ from degrep_jax import multihost
 from degrep_jax.errors import UserError, fail
 from degrep_jax.evaluate import evaluate_run
 from degrep_jax.faults import Interrupted
+from degrep_jax.plan import amount, plan
 from degrep_jax.train import train
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -26,7 +27,11 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; an existing run is continued.')
 _MODE = flags.DEFINE_enum(
-  'mode', 'train', ['train', 'eval'], 'eval: score a checkpoint of the workdir.'
+  'mode',
+  'train',
+  ['train', 'eval', 'plan'],
+  'eval: score a checkpoint of the workdir. plan: tell what a step would take, without workdir and '
+  'data.',
 )
 _STEP = flags.DEFINE_integer('step', None, 'eval: of the checkpoint; by default the newest.')
 _MULTIHOST = flags.DEFINE_bool(
@@ -35,7 +40,14 @@ _MULTIHOST = flags.DEFINE_bool(
 _COORDINATOR = flags.DEFINE_string('coordinator', None, 'multihost: address:port of process 0.')
 _NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'multihost: how many.')
 _PROCESS_ID = flags.DEFINE_integer('process_id', None, 'multihost: of this one, from 0.')
-flags.mark_flags_as_required(['config', 'workdir'])
+_MEMORY = flags.DEFINE_list('memory', [], 'plan: of a device, as 16GiB; several with commas.')
+_DEVICES = flags.DEFINE_integer('devices', None, 'plan: of the training; by default those here.')
+flags.mark_flag_as_required('config')
+
+
+@flags.multi_flags_validator(['mode', 'workdir'], message='--workdir must name a folder.')
+def _has_workdir(values) -> bool:
+  return values['mode'] == 'plan' or values['workdir'] is not None
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -71,6 +83,8 @@ def main(argv: list[str]) -> int:
       multihost.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if _MODE.value == 'train':
       train(_CONFIG.value, workdir)
+    elif _MODE.value == 'plan':
+      plan(_CONFIG.value, [amount(text) for text in _MEMORY.value], _DEVICES.value)
     else:
       evaluate_run(_CONFIG.value, workdir, _STEP.value)
   except UserError as error:

@@ -4,7 +4,6 @@ import contextlib
 import json
 import pathlib
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -28,7 +27,7 @@ from degrep_jax.state import count_parameters
 
 
 def _compile(
-  config: ml_collections.ConfigDict, step: Callable, state: Any, constants: Any
+  config: ml_collections.ConfigDict, stage: Stage, state: Any, constants: Any
 ) -> tuple[Any, float]:
   """The pmapped step compiled for this config's batches, and the seconds that took."""
   # Of several processes pmap takes arrays alone, not their shapes.
@@ -37,8 +36,9 @@ def _compile(
   )
   batch = parallel.shard({'blurry': pictures, 'sharp': pictures})
   start = time.monotonic()
-  pmapped = jax.pmap(step, axis_name=parallel.AXIS, donate_argnums=0)
-  return pmapped.lower(state, constants, batch).compile(), time.monotonic() - start
+  pmapped = jax.pmap(stage.step, axis_name=parallel.AXIS, donate_argnums=0)
+  compiled = pmapped.lower(state, constants, batch).compile(stage.compiler_options)
+  return compiled, time.monotonic() - start
 
 
 def _initial_state(workdir: pathlib.Path, stage: Stage) -> tuple[Any, dict[str, Any]]:
@@ -133,10 +133,12 @@ def _train(
   first, last = int(state.step), config.train.steps
   state, constants = parallel.replicate((state, stage.constants))
   skip = config.train.nan_policy == 'skip'
-  step_fn: Any = finite.skipping(stage.step) if skip else stage.step
+  if skip:
+    stage = stage._replace(step=finite.skipping(stage.step))
+  step_fn: Any = stage.step
   compile_seconds = 0.0
   if first < last:
-    compiled = stop.run(lambda: _compile(config, step_fn, state, constants))
+    compiled = stop.run(lambda: _compile(config, stage, state, constants))
     step_fn, compile_seconds = compiled
   evaluator = Evaluator(
     stage.network, sources[1], tile=config.eval.tile, batch=config.eval.batch_size

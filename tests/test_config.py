@@ -50,6 +50,11 @@ def test_the_default_networks_pass():
   [
     ({'train__batch_size': 30}, 'config.train.batch_size is 30.*4 devices'),
     ({'train__batch_size': 0}, 'config.train.batch_size is 0'),
+    ({'train__accumulate_steps': 3}, 'config.train.accumulate_steps is 3.*8 pictures.*4 devices'),
+    ({'train__accumulate_steps': 0}, 'config.train.accumulate_steps is 0'),
+    ({'train__dtype': 'half'}, "config.train.dtype is 'half'.*float32.*bfloat16"),
+    ({'train__ema_decay': 1.0}, 'config.train.ema_decay is 1.0'),
+    ({'train__ema_decay': -0.5}, 'config.train.ema_decay is -0.5'),
     ({'eval__batch_size': 6}, 'config.eval.batch_size is 6.*4 devices'),
     ({'data__source': 'web'}, "config.data.source is 'web'.*folder.*synthetic"),
     ({'data__source': 'folder'}, "config.data.root is ''"),
@@ -132,6 +137,7 @@ def test_unknown_networks_are_refused_by_name(field, named):
   'fields',
   [
     {'train__batch_size': 4},
+    {'train__accumulate_steps': 8},
     {'data__crop': 32},
     {'model__encoder_input': 0, 'data__crop': 128, 'eval__tile': 128},
     # Without the pooling the smallest map may be 2x2 before the last blocks.
@@ -165,6 +171,7 @@ def test_a_workdir_keeps_its_config(tmp_path):
 
 FREE = {
   'train__steps': 7,
+  'train__remat': True,
   'log__every_steps': 8,
   'log__keep_checkpoints': 9,
   'eval__tile': 128,
@@ -199,9 +206,35 @@ def test_a_workdir_of_another_training_is_refused_with_every_field(tmp_path):
   assert (tmp_path / 'config.json').read_bytes() == kept
 
 
-@pytest.mark.parametrize(
-  'field', [f for f in _flat(_config()) if not f.startswith(('train.steps', 'eval.', 'log.'))]
-)
+# Fields that runs did without once: how they did, and something else.
+ADDED = {
+  'train.accumulate_steps': (1, 2),
+  'train.dtype': ('float32', 'bfloat16'),
+  'train.ema_decay': (0.0, 0.9),
+}
+COMPARED = [
+  f for f in _flat(_config()) if not f.startswith(('train.steps', 'train.remat', 'eval.', 'log.'))
+]
+
+
+@pytest.mark.parametrize(('field', 'values'), ADDED.items())
+def test_an_older_run_is_continued_as_it_was(tmp_path, field, values):
+  group, leaf = field.split('.')
+  configs.keep_in(tmp_path, _config(), True)
+  path = tmp_path / 'config.json'
+  saved = json.loads(path.read_text())
+  del saved[group][leaf]
+  path.write_text(json.dumps(saved))
+  usual, other = (_config(**{f'{group}__{leaf}': value}) for value in values)
+  with pytest.raises(
+    UserError, match=re.escape(f'{field} (there {values[0]!r}, now {values[1]!r})')
+  ):
+    configs.keep_in(tmp_path, other, True)
+  configs.keep_in(tmp_path, usual, True)
+  assert _flat(json.loads(path.read_text()))[field] == values[0] == _flat(_config())[field]
+
+
+@pytest.mark.parametrize('field', [field for field in COMPARED if field not in ADDED])
 def test_every_other_field_is_compared(tmp_path, field):
   configs.keep_in(tmp_path, _config(), True)
   path = tmp_path / 'config.json'
