@@ -300,24 +300,29 @@ def figure(
   data: Transfer, results: Mapping[str, np.ndarray], blended: Blended, path: pathlib.Path
 ) -> None:
   """Transfers, strips over the weights, and the curves, of one net."""
-  drawing = Figure(figsize=(13, 17.5), dpi=75)
-  upper, middle, lower = drawing.subfigures(3, 1, height_ratios=(6.2, 8, 4))
+  drawing = Figure(figsize=(11, 17), dpi=80, layout='constrained')
+  upper, middle, lower = drawing.subfigures(3, 1, height_ratios=(5.7, 8.6, 3.7))
   extent = data.truth.extent.mean((1, 2))
   order = np.argsort(extent, kind='stable')
   chosen = order[(np.array([0.55, 0.8, 0.97]) * len(order)).astype(int)]
   axes = upper.subplots(len(chosen), 7, squeeze=False)
   upper.suptitle("A field of blur carried to another photograph's scene by its map (dB to truth)")
+  titles = (
+    *('blurry: its map', 'wrong field: its map', 'sharp: to be blurred'),
+    *('by the wrong field', 'by the map', "by the truth's map", 'truth'),
+  )
+  for cell, title in zip(axes[0], titles, strict=True):
+    cell.set_title(title, fontsize=9)
   for row, number in zip(axes, chosen, strict=True):
     truth = data.truth.blurry[number]
     everywhere = np.ones(truth.shape[:2], bool)
     donor = data.scenes.blurry[data.items[number]]
-    fields.show(row[0], donor, 'blurry: its map', f'moved {extent[number]:.1f} px, mean')
-    fields.show(row[1], data.wrong[number], 'wrong field: its map')
-    titles = ('sharp: to be blurred', 'by the wrong field', 'by the map', "by the truth's map")
-    for cell, title, method in zip(row[2:6], titles, METHODS, strict=True):
+    fields.show(row[0], donor, f'moved {extent[number]:.1f} px, mean')
+    fields.show(row[1], data.wrong[number])
+    for cell, method in zip(row[2:6], METHODS, strict=True):
       picture = results[method][number]
-      fields.show(cell, picture, title, f'{region_psnr(picture, truth, everywhere):.1f} dB')
-    fields.show(row[6], truth, 'truth')
+      fields.show(cell, picture, f'{region_psnr(picture, truth, everywhere):.1f} dB')
+    fields.show(row[6], truth)
   strips = blended.strips
   rows = {
     'true blur': strips['true'][list(SHOWN)],
@@ -330,7 +335,7 @@ def figure(
   for row, (name, pictures) in zip(axes, rows.items(), strict=False):
     for cell in (row[0], row[6]):
       cell.set_axis_off()
-    row[0].text(0.95, 0.5, name, ha='right', va='center', fontsize=10)
+    row[0].text(1, 0.5, name, ha='right', va='center', fontsize=10)
     for cell, picture, number in zip(row[1:6], pictures, SHOWN, strict=True):
       fields.show(cell, picture, f'{WEIGHTS[number]:.1f}')
   names = ['true: weaker', *(f'{WEIGHTS[number]:.1f}' for number in SHOWN), 'true: stronger']

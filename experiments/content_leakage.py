@@ -307,7 +307,9 @@ def figure(
     blur = int(number) % blurs
     for cell, (name, x) in zip(row, columns.items(), strict=True):
       db = '' if name == 'blurry y' else f'{psnr(x[number, blur], data.blurry[number, blur]):.1f}'
-      fields.show(cell, x[number, blur], name if number == chosen[0] else '', db)
+      fields.show(cell, x[number, blur], db)
+  for cell, name in zip(axes[0], columns, strict=True):
+    cell.set_title(name, fontsize=9)
   left, right = lower.subplots(1, 2)
   names = list(report['nets'])
   place = np.arange(len(names))
@@ -393,9 +395,9 @@ def conclusion(report: Mapping[str, Any]) -> list[str]:
       f' and {blur:.2f} dB by that of the same picture under another blur; the right map is'
       f' {less["sharp"]["mean"]:+.2f} dB from leaving the picture sharp. (b) The probe rebuilds y'
       f' {gain:+.2f} dB from the mean picture, where a thumbnail of the grid has {room:+.2f} dB;'
-      f' its correlation with y is {probe["decoder"]["correlation"]:.2f}. (c) The nearest map shares'
-      f' {nearer} more often than the other: the blur in {100 * rates["blur"]:.0f} % of the cases'
-      f' (chance {100 * rates["blur_chance"]:.0f} %). {_answer(less, gain, rates)}'
+      f' its correlation with y is {probe["decoder"]["correlation"]:.2f}. (c) The nearest map'
+      f' shares {nearer} more often than the other: the blur in {100 * rates["blur"]:.0f} % of the'
+      f' cases (chance {100 * rates["blur_chance"]:.0f} %). {_answer(less, gain, rates)}'
     )
   return sentences
 

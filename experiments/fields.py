@@ -101,12 +101,11 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
   return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
 
 
-def show(cell: Axes, picture: np.ndarray, title: str = '', text: str = '') -> None:
-  """A picture without ticks, with a title above and a text below."""
+def show(cell: Axes, picture: np.ndarray, text: str = '') -> None:
+  """A picture without ticks, with a text below."""
   cell.imshow(picture, interpolation='nearest')
   cell.set_xticks([])
   cell.set_yticks([])
-  cell.set_title(title, fontsize=9)
   cell.set_xlabel(text, fontsize=8)
 
 
