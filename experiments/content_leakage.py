@@ -15,10 +15,12 @@ pictures under one field. "Another picture" is always cut from another photograp
     encoder's instance norms take away brightness and contrast, which PSNR counts). Beside it: the
     mean training picture, and the picture reduced to the map's grid and enlarged again, which is a
     map that carries as many places of the picture and nothing more.
-(c) Retrieval: is the map nearest to a map one of the same blur on another picture, or one of
-    another blur on the same picture? The gallery holds as many of either (chance: one half), by
+(c) Retrieval: is the map that lies nearest to a map one of the same blur on another picture, or one
+    of another blur on the same picture? The gallery holds as many of either (chance: one half), by
     cosine and Euclidean distance of maps standardised by the training maps. In the whole gallery,
-    with the maps that share neither, either has a rate of its own.
+    with the maps that share neither, either has a rate of its own. And, the maps being crossed:
+    shares of their variance that go with the picture, with the blur, and with both together (blur
+    shows where a picture has edges).
 
 Three nets, and an untrained one as control (b and c): features of any convolutions say something
 about their picture, so what counts is how far training moved the answers. For (c) also the blurry
@@ -47,7 +49,6 @@ from scipy.spatial.distance import cdist
 
 from degrep_jax.comparison import paired_difference
 from degrep_jax.data.preprocess import to_float, to_uint8
-from degrep_jax.data.synthetic import SyntheticPairs
 from degrep_jax.metrics import psnr
 from degrep_jax.models.layers import leaky_relu
 from degrep_jax.progress import say
@@ -60,6 +61,7 @@ GIVEN = {  # which map Gr gets
   'other_blur': 'of the same picture, another blur',
   'other_both': 'of another picture, another blur',
 }
+VISIBLE = 0.25  # px, mean extent over the scene: an eighth of it moves by 2 px
 BLOCK = 4  # px a side of the blocks that the decoder writes
 BATCH = 32
 DISTANCES = ('cosine', 'euclidean')
@@ -94,17 +96,17 @@ class Decoder(nn.Module):
 
 
 class Scale(NamedTuple):
-  """Mean and deviation of the training maps, per channel."""
+  """Mean of the training maps in every place, and deviation from it per channel."""
 
   mean: np.ndarray
   deviation: np.ndarray
 
   @classmethod
   def of(cls, maps: np.ndarray) -> 'Scale':
-    """Of maps (N, h, w, C); channels that do not vary are left at 0."""
-    deviation = maps.std((0, 1, 2), dtype=np.float64)
-    floor = 1e-6 * max(float(deviation.max()), 1e-30)
-    return cls(maps.mean((0, 1, 2), dtype=np.float64), np.maximum(deviation, floor))
+    """Of maps (N, h, w, C); channels that do not vary become 0."""
+    mean = maps.mean(0, dtype=np.float64)
+    deviation = np.sqrt(np.mean((maps - mean) ** 2, (0, 1, 2)))
+    return cls(mean, np.maximum(deviation, 1e-6 * max(float(deviation.max()), 1e-30)))
 
   def __call__(self, maps: np.ndarray) -> np.ndarray:
     return ((maps - self.mean) / self.deviation).astype(np.float32)
@@ -213,6 +215,17 @@ def retrieval(maps: np.ndarray, photographs: np.ndarray, metric: str) -> dict[st
   }
 
 
+def variance_shares(maps: np.ndarray) -> dict[str, float]:
+  """Shares of the variance of maps (P, B, D), P pictures under B blurs, that the picture alone
+  explains, that the blur alone does, and that takes both (their interaction); 0 where all are the
+  same."""
+  centred = maps - maps.mean((0, 1), dtype=np.float64)
+  picture, blur = centred.mean(1, keepdims=True), centred.mean(0, keepdims=True)
+  parts = {'picture': picture, 'blur': blur, 'both': centred - picture - blur}
+  total = np.mean(centred**2)
+  return {name: float(np.mean(part**2) / total) if total else 0.0 for name, part in parts.items()}
+
+
 class Crossed(NamedTuple):
   """Every picture under every blur.
 
@@ -231,13 +244,17 @@ class Crossed(NamedTuple):
 
 def cross(args: argparse.Namespace) -> Crossed:
   """As many blurs as make a balanced gallery: one more than there are pictures of other
-  photographs."""
-  source: SyntheticPairs = fields.fields(args, 'test', args.scenes, noise=False)
+  photographs. They are the first that can be seen, by their mean extents."""
+  pictures = fields.fields(args, 'test', args.scenes, noise=False)
   photographs = fields.photographs('test', args.scenes)
-  sharp = fields.all_scenes(source).sharp
-  blurs = range(int((photographs != 0).sum()) + 1)
-  blurry = [fields.put_on(source, blurs, [picture] * len(blurs)).blurry for picture in sharp]
-  return Crossed(sharp, np.stack(blurry), photographs, source.names)
+  sharp = fields.all_scenes(pictures).sharp
+  source = fields.fields(args, 'test', 2 * args.scenes, noise=False)
+  count = int((photographs != 0).sum()) + 1
+  extent = fields.all_scenes(source).extent.mean((1, 2))
+  # Stable: in their order, those that cannot be seen last.
+  items = np.argsort(extent < VISIBLE, kind='stable')[:count]
+  blurry = [fields.put_on(source, items, [picture] * count).blurry for picture in sharp]
+  return Crossed(sharp, np.stack(blurry), photographs, pictures.names)
 
 
 def given_maps(maps: np.ndarray, per_photograph: int) -> dict[str, np.ndarray]:
@@ -279,14 +296,6 @@ def gap_summary(scores: Mapping[str, np.ndarray]) -> dict[str, Any]:
   }
 
 
-def training_scenes(args: argparse.Namespace, count: int) -> np.ndarray:
-  """Blurry crops as the nets are trained on, (count, S, S, 3)."""
-  data = study.settings(args).data
-  source = fields.fields(args, 'train', 1)
-  rng = np.random.default_rng([args.seed, 1])
-  return np.stack([source.crop(n % len(source), data.crop, rng)[0] for n in range(count)])
-
-
 def figure(
   data: Crossed,
   decoded: Mapping[str, np.ndarray],
@@ -325,6 +334,7 @@ def figure(
     values = [report['nets'][name]['transfer']['psnr'][label] for name in trained]
     right.bar(np.arange(len(trained)) + 0.16 * (number - 2), values, 0.15, label=word)
   scores = [x for name in trained for x in report['nets'][name]['transfer']['psnr'].values()]
+  scores = [x for x in scores if np.isfinite(x)]
   right.set(ylim=(min(scores) - 1, max(scores) + 1), title='Gr by the maps of others, dB')
   right.set_xticks(np.arange(len(trained)), trained)
   right.legend(fontsize=7, ncols=3)
@@ -362,10 +372,13 @@ def tables(report: Mapping[str, Any]) -> str:
         ]
       )
   parts.append(fields.markdown(head, rows))
+  head = ['variance of maps', *(f'by {name}' for name in ('picture', 'blur', 'both together'))]
+  rows = [[name, *(f'{x:.1%}' for x in of['variance'].values())] for name, of in nets.items()]
+  parts.append(fields.markdown(head, rows))
   head = ['nearest map', 'distance', 'same blur rather than same picture', 'chance']
   head += ['same blur, whole gallery', 'chance', 'same picture, whole gallery', 'chance']
   rows = [
-    [name, metric, *(f'{100 * x:.1f} %' for x in _ordered(of['retrieval'][metric]))]
+    [name, metric, *(f'{x:.1%}' for x in _ordered(of['retrieval'][metric]))]
     for name, of in nets.items()
     for metric in DISTANCES
   ]
@@ -397,7 +410,9 @@ def conclusion(report: Mapping[str, Any]) -> list[str]:
       f' {gain:+.2f} dB from the mean picture, where a thumbnail of the grid has {room:+.2f} dB;'
       f' its correlation with y is {probe["decoder"]["correlation"]:.2f}. (c) The nearest map'
       f' shares {nearer} more often than the other: the blur in {100 * rates["blur"]:.0f} % of the'
-      f' cases (chance {100 * rates["blur_chance"]:.0f} %). {_answer(less, gain, rates)}'
+      f' cases (chance {100 * rates["blur_chance"]:.0f} %); of the variance of maps'
+      f' {of["variance"]["picture"]:.0%} goes with the picture alone and'
+      f' {of["variance"]["blur"]:.0%} with the blur alone. {_answer(less, gain, rates)}'
     )
   return sentences
 
@@ -440,7 +455,8 @@ def probe_scores(
 def main(args: argparse.Namespace) -> None:
   """Trains what is missing, measures, writes."""
   folder = study.output(args)
-  data, training = cross(args), training_scenes(args, args.probe_scenes)
+  data = cross(args)
+  training = fields.all_scenes(fields.fields(args, 'train', args.probe_scenes)).blurry
   truth = data.blurry.reshape(-1, *data.blurry.shape[2:])
   nets = fields.nets(args)
   nets[fields.UNTRAINED] = fields.untrained(args, next(iter(nets)))
@@ -462,6 +478,7 @@ def main(args: argparse.Namespace) -> None:
       'shape': list(maps.shape[1:]),
       'probe': probe,
       'retrieval': {m: retrieval(crossed, data.photographs, m) for m in DISTANCES},
+      'variance': variance_shares(crossed),
     }
     if name != fields.UNTRAINED:
       scores = transfer_gap(
@@ -476,7 +493,8 @@ def main(args: argparse.Namespace) -> None:
   pixels = to_float(data.blurry).reshape(*data.blurry.shape[:2], -1)
   pixels = pixels - pixels.mean((0, 1))
   report['nets'][PIXELS] = {
-    'retrieval': {m: retrieval(pixels, data.photographs, m) for m in DISTANCES}
+    'retrieval': {m: retrieval(pixels, data.photographs, m) for m in DISTANCES},
+    'variance': variance_shares(pixels),
   }
   report['conclusion'] = conclusion(report)
   write_csv(folder / 'leakage.csv', rows)
@@ -488,6 +506,8 @@ def main(args: argparse.Namespace) -> None:
 
 if __name__ == '__main__':
   flags = fields.parser(__doc__, 'content_leakage', scenes=8)
-  flags.add_argument('--probe_scenes', type=int, default=4096, help='that the probes learn from')
+  flags.add_argument(
+    '--probe_scenes', type=int, default=512, help='scenes per training photograph to probe with'
+  )
   flags.add_argument('--probe_steps', type=int, default=800, help='of a probe, of 32 scenes')
   study.run(main, flags.parse_args())

@@ -193,12 +193,23 @@ def test_the_probe_rebuilds_pictures_from_their_maps():
   assert own['psnr'] > others['psnr'] + 3
 
 
-def test_maps_are_standardised_by_channel():
-  maps = np.random.default_rng(0).normal((3, -2, 0), (2, 5, 0), (50, 4, 4, 3))
-  scale = content_leakage.Scale.of(maps)
-  standard = scale(maps)
-  np.testing.assert_allclose(standard.mean((0, 1, 2)), 0, atol=1e-5)
+def test_maps_are_standardised_by_place_and_channel():
+  place = np.random.default_rng(1).normal(size=(4, 4, 3))
+  maps = place + np.random.default_rng(0).normal(0, (2, 5, 0), (50, 4, 4, 3))
+  standard = content_leakage.Scale.of(maps)(maps)
+  np.testing.assert_allclose(standard.mean(0), 0, atol=1e-5)
   np.testing.assert_allclose(standard.std((0, 1, 2)), (1, 1, 0), atol=1e-5)
+
+
+def test_the_variance_of_maps_is_that_of_pictures_blurs_and_both():
+  picture = np.array([-1.0, 1])[:, None, None]
+  blur = 2 * np.array([-1.0, 0, 1])[None, :, None]
+  both = 3 * picture * np.array([1, -2, 1])[None, :, None]
+  shares = content_leakage.variance_shares(5 + picture + blur + both)
+  # Mean squares: 1, 4 * 2 / 3, 9 * 6 / 3.
+  total = 1 + 8 / 3 + 18
+  assert shares == pytest.approx({'picture': 1 / total, 'blur': 8 / 3 / total, 'both': 18 / total})
+  assert set(content_leakage.variance_shares(np.ones((2, 3, 4))).values()) == {0}
 
 
 # Space
@@ -278,7 +289,7 @@ def test_gradients_of_stripes():
 
 SMALL = {
   'blur_transfer': ('--scenes=1',),
-  'content_leakage': ('--scenes=1', '--probe_scenes=64', '--probe_steps=3'),
+  'content_leakage': ('--scenes=1', '--probe_scenes=4', '--probe_steps=3'),
   'degradation_space': ('--scenes=2', '--probe_scenes=2', '--points=20'),
 }
 
