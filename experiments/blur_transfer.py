@@ -1,0 +1,454 @@
+"""Blur carried from one picture to another by its map, and maps mixed, with the true answer beside.
+
+python experiments/blur_transfer.py --quick    # or, on a GPU, without it
+
+The blur of a held-out scene is a known field, so that it can be put on the scene of another
+photograph as well: that is what Gr should make of the other's sharp picture x and the map of the
+first's blurry one. Three nets: maps of two sizes and a single code.
+
+Transfer: PSNR against the true answer over the whole scene, what moved by 2 px or more, and what
+moved by less than half a pixel, of
+
+- x as it is,
+- Gr(x, M of a wrong field), the field of another scene on the first picture,
+- Gr(x, M of the field), the transfer,
+- Gr(x, M of the answer): what Gr makes of the best map that there is.
+
+Mixing: Gr(x, (1 - w) M of sharp + w M of blurry). How much such a picture is blurred is the
+strength of the known motion whose rendering is nearest to it (mean squared error; strengths of 0 to
+1.5 of the true one in steps of 0.05), from 0 for sharp to 1 for blurry if all is well. Beside it
+the same with maps from another picture, and with maps of true renderings of strength w in place of
+mixed ones. Between two blurs of a picture, weak and strong, the nearest rendering is sought among
+those of both motions, and its mean extent in pixels is given, with the share of the way from one
+true picture to the other that the mixture lies at (1 at the strong one).
+
+Writes transfer.json, transfer.csv (a line per net, field, picture and method), mixing.csv (a line
+per scene and weight) and transfer.png into --output. What is not trained yet is trained first, the
+rest is a matter of minutes and done again after an interruption.
+"""
+
+import argparse
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import fields
+import numpy as np
+import study
+from matplotlib.figure import Figure
+from reblurring_ablation import LEAST, REGIONS, region_psnr, regions
+from scipy import stats
+
+from degrep_jax.comparison import paired_difference
+from degrep_jax.data.exposure import BlurExample
+from degrep_jax.report import write_csv, write_json
+
+SHARP, WRONG, TRANSFER, ANSWER = METHODS = (
+  'sharp as it is',
+  'M of a wrong field',
+  'M of the field, from another picture',
+  'M of the answer',
+)
+STRENGTHS = np.arange(31) / 20  # 0 .. 1.5
+WEIGHTS = STRENGTHS[:21:2]  # 0 .. 1
+SHOWN = (0, 2, 5, 8, 10)  # of the weights, in the figure
+MIXED, MOVED, TRUE = CURVES = (
+  'maps mixed',
+  'maps mixed, from another picture',
+  'map of the true blur of strength w',
+)
+
+
+class Renderings(NamedTuple):
+  """One picture under motions of known strength.
+
+  Attributes:
+    pictures: (K, S, S, 3) uint8.
+    strengths: (K,), shares of the true motion.
+    extents: (K,), mean path length, px.
+  """
+
+  pictures: np.ndarray
+  strengths: np.ndarray
+  extents: np.ndarray
+
+  def nearest(self, pictures: np.ndarray) -> np.ndarray:
+    """Numbers (N,) of the renderings nearest to pictures (N, S, S, 3), mean squared error."""
+    known = self.pictures.reshape(len(self.pictures), -1).astype(np.float64)
+    sought = pictures.reshape(len(pictures), -1).astype(np.float64)
+    return ((known**2).sum(1) - 2 * sought @ known.T).argmin(1)
+
+
+def render(sources: Sequence[Any], item: int, picture: np.ndarray) -> Renderings:
+  """An item's field on a picture, by the sources of all `STRENGTHS`."""
+  scenes = study.stacked(source.example(item, picture) for source in sources)
+  return Renderings(scenes.blurry, STRENGTHS, scenes.extent.mean((1, 2)))
+
+
+def mix(first: np.ndarray, second: np.ndarray, weights: np.ndarray = WEIGHTS) -> np.ndarray:
+  """(1 - w) first + w second, (K, ...) for weights (K,)."""
+  weights = weights.reshape(-1, *[1] * first.ndim).astype(np.float32)
+  return (1 - weights) * first + weights * second
+
+
+def position(pictures: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+  """How far along the way from one picture to another each of (N, S, S, 3) lies: 0 at `start`, 1 at
+  `end`, of its projection onto the line through both."""
+  way = (end.astype(np.float64) - start).ravel()
+  return (pictures.astype(np.float64) - start).reshape(len(pictures), -1) @ way / (way @ way)
+
+
+def rank_correlation(weights: np.ndarray, values: np.ndarray) -> float:
+  """Spearman's rho; 0 where the values do not vary."""
+  return float(stats.spearmanr(weights, values).statistic) if np.ptp(values) else 0.0
+
+
+def course(curves: np.ndarray, weights: np.ndarray = WEIGHTS) -> dict[str, Any]:
+  """How measured values (N, K) of N scenes run over the weights (K,)."""
+  return {
+    'mean': curves.mean(0).tolist(),
+    'quartiles': np.percentile(curves, (25, 75), axis=0).tolist(),
+    'spearman_mean': float(np.mean([rank_correlation(weights, curve) for curve in curves])),
+    'spearman_of_mean': rank_correlation(weights, curves.mean(0)),
+    'never_falls': float((np.diff(curves) >= 0).all(1).mean()),
+  }
+
+
+def psnrs(result: np.ndarray, truth: BlurExample) -> list[dict[str, float | None]]:
+  """A row of PSNRs over the regions per scene; None where a scene has no such region."""
+  masks = regions(truth)
+  return [
+    {
+      name: region_psnr(ours, true, masks[name][number])
+      if masks[name][number].mean() >= LEAST
+      else None
+      for name in REGIONS
+    }
+    for number, (ours, true) in enumerate(zip(result, truth.blurry, strict=True))
+  ]
+
+
+class Transfer(NamedTuple):
+  """Fields to be carried to other pictures.
+
+  Attributes:
+    items, receivers: numbers of the scenes (N,) that fields come from and go to.
+    scenes: all held-out scenes under their own fields.
+    wrong: (N, S, S, 3) the first picture under another scene's field.
+    truth: the answers.
+  """
+
+  items: np.ndarray
+  receivers: np.ndarray
+  scenes: BlurExample
+  wrong: np.ndarray
+  truth: BlurExample
+
+
+def draw_transfer(args: argparse.Namespace) -> Transfer:
+  """Every scene's field, to a scene of each other photograph."""
+  source = fields.fields(args, 'test', args.scenes)
+  scenes, count = fields.all_scenes(source), len(source)
+  numbers = np.arange(count)
+  ahead = np.arange(args.scenes, count, args.scenes)[:, None]
+  items, receivers = np.tile(numbers, len(ahead)), ((numbers + ahead) % count).ravel()
+  return Transfer(
+    items,
+    receivers,
+    scenes,
+    fields.put_on(source, np.roll(numbers, -1), scenes.sharp).blurry[items],
+    fields.put_on(source, items, scenes.sharp[receivers]),
+  )
+
+
+def transfer(net: study.Trained, data: Transfer) -> dict[str, np.ndarray]:
+  """What stands for the answers by each method, (N, S, S, 3) uint8."""
+  sharp = data.scenes.sharp[data.receivers]
+  maps = {
+    WRONG: net.maps(data.wrong),
+    TRANSFER: net.maps(data.scenes.blurry)[data.items],
+    ANSWER: net.maps(data.truth.blurry),
+  }
+  return {SHARP: sharp} | {name: net.reblur(sharp, m) for name, m in maps.items()}
+
+
+def by_field(rows: Sequence[Mapping[str, Any]], fields_: int, region: str) -> list[float | None]:
+  """Mean over the pictures of each field; rows are in the order of `Transfer.items`."""
+  columns = [[row[region] for row in rows[field::fields_]] for field in range(fields_)]
+  return [None if None in column else float(np.mean(column)) for column in columns]
+
+
+def transfer_summary(
+  scored: Mapping[str, Sequence[Mapping[str, Any]]], fields_: int
+) -> dict[str, Any]:
+  """Means by method and region, and differences of the transfer from the other methods, with 95 %
+  intervals over fields."""
+  means: dict[str, dict[str, float]] = {}
+  differences: dict[str, dict[str, Any]] = {}
+  for name, rows in scored.items():
+    means[name], differences[name] = {}, {}
+    for region in REGIONS:
+      own = by_field(rows, fields_, region)
+      there = [x for x in own if x is not None]
+      means[name][region] = float(np.mean(there)) if there else None
+      if name != TRANSFER:
+        base = by_field(scored[TRANSFER], fields_, region)
+        difference = paired_difference(base, own)
+        differences[name][region] = difference and difference._asdict()
+  del differences[TRANSFER]
+  return {'psnr': means, 'transfer_less': differences}
+
+
+class Blended(NamedTuple):
+  """What one net makes of mixed maps.
+
+  Attributes:
+    curves: by the names of `CURVES`, strengths (scenes, weights).
+    extents, positions: between two blurs, (pairs, weights): mean extent of the nearest rendering,
+      px, and share of the way between the true pictures.
+    ends: (pairs, 2), mean extents of the two blurs, px.
+    strips: pictures of one scene by what they show, (weights, S, S, 3) each.
+  """
+
+  curves: dict[str, np.ndarray]
+  extents: np.ndarray
+  positions: np.ndarray
+  ends: np.ndarray
+  strips: dict[str, np.ndarray]
+
+  def summary(self) -> dict[str, Any]:
+    """Numbers for the report."""
+    return {
+      'strength': {name: course(curve) for name, curve in self.curves.items()},
+      'between': {
+        'true_extents_px': self.ends.mean(0).tolist(),
+        'extent_px': course(self.extents),
+        'position': course(self.positions),
+      },
+    }
+
+
+def mixing(args: argparse.Namespace, nets: Mapping[str, study.Trained]) -> dict[str, Blended]:
+  """Mixed maps of every held-out scene by every net, without noise: it is no part of a strength."""
+  sources = [fields.fields(args, 'test', args.scenes, s, noise=False) for s in STRENGTHS]
+  own = fields.all_scenes(fields.fields(args, 'test', args.scenes, noise=False))
+  order = np.argsort(own.extent.mean((1, 2)), kind='stable')
+  count, half = len(order), len(order) // 2
+  ends = np.column_stack([order[:half], order[-half:]])
+  shown, shown_pair = order[int(0.8 * count)], half // 2
+  maps = {name: (net.maps(own.sharp), net.maps(own.blurry)) for name, net in nets.items()}
+  blended = {
+    name: Blended(
+      {curve: np.empty((count, len(WEIGHTS))) for curve in CURVES},
+      *np.empty((2, half, len(WEIGHTS))),
+      own.extent.mean((1, 2))[ends],
+      {},
+    )
+    for name in nets
+  }
+  for number in range(count):
+    other = (number + args.scenes) % count
+    here, there = (render(sources, number, own.sharp[i]) for i in (number, other))
+    true = here.pictures[: 2 * len(WEIGHTS) : 2]
+    for name, net in nets.items():
+      mixed = mix(maps[name][0][number], maps[name][1][number])
+      for curve, known, sharp, given in (
+        (MIXED, here, own.sharp[number], mixed),
+        (MOVED, there, own.sharp[other], mixed),
+        (TRUE, here, own.sharp[number], net.maps(true)),
+      ):
+        pictures = net.reblur(np.broadcast_to(sharp, (len(given), *sharp.shape)), given)
+        blended[name].curves[curve][number] = STRENGTHS[known.nearest(pictures)]
+        if number == shown:
+          blended[name].strips[curve] = pictures
+      if number == shown:
+        blended[name].strips['true'] = true
+  for pair, (weak, strong) in enumerate(ends):
+    sharp = own.sharp[weak]
+    both = [render(sources, item, sharp) for item in (weak, strong)]
+    known = Renderings(*map(np.concatenate, zip(*both, strict=True)))
+    start, end = (of.pictures[STRENGTHS == 1][0] for of in both)
+    for name, net in nets.items():
+      mixed = mix(*net.maps(np.stack([start, end])))
+      pictures = net.reblur(np.broadcast_to(sharp, (len(mixed), *sharp.shape)), mixed)
+      blended[name].extents[pair] = known.extents[known.nearest(pictures)]
+      blended[name].positions[pair] = position(pictures, start, end)
+      if pair == shown_pair:
+        blended[name].strips['two'] = np.stack([start, *pictures[list(SHOWN)], end])
+  return blended
+
+
+def rows_of(blended: Mapping[str, Blended]) -> list[dict[str, Any]]:
+  """A row per net, scene or pair, and weight."""
+  rows = []
+  for net, of in blended.items():
+    measures = {name: (curve, 'strength') for name, curve in of.curves.items()}
+    measures |= {
+      'between two blurs, extent': (of.extents, 'px'),
+      'between two blurs, position': (of.positions, 'share'),
+    }
+    for name, (curves, unit) in measures.items():
+      rows += [
+        {'net': net, 'curve': name, 'scene': number, 'weight': w, 'value': x, 'unit': unit}
+        for number, curve in enumerate(curves.tolist())
+        for w, x in zip(WEIGHTS.tolist(), curve, strict=True)
+      ]
+  return rows
+
+
+def figure(
+  data: Transfer, results: Mapping[str, np.ndarray], blended: Blended, path: pathlib.Path
+) -> None:
+  """Transfers, strips over the weights, and the curves, of one net."""
+  drawing = Figure(figsize=(11, 17), dpi=80, layout='constrained')
+  upper, middle, lower = drawing.subfigures(3, 1, height_ratios=(5.7, 8.6, 3.7))
+  extent = data.truth.extent.mean((1, 2))
+  order = np.argsort(extent, kind='stable')
+  chosen = order[(np.array([0.55, 0.8, 0.97]) * len(order)).astype(int)]
+  axes = upper.subplots(len(chosen), 7, squeeze=False)
+  upper.suptitle("A field of blur carried to another photograph's scene by its map (dB to truth)")
+  titles = (
+    *('blurry: its map', 'wrong field: its map', 'sharp: to be blurred'),
+    *('by the wrong field', 'by the map', "by the truth's map", 'truth'),
+  )
+  for cell, title in zip(axes[0], titles, strict=True):
+    cell.set_title(title, fontsize=9)
+  for row, number in zip(axes, chosen, strict=True):
+    truth = data.truth.blurry[number]
+    everywhere = np.ones(truth.shape[:2], bool)
+    donor = data.scenes.blurry[data.items[number]]
+    fields.show(row[0], donor, f'moved {extent[number]:.1f} px, mean')
+    fields.show(row[1], data.wrong[number])
+    for cell, method in zip(row[2:6], METHODS, strict=True):
+      picture = results[method][number]
+      fields.show(cell, picture, f'{region_psnr(picture, truth, everywhere):.1f} dB')
+    fields.show(row[6], truth)
+  strips = blended.strips
+  rows = {
+    'true blur': strips['true'][list(SHOWN)],
+    'maps mixed': strips[MIXED][list(SHOWN)],
+    'same maps,\nother picture': strips[MOVED][list(SHOWN)],
+    'true map': strips[TRUE][list(SHOWN)],
+  }
+  axes = middle.subplots(5, 7, squeeze=False)
+  middle.suptitle('Mixed maps: weight of the blurry (below: the stronger) map')
+  for row, (name, pictures) in zip(axes, rows.items(), strict=False):
+    for cell in (row[0], row[6]):
+      cell.set_axis_off()
+    row[0].text(1, 0.5, name, ha='right', va='center', fontsize=10)
+    for cell, picture, number in zip(row[1:6], pictures, SHOWN, strict=True):
+      fields.show(cell, picture, f'{WEIGHTS[number]:.1f}')
+  names = ['true: weaker', *(f'{WEIGHTS[number]:.1f}' for number in SHOWN), 'true: stronger']
+  for cell, picture, name in zip(axes[4], strips['two'], names, strict=True):
+    fields.show(cell, picture, name)
+  _draw_curves(lower.subplots(1, 2), blended)
+  fields.save(drawing, path)
+
+
+def _draw_curves(axes: np.ndarray, blended: Blended) -> None:
+  left, right = axes
+  left.plot([0, 1], [0, 1], color='0.7', linestyle='--', label='ideal')
+  for name, curves in blended.curves.items():
+    (line,) = left.plot(WEIGHTS, curves.mean(0), marker='o', markersize=3, label=name)
+    low, high = np.percentile(curves, (25, 75), axis=0)
+    left.fill_between(WEIGHTS, low, high, color=line.get_color(), alpha=0.12)
+  left.set(xlabel='weight w', ylabel='strength of the nearest true rendering', title='From sharp')
+  left.legend(fontsize=8)
+  means = blended.ends.mean(0)
+  right.plot([0, 1], means, color='0.7', linestyle='--', label='ideal')
+  right.plot(WEIGHTS, blended.extents.mean(0), marker='o', markersize=3, label='nearest rendering')
+  low, high = np.percentile(blended.extents, (25, 75), axis=0)
+  right.fill_between(WEIGHTS, low, high, alpha=0.12)
+  right.set(xlabel='weight of the stronger', ylabel='mean extent, px', title='Between two blurs')
+  right.legend(fontsize=8)
+
+
+def tables(report: Mapping[str, Any]) -> str:
+  """Markdown."""
+  head = ['net', 'method', *(f'{region}, dB' for region in REGIONS), 'transfer less this, whole']
+  rows = []
+  for net, of in report['nets'].items():
+    for method in METHODS:
+      psnr = of['transfer']['psnr'][method]
+      difference = of['transfer']['transfer_less'].get(method, {}).get('whole')
+      less = '' if not difference else f'{difference["mean"]:+.2f}'
+      if difference and difference['low'] is not None:
+        less += f' ({difference["low"]:+.2f} .. {difference["high"]:+.2f})'
+      rows.append([net, method, *('-' if x is None else f'{x:.2f}' for x in psnr.values()), less])
+  text = fields.markdown(head, rows)
+  head = ['net', 'measured', *(f'w = {WEIGHTS[i]:.1f}' for i in SHOWN)]
+  head += ['rho, mean of scenes', 'rho of the mean', 'never falls']
+  rows = []
+  for net, of in report['nets'].items():
+    curves = dict(of['mixing']['strength'])
+    between = of['mixing']['between']
+    low, high = between['true_extents_px']
+    curves[f'between two blurs, px ({low:.2f} to {high:.2f})'] = between['extent_px']
+    curves['between two blurs, share of the way'] = between['position']
+    for name, curve in curves.items():
+      cells = [f'{curve["mean"][i]:.2f}' for i in SHOWN]
+      cells += [f'{curve[key]:.2f}' for key in ('spearman_mean', 'spearman_of_mean')]
+      rows.append([net, name, *cells, f'{curve["never_falls"]:.0%}'])
+  return f'{text}\n\n{fields.markdown(head, rows)}'
+
+
+def conclusion(report: Mapping[str, Any]) -> list[str]:
+  """What the numbers say, a sentence or three per net."""
+  sentences = []
+  for net, of in report['nets'].items():
+    psnr = {name: x['whole'] for name, x in of['transfer']['psnr'].items()}
+    wrong = of['transfer']['transfer_less'][WRONG]['whole']
+    curve = of['mixing']['strength'][MIXED]
+    verdict = fields.verdict(wrong, 'better than', 'worse than', 'no better or worse than')
+    rises = np.all(np.diff(curve['mean']) > 0)
+    sentences.append(
+      f'{net}: the map of a field, taken from another picture, does {verdict} that of a wrong field'
+      f' ({wrong["mean"]:+.2f} dB); it is {psnr[TRANSFER] - psnr[SHARP]:+.2f} dB from the picture'
+      f' left sharp, and {psnr[TRANSFER] - psnr[ANSWER]:+.2f} dB from the map of the answer itself.'
+      f' Mixed with the map of the sharp picture, a map makes blur of {curve["mean"][0]:.2f}'
+      f' (w = 0) to {curve["mean"][-1]:.2f} (w = 1) times the true strength, which'
+      f' {"rises" if rises else "does not rise"} with every step of w (rho'
+      f' {curve["spearman_of_mean"]:.2f}; mean over scenes {curve["spearman_mean"]:.2f}).'
+    )
+  return sentences
+
+
+def main(args: argparse.Namespace) -> None:
+  """Trains what is missing, measures, writes."""
+  folder = study.output(args)
+  nets = fields.nets(args)
+  data, rows = draw_transfer(args), []
+  names = fields.fields(args, 'test', args.scenes).names
+  report: dict[str, Any] = {
+    'setting': {'steps': study.settings(args).train.steps, 'seed': args.seed},
+    'fields': len(names),
+    'transfers': len(data.items),
+    'weights': WEIGHTS.tolist(),
+    'nets': {},
+  }
+  blended, drawn = mixing(args, nets), {}
+  for name, net in nets.items():
+    results = transfer(net, data)
+    scored = {method: psnrs(result, data.truth) for method, result in results.items()}
+    drawn[name] = results
+    report['nets'][name] = {
+      'transfer': transfer_summary(scored, len(names)),
+      'mixing': blended[name].summary(),
+    }
+    for method, of in scored.items():
+      for item, receiver, row in zip(data.items, data.receivers, of, strict=True):
+        key = {'net': name, 'field': names[item], 'picture': names[receiver], 'method': method}
+        rows.append(key | row)
+  report['conclusion'] = conclusion(report)
+  write_csv(folder / 'transfer.csv', rows)
+  write_csv(folder / 'mixing.csv', rows_of(blended))
+  write_json(folder / 'transfer.json', report)
+  first = next(iter(nets))
+  figure(data, drawn[first], blended[first], folder / 'transfer.png')
+  print(tables(report), *report['conclusion'], sep='\n\n')
+  print(f'wrote {folder}/transfer.json, transfer.csv, mixing.csv and transfer.png')
+
+
+if __name__ == '__main__':
+  flags = fields.parser(__doc__, 'blur_transfer', scenes=16)
+  study.run(main, flags.parse_args())

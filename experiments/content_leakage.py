@@ -1,0 +1,513 @@
+"""Does the degradation map carry the picture itself, so that Gr merely copies it?
+
+python experiments/content_leakage.py --quick    # or, on a GPU, without it
+
+Held-out scenes under held-out fields of blur, all pictures crossed with all fields, so that every
+picture has every blur and the other way round; without noise, which would be the same in all
+pictures under one field. "Another picture" is always cut from another photograph. Three answers:
+
+(a) Transfer gap: PSNR against the true blurry picture of Gr(x, M), M of the true picture itself,
+    of another picture under the same blur, of the same picture under another blur, of another
+    picture under another blur. If M were the picture, another picture's would ruin the result; if
+    it were the blur, another blur's.
+(b) Probe: a small convolutional decoder is trained to rebuild y from M alone, on maps of training
+    photographs' scenes, and scored on held-out ones: PSNR and correlation of the grey pictures (the
+    encoder's instance norms take away brightness and contrast, which PSNR counts). Beside it: the
+    mean training picture, and the picture reduced to the map's grid and enlarged again, which is a
+    map that carries as many places of the picture and nothing more.
+(c) Retrieval: is the map that lies nearest to a map one of the same blur on another picture, or one
+    of another blur on the same picture? The gallery holds as many of either (chance: one half), by
+    cosine and Euclidean distance of maps standardised by the training maps. In the whole gallery,
+    with the maps that share neither, either has a rate of its own. And, the maps being crossed:
+    shares of their variance that go with the picture, with the blur, and with both together (blur
+    shows where a picture has edges).
+
+Three nets, and an untrained one as control (b and c): features of any convolutions say something
+about their picture, so what counts is how far training moved the answers. For (c) also the blurry
+pictures themselves in place of maps.
+
+Writes leakage.json, leakage.csv (a line per net, picture and blur) and leakage.png into --output.
+Nets are trained once; the probes, a minute or so each, again whenever the script runs.
+"""
+
+import argparse
+import functools
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import cv2
+import fields
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import study
+from flax import linen as nn
+from matplotlib.figure import Figure
+from scipy.spatial.distance import cdist
+
+from degrep_jax.comparison import paired_difference
+from degrep_jax.data.preprocess import to_float, to_uint8
+from degrep_jax.metrics import psnr
+from degrep_jax.models.layers import leaky_relu
+from degrep_jax.progress import say
+from degrep_jax.report import write_csv, write_json
+
+PIXELS = 'the pictures themselves'
+GIVEN = {  # which map Gr gets
+  'right': 'M of the true picture',
+  'other_picture': 'of another picture, same blur',
+  'other_blur': 'of the same picture, another blur',
+  'other_both': 'of another picture, another blur',
+}
+VISIBLE = 0.25  # px, mean extent over the scene: an eighth of it moves by 2 px
+BLOCK = 4  # px a side of the blocks that the decoder writes
+BATCH = 32
+DISTANCES = ('cosine', 'euclidean')
+
+
+class Decoder(nn.Module):
+  """A picture from its map: (N, h, w, C) to (N, side, side, 3).
+
+  What a place of the grid means is learned as well, so that a code that is the same everywhere can
+  be told apart by place.
+
+  Attributes:
+    side: of the picture, a multiple of `BLOCK` and h times a power of 2, at least 2.
+    width: channels.
+  """
+
+  side: int
+  width: int = 64
+
+  @nn.compact
+  def __call__(self, maps: jax.Array) -> jax.Array:
+    conv = functools.partial(nn.Conv, kernel_size=(3, 3))
+    _, h, w, _ = maps.shape
+    place = self.param('place', nn.initializers.normal(0.1), (h, w, self.width))
+    x = leaky_relu(conv(self.width)(maps) + place)
+    while x.shape[1] < self.side // BLOCK:
+      x = leaky_relu(conv(self.width)(x.repeat(2, 1).repeat(2, 2)))
+    x = conv(3 * BLOCK**2)(leaky_relu(conv(self.width)(x)))
+    n, h, w, _ = x.shape
+    blocks = x.reshape(n, h, w, BLOCK, BLOCK, 3).transpose(0, 1, 3, 2, 4, 5)
+    return blocks.reshape(n, h * BLOCK, w * BLOCK, 3)
+
+
+class Scale(NamedTuple):
+  """Mean of the training maps in every place, and deviation from it per channel."""
+
+  mean: np.ndarray
+  deviation: np.ndarray
+
+  @classmethod
+  def of(cls, maps: np.ndarray) -> 'Scale':
+    """Of maps (N, h, w, C); channels that do not vary become 0."""
+    mean = maps.mean(0, dtype=np.float64)
+    deviation = np.sqrt(np.mean((maps - mean) ** 2, (0, 1, 2)))
+    return cls(mean, np.maximum(deviation, 1e-6 * max(float(deviation.max()), 1e-30)))
+
+  def __call__(self, maps: np.ndarray) -> np.ndarray:
+    return ((maps - self.mean) / self.deviation).astype(np.float32)
+
+
+def train_decoder(maps: np.ndarray, pictures: np.ndarray, steps: int, seed: int) -> Any:
+  """A decoder trained by mean squared error, Adam with a cosine: a function of maps.
+
+  Args:
+    maps: (N, h, w, C), standardised.
+    pictures: (N, S, S, 3) uint8 that they belong to.
+  """
+  mean = to_float(pictures).mean((0, 1, 2))
+  decoder = Decoder(pictures.shape[1])
+  optimizer = optax.adamw(optax.cosine_decay_schedule(2e-3, steps), weight_decay=1e-3)
+
+  @jax.jit
+  def step(params, state, batch, target):
+    def loss(params):
+      return jnp.mean((decoder.apply(params, batch) + mean - target) ** 2)
+
+    value, gradient = jax.value_and_grad(loss)(params)
+    updates, state = optimizer.update(gradient, state, params)
+    return optax.apply_updates(params, updates), state, value
+
+  params = decoder.init(jax.random.key(seed), maps[:1])
+  state = optimizer.init(params)
+  rng = np.random.default_rng(seed)
+  for number in range(steps):
+    chosen = rng.integers(len(maps), size=BATCH)
+    params, state, value = step(params, state, maps[chosen], to_float(pictures[chosen]))
+    if number % 100 == 99:
+      say(f'probe: step {number + 1}/{steps}, root mean square error {float(value) ** 0.5:.4f}')
+  apply = jax.jit(decoder.apply)
+
+  def decode(maps: np.ndarray) -> np.ndarray:
+    parts = [np.asarray(apply(params, maps[i : i + BATCH])) for i in range(0, len(maps), BATCH)]
+    return to_uint8(np.concatenate(parts) + mean)
+
+  return decode
+
+
+def thumbnails(pictures: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+  """Pictures (N, S, S, 3) reduced to a grid (h, w) of means and enlarged again, bicubic."""
+  size = pictures.shape[2], pictures.shape[1]
+  return np.stack(
+    [
+      cv2.resize(cv2.resize(p, grid[::-1], interpolation=cv2.INTER_AREA), size, interpolation=how)
+      for p in pictures
+      for how in [cv2.INTER_CUBIC if min(grid) > 1 else cv2.INTER_NEAREST]
+    ]
+  )
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+  """Mean over pictures (N, S, S, 3) of the correlation of their grey values; 0 for a flat one."""
+  x, y = (fields.grey(p).reshape(len(p), -1).astype(np.float64) for p in (a, b))
+  x, y = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
+  scale = np.sqrt((x**2).sum(1) * (y**2).sum(1))
+  return float(np.mean(np.divide((x * y).sum(1), scale, out=np.zeros(len(x)), where=scale > 1e-9)))
+
+
+def rebuilt(result: np.ndarray, pictures: np.ndarray) -> dict[str, float]:
+  """Scores of what stands for the pictures."""
+  db = np.mean([psnr(a, b) for a, b in zip(result, pictures, strict=True)])
+  return {'psnr': float(db), 'correlation': correlation(result, pictures)}
+
+
+def retrieval(maps: np.ndarray, photographs: np.ndarray, metric: str) -> dict[str, float]:
+  """What the nearest map has in common with a map.
+
+  Args:
+    maps: (P, B, D), of P pictures under B blurs.
+    photographs: (P,) what each picture was cut from; pictures of the same photograph are left out,
+      since they may show the same.
+    metric: of `scipy.spatial.distance.cdist`.
+
+  Returns:
+    'blur': share of the maps that have a nearer one of the same blur on another picture than of
+    another blur on the same picture, and 'blur_chance' of it. 'same_blur', 'same_picture': shares
+    whose nearest in the whole gallery (with maps that share neither) is such a one, with their
+    chances. Of maps equally near, the one that shares the picture, then neither, counts.
+  """
+  count, blurs, _ = maps.shape
+  flat = maps.reshape(count * blurs, -1)
+  distances = cdist(flat, flat, metric).reshape(count, blurs, count, blurs)
+  wins, first, chances = [], [], []
+  for p in range(count):
+    others = photographs != photographs[p]
+    for b in range(blurs):
+      own = distances[p, b]
+      another_blur = np.arange(blurs) != b
+      groups = own[p, another_blur], own[np.ix_(others, another_blur)].ravel(), own[others, b]
+      nearest = [group.min() for group in groups]
+      wins.append(nearest[2] < nearest[0])
+      first.append(int(np.argmin(nearest)))
+      chances.append([len(group) for group in groups])
+  first_counts, sizes = np.bincount(first, minlength=3) / len(first), np.array(chances).mean(0)
+  return {
+    'blur': float(np.mean(wins)),
+    'blur_chance': float(sizes[2] / (sizes[0] + sizes[2])),
+    'same_picture': float(first_counts[0]),
+    'same_picture_chance': float(sizes[0] / sizes.sum()),
+    'same_blur': float(first_counts[2]),
+    'same_blur_chance': float(sizes[2] / sizes.sum()),
+  }
+
+
+def variance_shares(maps: np.ndarray) -> dict[str, float]:
+  """Shares of the variance of maps (P, B, D), P pictures under B blurs, that the picture alone
+  explains, that the blur alone does, and that takes both (their interaction); 0 where all are the
+  same."""
+  centred = maps - maps.mean((0, 1), dtype=np.float64)
+  picture, blur = centred.mean(1, keepdims=True), centred.mean(0, keepdims=True)
+  parts = {'picture': picture, 'blur': blur, 'both': centred - picture - blur}
+  total = np.mean(centred**2)
+  return {name: float(np.mean(part**2) / total) if total else 0.0 for name, part in parts.items()}
+
+
+class Crossed(NamedTuple):
+  """Every picture under every blur.
+
+  Attributes:
+    sharp: (P, S, S, 3).
+    blurry: (P, B, S, S, 3).
+    photographs: (P,) numbers of what the pictures were cut from.
+    names: of the pictures.
+  """
+
+  sharp: np.ndarray
+  blurry: np.ndarray
+  photographs: np.ndarray
+  names: tuple[str, ...]
+
+
+def cross(args: argparse.Namespace) -> Crossed:
+  """As many blurs as make a balanced gallery: one more than there are pictures of other
+  photographs. They are the first that can be seen, by their mean extents."""
+  pictures = fields.fields(args, 'test', args.scenes, noise=False)
+  photographs = fields.photographs('test', args.scenes)
+  sharp = fields.all_scenes(pictures).sharp
+  source = fields.fields(args, 'test', 2 * args.scenes, noise=False)
+  count = int((photographs != 0).sum()) + 1
+  extent = fields.all_scenes(source).extent.mean((1, 2))
+  # Stable: in their order, those that cannot be seen last.
+  items = np.argsort(extent < VISIBLE, kind='stable')[:count]
+  blurry = [fields.put_on(source, items, [picture] * count).blurry for picture in sharp]
+  return Crossed(sharp, np.stack(blurry), photographs, pictures.names)
+
+
+def given_maps(maps: np.ndarray, per_photograph: int) -> dict[str, np.ndarray]:
+  """Maps (P, B, ...) for Gr as `GIVEN` names them: each picture's own, or that of a picture of the
+  next photograph, of the next blur, or of both."""
+  other = np.roll(maps, -per_photograph, 0)
+  return {
+    'right': maps,
+    'other_picture': other,
+    'other_blur': np.roll(maps, -1, 1),
+    'other_both': np.roll(other, -1, 1),
+  }
+
+
+def transfer_gap(net: study.Trained, maps: np.ndarray, data: Crossed, per: int) -> dict[str, Any]:
+  """PSNR (P, B) of Gr by the maps of `GIVEN`, and of the sharp picture left as it is."""
+  pictures, blurs = data.blurry.shape[:2]
+  sharp = data.sharp.repeat(blurs, 0)
+  results = {'sharp': sharp}
+  for name, given in given_maps(maps, per).items():
+    results[name] = net.reblur(sharp, given.reshape(len(sharp), *maps.shape[2:]))
+  truth = data.blurry.reshape(sharp.shape)
+  return {
+    name: np.reshape([psnr(a, b) for a, b in zip(x, truth, strict=True)], (pictures, blurs))
+    for name, x in results.items()
+  }
+
+
+def gap_summary(scores: Mapping[str, np.ndarray]) -> dict[str, Any]:
+  """Means, and what each wrong map costs, with 95 % intervals over pictures."""
+  by_picture = {name: x.mean(1) for name, x in scores.items()}
+  return {
+    'psnr': {name: float(x.mean()) for name, x in by_picture.items()},
+    'right_less': {
+      name: paired_difference(by_picture['right'].tolist(), x.tolist())._asdict()
+      for name, x in by_picture.items()
+      if name != 'right'
+    },
+  }
+
+
+def figure(
+  data: Crossed,
+  decoded: Mapping[str, np.ndarray],
+  report: Mapping[str, Any],
+  path: pathlib.Path,
+) -> None:
+  """What the decoders make of maps, and the rates of retrieval."""
+  drawing = Figure(figsize=(12, 11.5), dpi=80, layout='constrained')
+  upper, lower = drawing.subfigures(2, 1, height_ratios=(2.6, 1))
+  pictures, blurs = data.blurry.shape[:2]
+  chosen = np.linspace(0, pictures - 1, 4).astype(int)
+  columns = {'blurry y': data.blurry} | {
+    name: x.reshape(data.blurry.shape) for name, x in decoded.items()
+  }
+  axes = upper.subplots(len(chosen), len(columns), squeeze=False)
+  upper.suptitle('y rebuilt from its map alone by the probe (PSNR, dB)')
+  for row, number in zip(axes, chosen, strict=True):
+    blur = int(number) % blurs
+    for cell, (name, x) in zip(row, columns.items(), strict=True):
+      db = '' if name == 'blurry y' else f'{psnr(x[number, blur], data.blurry[number, blur]):.1f}'
+      fields.show(cell, x[number, blur], db)
+  for cell, name in zip(axes[0], columns, strict=True):
+    cell.set_title(name, fontsize=9)
+  left, right = lower.subplots(1, 2)
+  names = list(report['nets'])
+  place = np.arange(len(names))
+  rates = [report['nets'][name]['retrieval']['cosine'] for name in names]
+  left.barh(place, [rate['blur'] for rate in rates], color='#4477aa')
+  left.axvline(rates[0]['blur_chance'], color='k', linestyle='--', linewidth=1)
+  left.set(yticks=place, yticklabels=names, xlim=(0, 1), title='Nearest shares blur, not picture')
+  left.invert_yaxis()
+  trained = [name for name in names if report['nets'][name].get('transfer')]
+  labels = ('right', 'other_picture', 'other_blur', 'other_both', 'sharp')
+  words = ('right map', "other picture's", "other blur's", 'both wrong', 'left sharp')
+  for number, (label, word) in enumerate(zip(labels, words, strict=True)):
+    values = [report['nets'][name]['transfer']['psnr'][label] for name in trained]
+    right.bar(np.arange(len(trained)) + 0.16 * (number - 2), values, 0.15, label=word)
+  scores = [x for name in trained for x in report['nets'][name]['transfer']['psnr'].values()]
+  scores = [x for x in scores if np.isfinite(x)]
+  right.set(ylim=(min(scores) - 1, max(scores) + 1), title='Gr by the maps of others, dB')
+  right.set_xticks(np.arange(len(trained)), trained)
+  right.legend(fontsize=7, ncols=3)
+  fields.save(drawing, path)
+
+
+def tables(report: Mapping[str, Any]) -> str:
+  """Markdown: transfer, probe, retrieval."""
+  parts, nets = [], report['nets']
+  rows = []
+  for name, of in nets.items():
+    if of.get('transfer'):
+      scores, less = of['transfer']['psnr'], of['transfer']['right_less']['other_picture']
+      interval = '' if less['low'] is None else f' ({less["low"]:.2f} .. {less["high"]:.2f})'
+      cells = [f'{scores[key]:.2f}' for key in ('sharp', *GIVEN)]
+      rows.append([name, *cells, f'{less["mean"]:.2f}{interval}'])
+  head = ['Gr(x, M), PSNR, dB', 'sharp as it is', *GIVEN.values(), 'transfer gap']
+  parts.append(fields.markdown(head, rows))
+  head = ['y from M alone', 'map', 'probe, dB', 'mean picture', 'thumbnail of the grid']
+  head += ['probe: correlation', 'thumbnail', 'probe on training maps, dB']
+  rows = []
+  for name, of in nets.items():
+    if of.get('probe'):
+      probe, thumbnail = of['probe']['decoder'], of['probe']['thumbnail']
+      rows.append(
+        [
+          name,
+          'x'.join(map(str, of['shape'])),
+          f'{probe["psnr"]:.2f}',
+          f'{of["probe"]["mean"]["psnr"]:.2f}',
+          f'{thumbnail["psnr"]:.2f}',
+          f'{probe["correlation"]:.2f}',
+          f'{thumbnail["correlation"]:.2f}',
+          f'{of["probe"]["decoder_on_training"]["psnr"]:.2f}',
+        ]
+      )
+  parts.append(fields.markdown(head, rows))
+  head = ['variance of maps', *(f'by {name}' for name in ('picture', 'blur', 'both together'))]
+  rows = [[name, *(f'{x:.1%}' for x in of['variance'].values())] for name, of in nets.items()]
+  parts.append(fields.markdown(head, rows))
+  head = ['nearest map', 'distance', 'same blur rather than same picture', 'chance']
+  head += ['same blur, whole gallery', 'chance', 'same picture, whole gallery', 'chance']
+  rows = [
+    [name, metric, *(f'{x:.1%}' for x in _ordered(of['retrieval'][metric]))]
+    for name, of in nets.items()
+    for metric in DISTANCES
+  ]
+  parts.append(fields.markdown(head, rows))
+  return '\n\n'.join(parts)
+
+
+def _ordered(rates: Mapping[str, float]) -> list[float]:
+  keys = ('blur', 'same_blur', 'same_picture')
+  return [rates[key + end] for key in keys for end in ('', '_chance')]
+
+
+def conclusion(report: Mapping[str, Any]) -> list[str]:
+  """The answer per net, in words."""
+  sentences = []
+  for name, of in report['nets'].items():
+    if not of.get('transfer'):
+      continue
+    less, probe = of['transfer']['right_less'], of['probe']
+    rates = of['retrieval']['cosine']
+    picture, blur = less['other_picture']['mean'], less['other_blur']['mean']
+    gain = probe['decoder']['psnr'] - probe['mean']['psnr']
+    room = probe['thumbnail']['psnr'] - probe['mean']['psnr']
+    nearer = 'the blur' if rates['blur'] > rates['blur_chance'] else 'the picture'
+    sentences.append(
+      f'{name}: (a) Gr loses {picture:.2f} dB by the map of another picture under the same blur,'
+      f' and {blur:.2f} dB by that of the same picture under another blur; the right map is'
+      f' {less["sharp"]["mean"]:+.2f} dB from leaving the picture sharp. (b) The probe rebuilds y'
+      f' {gain:+.2f} dB from the mean picture, where a thumbnail of the grid has {room:+.2f} dB;'
+      f' its correlation with y is {probe["decoder"]["correlation"]:.2f}. (c) The nearest map'
+      f' shares {nearer} more often than the other: the blur in {100 * rates["blur"]:.0f} % of the'
+      f' cases (chance {100 * rates["blur_chance"]:.0f} %); of the variance of maps'
+      f' {of["variance"]["picture"]:.0%} goes with the picture alone and'
+      f' {of["variance"]["blur"]:.0%} with the blur alone. {_answer(less, gain, rates)}'
+    )
+  return sentences
+
+
+def _answer(less: Mapping[str, Any], gain: float, rates: Mapping[str, float]) -> str:
+  """Whether M carries the picture, and whether Gr makes anything of that."""
+  carries = gain > 1 or rates['blur'] < rates['blur_chance']
+  uses = (less['other_picture']['low'] or 0) > 0
+  if not carries:
+    return 'So M does not carry the picture as far as these can tell.'
+  if not uses:
+    return 'So M carries some of the picture, and Gr makes nothing of it.'
+  worse = less['other_picture']['mean'] > less['other_blur']['mean']
+  share = 'more than of the blur' if worse else 'but less than of the blur'
+  return f'So M carries some of the picture, and Gr makes use of it, {share}.'
+
+
+def probe_scores(
+  decode: Any, maps: np.ndarray, truth: np.ndarray, training: tuple[np.ndarray, np.ndarray]
+) -> tuple[dict[str, Any], np.ndarray]:
+  """The decoder's scores beside those of its baselines, and what it rebuilt.
+
+  Args:
+    maps, truth: of the held-out scenes.
+    training: maps and pictures of the training scenes.
+  """
+  result = decode(maps)
+  mean = np.broadcast_to(np.rint(training[1].mean(0)).astype(np.uint8), truth.shape)
+  grid = maps.shape[1:3] if np.ptp(maps, (1, 2)).any() else (1, 1)  # a code: one place
+  few = slice(0, 256)
+  scores = {
+    'decoder': rebuilt(result, truth),
+    'decoder_on_training': rebuilt(decode(training[0][few]), training[1][few]),
+    'mean': rebuilt(mean, truth),
+    'thumbnail': rebuilt(thumbnails(truth, grid), truth),
+  }
+  return scores, result
+
+
+def main(args: argparse.Namespace) -> None:
+  """Trains what is missing, measures, writes."""
+  folder = study.output(args)
+  data = cross(args)
+  training = fields.all_scenes(fields.fields(args, 'train', args.probe_scenes)).blurry
+  truth = data.blurry.reshape(-1, *data.blurry.shape[2:])
+  nets = fields.nets(args)
+  nets[fields.UNTRAINED] = fields.untrained(args, next(iter(nets)))
+  report: dict[str, Any] = {
+    'setting': {'steps': study.settings(args).train.steps, 'seed': args.seed},
+    'pictures': len(data.sharp),
+    'blurs': data.blurry.shape[1],
+    'nets': {},
+  }
+  rows, decoded = [], {}
+  for name, net in nets.items():
+    maps, known = net.maps(truth), net.maps(training)
+    scale = Scale.of(known)
+    standard, known = scale(maps), scale(known)
+    decode = train_decoder(known, training, args.probe_steps, args.seed)
+    probe, decoded[name] = probe_scores(decode, standard, truth, (known, training))
+    crossed = standard.reshape(*data.blurry.shape[:2], -1)
+    of = {
+      'shape': list(maps.shape[1:]),
+      'probe': probe,
+      'retrieval': {m: retrieval(crossed, data.photographs, m) for m in DISTANCES},
+      'variance': variance_shares(crossed),
+    }
+    if name != fields.UNTRAINED:
+      scores = transfer_gap(
+        net, maps.reshape(*data.blurry.shape[:2], *maps.shape[1:]), data, args.scenes
+      )
+      of = {'transfer': gap_summary(scores)} | of
+      for p, picture in enumerate(data.names):
+        for b in range(data.blurry.shape[1]):
+          row = {key: float(x[p, b]) for key, x in scores.items()}
+          rows.append({'net': name, 'picture': picture, 'blur': b} | row)
+    report['nets'][name] = of
+  pixels = to_float(data.blurry).reshape(*data.blurry.shape[:2], -1)
+  pixels = pixels - pixels.mean((0, 1))
+  report['nets'][PIXELS] = {
+    'retrieval': {m: retrieval(pixels, data.photographs, m) for m in DISTANCES},
+    'variance': variance_shares(pixels),
+  }
+  report['conclusion'] = conclusion(report)
+  write_csv(folder / 'leakage.csv', rows)
+  write_json(folder / 'leakage.json', report)
+  figure(data, decoded, report, folder / 'leakage.png')
+  print(tables(report), *report['conclusion'], sep='\n\n')
+  print(f'wrote {folder}/leakage.json, leakage.csv and leakage.png')
+
+
+if __name__ == '__main__':
+  flags = fields.parser(__doc__, 'content_leakage', scenes=8)
+  flags.add_argument(
+    '--probe_scenes', type=int, default=512, help='scenes per training photograph to probe with'
+  )
+  flags.add_argument('--probe_steps', type=int, default=800, help='of a probe, of 32 scenes')
+  study.run(main, flags.parse_args())

@@ -1,0 +1,116 @@
+"""What the experiments on the map share: known fields of blur on chosen pictures, nets, output."""
+
+import argparse
+import io
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import study
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from degrep_jax.data.exposure import BlurExample
+from degrep_jax.data.preprocess import to_float
+from degrep_jax.data.source import open_synthetic
+from degrep_jax.data.synthetic import PHOTOGRAPHS, SyntheticPairs
+from degrep_jax.files import write_atomically
+from degrep_jax.models import factory
+
+MAPS = (study.MAP, '4x4 map', '1-D code')  # the nets that are compared
+UNTRAINED = 'untrained'
+
+
+def parser(doc: str, name: str, scenes: int) -> argparse.ArgumentParser:
+  """The flags of all experiments, the nets that are compared, and how many scenes."""
+  flags = study.parser(doc, name)
+  flags.add_argument('--scenes', type=int, default=scenes, help='held-out scenes per photograph')
+  flags.add_argument(
+    '--net', action='append', choices=MAPS, help='one of those compared, again for more; all'
+  )
+  return flags
+
+
+def nets(args: argparse.Namespace) -> dict[str, study.Trained]:
+  """The nets that are compared, trained as far as they are not yet."""
+  return {name: study.trained(args, name) for name in args.net or MAPS}
+
+
+def fields(
+  args: argparse.Namespace,
+  split: str,
+  per_photograph: int,
+  strength: float = 1.0,
+  noise: bool = True,
+) -> SyntheticPairs:
+  """The scenes of a split, photograph after photograph, every motion `strength` times as large.
+
+  `example(item, photo)` has the field of an item on any picture. Its noise is the same on all of
+  them; `noise=False` leaves it out where a map could tell the field by it.
+  """
+  data = study.settings(args).data
+  data.shake *= strength
+  data.object_motion *= strength
+  data.rotation *= strength
+  if not noise:
+    data.noise = 0.0
+  return open_synthetic(data, split, per_photograph)
+
+
+def photographs(split: str, per_photograph: int) -> np.ndarray:
+  """The number of the photograph that each of `fields` was cut from, (N,)."""
+  return np.repeat(np.arange(len(PHOTOGRAPHS[split])), per_photograph)
+
+
+def all_scenes(source: SyntheticPairs) -> BlurExample:
+  """Every scene under its own field, stacked."""
+  return study.stacked(map(source.example, range(len(source))))
+
+
+def put_on(source: SyntheticPairs, items: Sequence[int], pictures: np.ndarray) -> BlurExample:
+  """The fields of items on as many pictures (N, S, S, 3) uint8, stacked."""
+  return study.stacked(map(source.example, items, pictures))
+
+
+def untrained(args: argparse.Namespace, net: str = study.MAP) -> study.Trained:
+  """A net with the weights that its training begins from."""
+  config = study.settings(args, net)
+  module = factory.build_generator(config.model, None)
+  picture = jax.ShapeDtypeStruct((1, config.data.crop, config.data.crop, 3), np.float32)
+  return study.Trained(module, module.lazy_init(jax.random.key(args.seed), picture, picture))
+
+
+def verdict(difference: Mapping[str, Any], better: str, worse: str, neither: str) -> str:
+  """Which of three texts a difference with its interval means."""
+  low, high = difference['low'], difference['high']
+  if low is None or low <= 0 <= high:
+    return neither
+  return better if low > 0 else worse
+
+
+def grey(pictures: np.ndarray) -> np.ndarray:
+  """Mean of the channels, (N, H, W, 3) uint8 to (N, H, W) float32 in [0, 1]."""
+  return to_float(pictures).mean(-1)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+  """A table whose first column is text and whose others are numbers."""
+  lines = [head, ['---', *['---:'] * (len(head) - 1)], *rows]
+  return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
+
+
+def show(cell: Axes, picture: np.ndarray, text: str = '') -> None:
+  """A picture without ticks, with a text below."""
+  cell.imshow(picture, interpolation='nearest')
+  cell.set_xticks([])
+  cell.set_yticks([])
+  cell.set_xlabel(text, fontsize=8)
+
+
+def save(drawing: Figure, path: pathlib.Path) -> None:
+  """Writes a figure as PNG, the same bytes for the same figure."""
+  file = io.BytesIO()
+  drawing.savefig(file, format='png', metadata={'Software': None})
+  write_atomically(path, file.getvalue())
