@@ -348,9 +348,9 @@ def tables(report: Mapping[str, Any]) -> str:
   for name, of in nets.items():
     if of.get('transfer'):
       scores, less = of['transfer']['psnr'], of['transfer']['right_less']['other_picture']
-      interval = '' if less['low'] is None else f' ({less["low"]:.2f} .. {less["high"]:.2f})'
-      cells = [f'{scores[key]:.2f}' for key in ('sharp', *GIVEN)]
-      rows.append([name, *cells, f'{less["mean"]:.2f}{interval}'])
+      interval = '' if less['low'] is None else f' ({less["low"]:z.2f} .. {less["high"]:z.2f})'
+      cells = [f'{scores[key]:z.2f}' for key in ('sharp', *GIVEN)]
+      rows.append([name, *cells, f'{less["mean"]:z.2f}{interval}'])
   head = ['Gr(x, M), PSNR, dB', 'sharp as it is', *GIVEN.values(), 'transfer gap']
   parts.append(fields.markdown(head, rows))
   head = ['y from M alone', 'map', 'probe, dB', 'mean picture', 'thumbnail of the grid']
@@ -363,12 +363,12 @@ def tables(report: Mapping[str, Any]) -> str:
         [
           name,
           'x'.join(map(str, of['shape'])),
-          f'{probe["psnr"]:.2f}',
-          f'{of["probe"]["mean"]["psnr"]:.2f}',
-          f'{thumbnail["psnr"]:.2f}',
-          f'{probe["correlation"]:.2f}',
-          f'{thumbnail["correlation"]:.2f}',
-          f'{of["probe"]["decoder_on_training"]["psnr"]:.2f}',
+          f'{probe["psnr"]:z.2f}',
+          f'{of["probe"]["mean"]["psnr"]:z.2f}',
+          f'{thumbnail["psnr"]:z.2f}',
+          f'{probe["correlation"]:z.2f}',
+          f'{thumbnail["correlation"]:z.2f}',
+          f'{of["probe"]["decoder_on_training"]["psnr"]:z.2f}',
         ]
       )
   parts.append(fields.markdown(head, rows))
@@ -404,11 +404,11 @@ def conclusion(report: Mapping[str, Any]) -> list[str]:
     room = probe['thumbnail']['psnr'] - probe['mean']['psnr']
     nearer = 'the blur' if rates['blur'] > rates['blur_chance'] else 'the picture'
     sentences.append(
-      f'{name}: (a) Gr loses {picture:.2f} dB by the map of another picture under the same blur,'
-      f' and {blur:.2f} dB by that of the same picture under another blur; the right map is'
-      f' {less["sharp"]["mean"]:+.2f} dB from leaving the picture sharp. (b) The probe rebuilds y'
-      f' {gain:+.2f} dB from the mean picture, where a thumbnail of the grid has {room:+.2f} dB;'
-      f' its correlation with y is {probe["decoder"]["correlation"]:.2f}. (c) The nearest map'
+      f'{name}: (a) Gr loses {picture:z.2f} dB by the map of another picture under the same blur,'
+      f' and {blur:z.2f} dB by that of the same picture under another blur; the right map is'
+      f' {less["sharp"]["mean"]:+z.2f} dB from leaving the picture sharp. (b) The probe rebuilds y'
+      f' {gain:+z.2f} dB from the mean picture, where a thumbnail of the grid has {room:+z.2f} dB;'
+      f' its correlation with y is {probe["decoder"]["correlation"]:z.2f}. (c) The nearest map'
       f' shares {nearer} more often than the other: the blur in {100 * rates["blur"]:.0f} % of the'
       f' cases (chance {100 * rates["blur_chance"]:.0f} %); of the variance of maps'
       f' {of["variance"]["picture"]:.0%} goes with the picture alone and'
