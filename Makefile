@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all parity bench-input lint clean
+.PHONY: demo test test-all parity bench-input chaos lint clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m degrep_jax.main --config=configs/demo.py --workdir=runs/demo
@@ -21,6 +21,12 @@ parity: $(VENV)/ready-test
 
 bench-input: $(VENV)/ready
 	$(BIN)/python experiments/benchmark_input.py
+
+# 30 kills and 30 polite ends; make chaos CHAOS='--kills=5 --seed=1' for fewer.
+CHAOS ?= --kills=30
+chaos: $(VENV)/ready
+	$(BIN)/python experiments/chaos.py --signal=KILL $(CHAOS)
+	$(BIN)/python experiments/chaos.py --signal=TERM $(CHAOS)
 
 lint: $(VENV)/ready-test
 	$(BIN)/ruff check .

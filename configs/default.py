@@ -50,8 +50,22 @@ def get_config() -> ml_collections.ConfigDict:
   config.train = train = ml_collections.ConfigDict()
   train.steps = 240_000
   train.batch_size = 32  # over all devices
+  # Parts of a device's share that are computed one after the other, for less memory; the step stays
+  # that of the whole batch, but for batch norm, which sees a part (of all devices)
+  train.accumulate_steps = 1
+  # True: blocks keep their inputs alone and compute the rest again for the gradients: the same step
+  # in less memory and more time
+  train.remat = False
+  # bfloat16: what the networks but E compute in; parameters, statistics and losses stay float32
+  train.dtype = 'float32'
+  # Of the moving average of the generators' parameters, which is what is evaluated; 0: none
+  train.ema_decay = 0.0
   # msdi_net: workdirs that hold E and the pyramid (newest checkpoint), with commas between them
   train.init_from = ''
+  # stop: where a loss or gradient is not finite the run ends and keeps its last checkpoint; skip:
+  # such a step changes nothing, up to nan_skips of them in a row
+  train.nan_policy = 'stop'
+  train.nan_skips = 10
   train.official_order = False  # True: D learns from a second pass of the updated generators [C]
 
   config.data = data = ml_collections.ConfigDict()
@@ -65,6 +79,8 @@ def get_config() -> ml_collections.ConfigDict:
   data.pictures = 'full'  # tfds: what crops are cut from; sub512: sub-pictures, as released [C]
   data.eval_root = ''  # where the evaluation pairs lie; empty: data.root
   data.crop = 256  # side of the training crops, pixels
+  # stop: a damaged picture ends the run; skip: other items take its place, counted in the log
+  data.on_error = 'stop'
   data.augment = True  # flips and transposition
   data.shake = 14.0  # synthetic: largest path of the camera over the exposure, pixels
   data.rotation = 1.0  # synthetic: largest rotation over the exposure, degrees
@@ -87,4 +103,6 @@ def get_config() -> ml_collections.ConfigDict:
   log.checkpoint_every_steps = 5_000
   log.keep_checkpoints = 3  # the newest; the best by deblurred PSNR is kept as well
   log.evaluate_every_steps = 20_000
+  log.profile_first_step = 0  # of the steps that are traced for TensorBoard or Perfetto; 0: none
+  log.profile_steps = 5  # how many
   return config.lock()

@@ -1,10 +1,10 @@
 """Checkpoints of a workdir, by Orbax: `<workdir>/checkpoints/<step>`."""
 
-import contextlib
 import os
 import pathlib
-from collections.abc import Iterator
-from typing import Any
+import zlib
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import flax.serialization
 import flax.traverse_util
@@ -12,11 +12,21 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from degrep_jax.errors import UserError
+from degrep_jax.errors import UserError, is_out_of_memory
+from degrep_jax.progress import say
 from degrep_jax.state import merged, split
 
 FOLDER = 'checkpoints'
+ASIDE = 'damaged'  # folder of a workdir where a training puts checkpoints that cannot be read
 BEST = 'deblurred_psnr'  # the score by which the best checkpoint is kept
+# Items of a checkpoint, each a folder in it: the arrays; checksums of them and where the log was.
+_STATE, _PROGRESS, _SCORES = 'default', 'progress', 'metrics'
+
+Read = TypeVar('Read')
+
+
+class Damaged(UserError):
+  """A checkpoint that cannot be read, or does not hold what was written."""
 
 
 def _score(metrics: dict[str, float]) -> float:
@@ -37,8 +47,13 @@ class Checkpoints:
         policies.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
       ]
     )
-    options = ocp.CheckpointManagerOptions(best_fn=_score, preservation_policy=preservation)
-    self._manager = ocp.CheckpointManager(_folder(workdir), options=options)
+    options = ocp.CheckpointManagerOptions(
+      best_fn=_score, preservation_policy=preservation, cleanup_tmp_directories=True
+    )
+    self._workdir = workdir
+    self._manager = ocp.CheckpointManager(
+      _folder(workdir), item_names=(_STATE, _PROGRESS), options=options
+    )
 
   def __enter__(self) -> 'Checkpoints':
     return self
@@ -50,17 +65,56 @@ class Checkpoints:
     """Whether a step is saved already."""
     return step in self._manager.all_steps()
 
-  def save(self, step: int, state: Any, scores: dict[str, float] | None) -> None:
+  def has_scores(self, step: int) -> bool:
+    """Whether a saved step was evaluated."""
+    return self._manager.metrics(step) is not None
+
+  def save(
+    self,
+    step: int,
+    state: Any,
+    scores: dict[str, float] | None,
+    progress: dict[str, Any] | None = None,
+  ) -> None:
     """Saves a state of host arrays, with its scores where it was evaluated.
 
     Args:
       step: optimiser steps done; a step that is saved already is left as it is.
       state: a pytree that `flax.serialization` knows, not replicated.
       scores: means of an evaluation, with the key `BEST`.
+      progress: what else a run continues from, as JSON knows it (`load_progress`).
     """
     if not self.has(step):
-      tree = flax.serialization.to_state_dict(state)
-      self._manager.save(step, args=ocp.args.StandardSave(tree), metrics=scores)
+      tree = _without_none(flax.serialization.to_state_dict(state))
+      about = {'checksums': _checksums(tree), 'progress': progress or {}}
+      items = {_STATE: ocp.args.StandardSave(tree), _PROGRESS: ocp.args.JsonSave(about)}
+      self._manager.save(step, args=ocp.args.Composite(**items), metrics=scores)
+
+  def add_scores(self, step: int, scores: dict[str, float]) -> None:
+    """Gives a checkpoint that was saved without scores its own."""
+    self._manager.wait_until_finished()
+    if jax.process_index() == 0:
+      folder = _folder(self._workdir) / str(step)
+      partial = folder / f'.{_SCORES}.part'
+      partial.mkdir(exist_ok=True)
+      ocp.JsonCheckpointHandler(_SCORES).save(partial, args=ocp.args.JsonSave(scores))
+      partial.rename(folder / _SCORES)
+    self._manager.reload()
+
+
+def _checksums(tree: dict[str, Any]) -> dict[str, int]:
+  """CRC-32 of the bytes of every array, by its path."""
+  leaves = flax.traverse_util.flatten_dict(tree, sep='/')
+  return {
+    name: zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data)
+    for name, leaf in leaves.items()
+    if leaf is not None
+  }
+
+
+def _without_none(tree: dict[str, Any]) -> dict[str, Any]:
+  """A saved state has no moving average rather than None: as before there was such a thing."""
+  return {name: x for name, x in tree.items() if name != 'ema' or x is not None}
 
 
 def _folder(workdir: str | os.PathLike[str]) -> pathlib.Path:
@@ -86,26 +140,36 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, 
     The fields of `degrep_jax.state.TrainState`: 'step', 'generator' and 'discriminator', the latter
     two with 'params', 'statistics' and 'opt_state' (E's weights, for instance, lie in
     `['generator']['params']['encoder']`); of the deblurring stage those of `DeblurState`, with E
-    in `['frozen']['params']['encoder']`.
+    in `['frozen']['params']['encoder']`. 'ema' is there where a moving average is.
 
   Raises:
-    UserError: no checkpoint, or none of that step.
+    UserError: no checkpoint, none of that step, or `Damaged`, where `step` names a damaged one or
+      all are.
   """
-  folder = _chosen(workdir, step)
-  with _told_if_damaged(folder), ocp.StandardCheckpointer() as checkpointer:
-    return checkpointer.restore(folder / 'default')
+  return _read(workdir, step, _load)
+
+
+def _load(folder: pathlib.Path) -> dict[str, Any]:
+  with ocp.StandardCheckpointer() as checkpointer:
+    return checkpointer.restore(folder / _STATE)
 
 
 def load_network(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
-  """As `load`, without what training alone reads, which is most of it: optimisers and D."""
-  folder = _chosen(workdir, step)
-  with _told_if_damaged(folder), ocp.PyTreeCheckpointer() as checkpointer:
+  """As `load`, without what training alone reads, which is most of it: optimisers, D, and of
+  averaged networks the parameters that are not averaged."""
+  return _read(workdir, step, _load_network)
+
+
+def _load_network(folder: pathlib.Path) -> dict[str, Any]:
+  with ocp.PyTreeCheckpointer() as checkpointer:
     # Asked of the handler: the checkpointer warns that training saves no metadata of the item.
-    saved = ocp.PyTreeCheckpointHandler().metadata(folder / 'default').tree
+    saved = ocp.PyTreeCheckpointHandler().metadata(folder / _STATE).tree
     wanted = _without(saved, ('opt_state', 'discriminator'))
+    if 'ema' in wanted:
+      wanted['generator'] = _without(wanted['generator'], ('params',))
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
     partly = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
-    return checkpointer.restore(folder / 'default', args=partly)
+    return checkpointer.restore(folder / _STATE, args=partly)
 
 
 def _without(tree: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -116,25 +180,70 @@ def _without(tree: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
   }
 
 
-def _chosen(workdir: str | os.PathLike[str], step: int | None) -> pathlib.Path:
-  """Folder of the checkpoint of a step, or of the newest."""
+def _chosen(workdir: str | os.PathLike[str], step: int | None) -> list[pathlib.Path]:
+  """Folders of the checkpoints that will do, the best choice first: that of `step`, or all."""
   steps = saved_steps(workdir)
   if not steps:
     raise UserError(f'{workdir} holds no checkpoint: train there first, or name another workdir.')
   if step is not None and step not in steps:
     have = ', '.join(map(str, steps))
     raise UserError(f'{workdir} holds no checkpoint of step {step}: it has {have}.')
-  return _folder(workdir) / str(steps[-1] if step is None else step)
+  chosen = steps[::-1] if step is None else [step]
+  return [_folder(workdir) / str(step) for step in chosen]
 
 
-@contextlib.contextmanager
-def _told_if_damaged(folder: pathlib.Path) -> Iterator[None]:
+def _read(
+  workdir: str | os.PathLike[str],
+  step: int | None,
+  read: Callable[[pathlib.Path], Read],
+  verify: bool = True,
+) -> Read:
+  """What `read` makes of the folder of a step, or of the newest that is not damaged.
+
+  Args:
+    workdir: of the run.
+    step: of the checkpoint, or None.
+    read: gives arrays in nested dictionaries, where `verify` is to compare their checksums.
+    verify: whether to.
+  """
+  folders = _chosen(workdir, step)
+  for folder, before in zip(folders, [*folders[1:], None], strict=True):
+    try:
+      return _sound(folder, read, verify)
+    except Damaged as damaged:
+      if before is None:
+        raise
+      say(f'{damaged} Taking the one before it, of step {before.name}.')
+  raise AssertionError('there is a folder at least')
+
+
+def _sound(folder: pathlib.Path, read: Callable[[pathlib.Path], Read], verify: bool) -> Read:
+  """What `read` makes of a folder; raises Damaged where it cannot, or reads other values."""
   try:
-    yield
-  except (OSError, ValueError, KeyError) as error:
-    raise UserError(
-      f'the checkpoint {folder} is damaged: delete that folder to use the one before it.'
-    ) from error
+    found: Any = read(folder)
+    expected = _about(folder).get('checksums', {}) if verify else {}
+  except PermissionError as error:
+    raise UserError(f'the checkpoint {folder} cannot be read: {error.strerror}.') from error
+  except Exception as error:  # files cut short or zeroed make the libraries raise anything
+    if is_out_of_memory(error):
+      raise
+    raise Damaged(f'the checkpoint {folder} is damaged.') from error
+  there = _checksums(found) if expected else {}
+  wrong = sorted(name for name, checksum in there.items() if expected.get(name) != checksum)
+  if wrong:
+    raise Damaged(f'the checkpoint {folder} is damaged: {wrong[0]} is not what was saved.')
+  return found
+
+
+def _about(folder: pathlib.Path) -> dict[str, Any]:
+  """Checksums and progress; empty for a checkpoint of a time when these were not saved."""
+  path = folder / _PROGRESS
+  return ocp.JsonCheckpointHandler().restore(path) if path.is_dir() else {}
+
+
+def load_progress(workdir: str | os.PathLike[str], step: int) -> dict[str, Any]:
+  """The `progress` that a step was saved with."""
+  return _sound(_folder(workdir) / str(step), _about, verify=False).get('progress', {})
 
 
 def shapes(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
@@ -144,9 +253,11 @@ def shapes(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str
   Raises:
     UserError: as `load`.
   """
-  folder = _chosen(workdir, step)
-  with _told_if_damaged(folder):
-    return ocp.StandardCheckpointHandler().metadata(folder / 'default').tree
+
+  def read(folder: pathlib.Path) -> dict[str, Any]:
+    return ocp.StandardCheckpointHandler().metadata(folder / _STATE).tree
+
+  return _read(workdir, step, read, verify=False)
 
 
 def saved_scores(workdir: str | os.PathLike[str]) -> dict[int, dict[str, float]]:
@@ -155,12 +266,12 @@ def saved_scores(workdir: str | os.PathLike[str]) -> dict[int, dict[str, float]]
   Raises:
     UserError: a file of scores that cannot be read.
   """
-  folders = {step: _folder(workdir) / str(step) / 'metrics' for step in saved_steps(workdir)}
-  handler = ocp.JsonCheckpointHandler('metrics')
+  folders = {step: _folder(workdir) / str(step) for step in saved_steps(workdir)}
   try:
-    return {step: handler.restore(of) for step, of in folders.items() if of.is_dir()}
+    found = {step: _scores_of(folder) for step, folder in folders.items()}
   except (OSError, ValueError) as error:
     raise UserError(f'the scores of the checkpoints in {workdir} are damaged: {error}.') from error
+  return {step: scores for step, scores in found.items() if scores is not None}
 
 
 def _shapes(tree: dict[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -170,14 +281,20 @@ def _shapes(tree: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def variables(saved: dict[str, Any]) -> dict[str, Any]:
-  """What the network's `apply` takes, from a state that `load` gave; of converted parts theirs."""
+  """What the network's `apply` takes where it is evaluated, from a state that `load` gave; of
+  converted parts theirs.
+
+  Parameters are the moving average where there is one, as in `TrainState.variables`; running
+  statistics and the vectors of spectral norms are the trained net's.
+  """
   network = saved.get('generator', {'params': {}, 'statistics': {}})
-  return merged(saved.get('frozen', {}), {'params': network['params'], **network['statistics']})
+  params = saved['ema'] if 'ema' in saved else network['params']
+  return merged(saved.get('frozen', {}), {'params': params, **network['statistics']})
 
 
 def load_parts(workdir: str | os.PathLike[str], names: tuple[str, ...]) -> dict[str, Any]:
   """Variables {collection: {part: ...}} of the parts `names` of the newest checkpoint, as far as it
-  has them; the deblurring stage takes E and the pyramid so.
+  has them; the deblurring stage takes E and the pyramid so: as they are evaluated, averaged ones.
 
   Raises:
     UserError: as `load`, or none of the parts is there.
@@ -188,6 +305,44 @@ def load_parts(workdir: str | os.PathLike[str], names: tuple[str, ...]) -> dict[
   return parts
 
 
+def set_damaged_aside(workdir: str | os.PathLike[str]) -> int | None:
+  """Moves the checkpoints of a workdir that a training cannot use into `<workdir>/damaged`: the
+  newest ones, up to the first that is sound, and those whose scores cannot be read. For the process
+  alone that trains there.
+
+  Returns:
+    The newest step that is left; None where there was no checkpoint.
+
+  Raises:
+    UserError: all are damaged, or one that a training would need cannot be read.
+  """
+  steps, newest = saved_steps(workdir), None
+  for step in reversed(steps):
+    folder = _folder(workdir) / str(step)
+    try:
+      _sound(folder, _scores_of, verify=False)
+      if newest is None:
+        _sound(folder, _load, verify=True)
+        _sound(folder, _about, verify=False)
+        newest = step
+    except Damaged as damaged:
+      aside = pathlib.Path(workdir) / ASIDE / str(step)
+      while aside.exists():
+        aside = aside.with_name(f'{aside.name}_again')
+      aside.parent.mkdir(exist_ok=True)
+      folder.rename(aside)
+      say(f'{damaged} It is now {aside}.')
+  if steps and newest is None:
+    raise UserError(f'all checkpoints of {workdir} are damaged: start again in another --workdir.')
+  return newest
+
+
+def _scores_of(folder: pathlib.Path) -> dict[str, float] | None:
+  """The scores of a checkpoint's folder, None where it was not evaluated."""
+  path = folder / _SCORES
+  return ocp.JsonCheckpointHandler(_SCORES).restore(path) if path.is_dir() else None
+
+
 def restore(workdir: str | os.PathLike[str], state: Any, step: int | None = None) -> Any:
   """A saved state in the structure of `state`.
 
@@ -195,8 +350,10 @@ def restore(workdir: str | os.PathLike[str], state: Any, step: int | None = None
     UserError: as `load`, or a checkpoint of other networks.
   """
   saved = load(workdir, step)
-  require_same_shapes(workdir, saved, flax.serialization.to_state_dict(state))
-  return flax.serialization.from_state_dict(state, saved)
+  expected = flax.serialization.to_state_dict(state)
+  require_same_shapes(workdir, saved, expected)
+  absent = {name: None for name, x in expected.items() if x is None}
+  return flax.serialization.from_state_dict(state, absent | saved)
 
 
 def require_same_shapes(

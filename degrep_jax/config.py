@@ -14,12 +14,14 @@ from degrep_jax.models import factory
 
 FILE = 'config.json'
 SOURCES = ('folder', 'list', 'tfds', 'synthetic')
+NAN_POLICIES = ON_ERROR = ('stop', 'skip')
 # The weighted losses of each network.
 LOSSES = {
   'joint': ('gan', 'reblur_l1', 'deblur_l1', 'feature_matching', 'vgg'),
   'msdi_net': ('psnr', 'encoder_features'),
   'hinet': ('psnr',),
 }
+DTYPES = ('float32', 'bfloat16')
 # The fields that decide the maps of E and the pyramid.
 MAP = (
   'encoder',
@@ -31,7 +33,27 @@ MAP = (
   'without_map',
 )
 # What a run may change when it is continued: none of these reaches the trained weights of a step.
-FREE = ('train.steps', 'data.eval_root', 'data.eval_variants', 'eval.', 'log.')
+FREE = (
+  'train.steps',
+  'train.remat',
+  'train.nan_',
+  'data.on_error',
+  'data.eval_root',
+  'data.eval_variants',
+  'eval.',
+  'log.',
+)
+
+# Fields that the config of an older run lacks, with what it did.
+ADDED = {
+  'train.accumulate_steps': 1,
+  'train.remat': False,
+  'train.dtype': 'float32',
+  'train.ema_decay': 0.0,
+  'model.without_map': False,
+  'data.rest': 0.0,
+  'data.scene': 0,
+}
 
 
 def _require(condition: bool, field: str, value: Any, demand: str) -> None:
@@ -41,7 +63,13 @@ def _require(condition: bool, field: str, value: Any, demand: str) -> None:
 
 def check_evaluation(config: ml_collections.ConfigDict, devices: int) -> None:
   """Raises UserError, naming the field, where an evaluation with `config` must fail."""
-  data = config.data
+  _check_data(config.data)
+  _check_batch('eval.batch_size', config.eval.batch_size, devices)
+  _check_model(config.model)
+  factory.check_size(config.model, config.eval.tile, 'eval.tile')
+
+
+def _check_data(data: ml_collections.ConfigDict) -> None:
   _require(data.source in SOURCES, 'data.source', data.source, f'choose one of {SOURCES}')
   if data.source != 'synthetic':
     demand = 'name the folder that holds the pairs'
@@ -59,13 +87,13 @@ def check_evaluation(config: ml_collections.ConfigDict, devices: int) -> None:
   else:
     root, demand = data.root or data.eval_root, 'set config.data.source=folder to read it'
     _require(not root, 'data.root', root, demand)
-  _check_batch('eval.batch_size', config.eval.batch_size, devices)
-  model = config.model
+
+
+def _check_model(model: ml_collections.ConfigDict) -> None:
   choices = f'choose one of {", ".join(factory.NETWORKS)}'
   _require(model.network in factory.NETWORKS, 'model.network', model.network, choices)
   for field in ('width', 'encoder_width', 'modulation_hidden', 'discriminator_width'):
     _require(model[field] > 0, f'model.{field}', model[field], 'it must be positive')
-  factory.check_size(model, config.eval.tile, 'eval.tile')
 
 
 def check(config: ml_collections.ConfigDict, devices: int) -> None:
@@ -76,15 +104,40 @@ def check(config: ml_collections.ConfigDict, devices: int) -> None:
     devices: that share a batch.
   """
   check_evaluation(config, devices)
-  data, loss, hyper = config.data, config.loss, config.optimizer
+  data, loss = config.data, config.loss
   if data.source != 'synthetic':
     _require(data.root, 'data.root', data.root, 'name the folder that holds the training pairs')
-  _check_batch('train.batch_size', config.train.batch_size, devices)
-  factory.check_size(config.model, data.crop, 'data.crop')
-  _check_losses(config)
-  _check_stage(config)
   demand = "loss.vgg needs torchvision's vgg19-*.pth; name the file, or set config.loss.vgg=0"
   _require(not loss.vgg or loss.vgg_path, 'loss.vgg_path', loss.vgg_path, demand)
+  check_step(config, devices)
+  for field, value in config.log.items():
+    least = 0 if field == 'profile_first_step' else 1
+    demand = 'it must not be negative' if not least else 'it must be positive'
+    _require(value >= least, f'log.{field}', value, demand)
+  train, log = config.train, config.log
+  traced = log.profile_first_step + log.profile_steps - 1 if log.profile_first_step else 0
+  demand = f'with log.profile_steps it must end by train.steps, {train.steps}'
+  _require(traced <= train.steps, 'log.profile_first_step', log.profile_first_step, demand)
+  for field, value, choices in (
+    ('train.nan_policy', train.nan_policy, NAN_POLICIES),
+    ('data.on_error', data.on_error, ON_ERROR),
+  ):
+    _require(value in choices, field, value, f'choose one of {", ".join(choices)}')
+  _require(train.nan_skips > 0, 'train.nan_skips', train.nan_skips, 'it must be positive')
+  _require(config.train.steps > 0, 'train.steps', config.train.steps, 'it must be positive')
+  _require(config.seed >= 0, 'seed', config.seed, 'it must not be negative')
+
+
+def check_step(config: ml_collections.ConfigDict, devices: int) -> None:
+  """Raises UserError, naming the field, where there can be no training step of `config`, whatever
+  the data."""
+  hyper = config.optimizer
+  _check_model(config.model)
+  _check_batch('train.batch_size', config.train.batch_size, devices)
+  _check_memory(config.train, devices)
+  factory.check_size(config.model, config.data.crop, 'data.crop')
+  _check_losses(config)
+  _check_stage(config)
   for field in ('learning_rate', 'schedule_steps', 'clip_norm'):
     _require(hyper[field] > 0, f'optimizer.{field}', hyper[field], 'it must be positive')
   _require(
@@ -94,10 +147,6 @@ def check(config: ml_collections.ConfigDict, devices: int) -> None:
   _require(0 <= rate <= hyper.learning_rate, 'optimizer.final_learning_rate', rate, demand)
   for field in ('beta1', 'beta2'):
     _require(0 <= hyper[field] < 1, f'optimizer.{field}', hyper[field], 'it must be in [0, 1)')
-  for field, value in config.log.items():
-    _require(value > 0, f'log.{field}', value, 'it must be positive')
-  _require(config.train.steps > 0, 'train.steps', config.train.steps, 'it must be positive')
-  _require(config.seed >= 0, 'seed', config.seed, 'it must not be negative')
 
 
 def _check_losses(config: ml_collections.ConfigDict) -> None:
@@ -130,6 +179,16 @@ def _check_stage(config: ml_collections.ConfigDict) -> None:
 def _check_batch(field: str, size: int, devices: int) -> None:
   demand = f'it must be a positive multiple of the {devices} devices'
   _require(size > 0 and size % devices == 0, field, size, demand)
+
+
+def _check_memory(train: ml_collections.ConfigDict, devices: int) -> None:
+  share, parts = train.batch_size // devices, train.accumulate_steps
+  demand = f'it must divide the {share} pictures that each of the {devices} devices takes'
+  _require(parts > 0 and share % parts == 0, 'train.accumulate_steps', parts, demand)
+  demand = f'choose one of {DTYPES}'
+  _require(train.dtype in DTYPES, 'train.dtype', train.dtype, demand)
+  decay = train.ema_decay
+  _require(0 <= decay < 1, 'train.ema_decay', decay, 'it must be in [0, 1), 0 for no average')
 
 
 def flat(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
@@ -184,7 +243,7 @@ def keep_in(workdir: pathlib.Path, config: ml_collections.ConfigDict, has_checkp
   """
   path = workdir / FILE
   if has_checkpoint and path.exists():
-    saved = read(path)
+    saved = ADDED | read(path)
     if 'train.steps' not in saved:
       raise UserError(
         f'{workdir} holds converted weights, which no training can be continued from: choose '

@@ -2,7 +2,7 @@
 
 import itertools
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -99,11 +99,19 @@ def samples(restorer: Restorer, source: Source, items: Iterable[int]) -> list[di
 
 
 def write_evaluation(
-  restorer: Restorer, source: Source, directory: pathlib.Path, stem: str
+  restorer: Restorer,
+  source: Source,
+  directory: pathlib.Path,
+  stem: str,
+  check: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-  """Scores every pair, writes `<stem>.csv` and `<stem>.json`, and returns the means."""
-  rows = track(scores(restorer, source), 'evaluating', len(source))
-  return write_scores(list(rows), directory, stem)
+  """Scores every pair, writes `<stem>.csv` and `<stem>.json`, and returns the means. `check` is
+  called after each pair; what it raises ends the evaluation, of which nothing is written."""
+  rows = []
+  for row in track(scores(restorer, source), 'evaluating', len(source)):
+    check()
+    rows.append(row)
+  return write_scores(rows, directory, stem)
 
 
 def spread_samples(restorer: Restorer, source: Source, count: int = 4) -> list[dict[str, Any]]:
@@ -131,9 +139,15 @@ class Evaluator:
     """By replicated variables; nothing is compiled but the first time."""
     return self._restorer.with_variables(parallel.unreplicate(variables))
 
-  def scores(self, variables: Any, directory: pathlib.Path, stem: str) -> dict[str, float]:
+  def scores(
+    self,
+    variables: Any,
+    directory: pathlib.Path,
+    stem: str,
+    check: Callable[[], None] = lambda: None,
+  ) -> dict[str, float]:
     """`write_evaluation` by variables that are replicated over the devices."""
-    return write_evaluation(self._bound(variables), self._source, directory, stem)
+    return write_evaluation(self._bound(variables), self._source, directory, stem, check)
 
   def samples(self, variables: Any, count: int = 4) -> list[dict[str, Any]]:
     """`spread_samples` by variables that are replicated over the devices."""

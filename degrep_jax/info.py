@@ -37,7 +37,7 @@ def describe(workdir: str | os.PathLike[str], step: int | None = None) -> dict[s
   workdir = pathlib.Path(workdir)
   shapes = checkpoints.shapes(workdir, step)
   config = configs.read(workdir / configs.FILE) if (workdir / configs.FILE).exists() else {}
-  parts, frozen = _parts(shapes)
+  parts, frozen = count_parts(shapes)
   steps = checkpoints.saved_steps(workdir)
   scored = checkpoints.saved_scores(workdir)
   best = max(scored, key=lambda of: (scored[of][checkpoints.BEST], of), default=None)
@@ -56,7 +56,7 @@ def describe(workdir: str | os.PathLike[str], step: int | None = None) -> dict[s
   }
 
 
-def _parts(shapes: dict[str, Any]) -> tuple[dict[str, int], list[str]]:
+def count_parts(shapes: dict[str, Any]) -> tuple[dict[str, int], list[str]]:
   """({part: parameters}, the frozen ones) of the arrays of a saved state."""
   trees: dict[str, dict] = {}
   frozen = shapes.get('frozen', {}).get('params', {})

@@ -1,8 +1,9 @@
-"""python -m degrep_jax.main --config=configs/X.py --workdir=DIR [--mode=train|eval]."""
+"""python -m degrep_jax.main --config=configs/X.py --workdir=DIR [--mode=train|eval|plan]."""
 
 import itertools
 import os
 import pathlib
+import signal
 import sys
 
 # Before TensorFlow is imported: it only reads pictures here, and tells of itself at every start.
@@ -14,8 +15,11 @@ os.environ.setdefault('OPENCV_LOG_LEVEL', 'ERROR')
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from degrep_jax import multihost
 from degrep_jax.errors import UserError, fail
 from degrep_jax.evaluate import evaluate_run
+from degrep_jax.faults import Interrupted
+from degrep_jax.plan import amount, plan
 from degrep_jax.train import train
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -23,10 +27,27 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; an existing run is continued.')
 _MODE = flags.DEFINE_enum(
-  'mode', 'train', ['train', 'eval'], 'eval: score a checkpoint of the workdir.'
+  'mode',
+  'train',
+  ['train', 'eval', 'plan'],
+  'eval: score a checkpoint of the workdir. plan: tell what a step would take, without workdir and '
+  'data.',
 )
 _STEP = flags.DEFINE_integer('step', None, 'eval: of the checkpoint; by default the newest.')
-flags.mark_flags_as_required(['config', 'workdir'])
+_MULTIHOST = flags.DEFINE_bool(
+  'multihost', False, 'One of several processes; TPU pods and SLURM tell the rest.'
+)
+_COORDINATOR = flags.DEFINE_string('coordinator', None, 'multihost: address:port of process 0.')
+_NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'multihost: how many.')
+_PROCESS_ID = flags.DEFINE_integer('process_id', None, 'multihost: of this one, from 0.')
+_MEMORY = flags.DEFINE_list('memory', [], 'plan: of a device, as 16GiB; several with commas.')
+_DEVICES = flags.DEFINE_integer('devices', None, 'plan: of the training; by default those here.')
+flags.mark_flag_as_required('config')
+
+
+@flags.multi_flags_validator(['mode', 'workdir'], message='--workdir must name a folder.')
+def _has_workdir(values) -> bool:
+  return values['mode'] == 'plan' or values['workdir'] is not None
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -49,19 +70,30 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def main(argv: list[str]) -> int:
-  """Runs the chosen mode; status 0, or 2 with one sentence on stderr."""
+  """Runs the chosen mode; status 0, 2 with one sentence on stderr, or 128 + the signal that stopped
+  the run."""
   if len(argv) > 1:
     return fail(f'{argv[1]!r} is not understood: flags start with --.')
-  logging.set_verbosity(logging.ERROR)
-  logging.set_stderrthreshold(logging.ERROR)
+  # Libraries log errors with their traces, and raise them after that: we tell.
+  logging.set_verbosity(logging.FATAL)
+  logging.set_stderrthreshold(logging.FATAL)
   workdir = pathlib.Path(str(_WORKDIR.value))
   try:
+    if _MULTIHOST.value:
+      multihost.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if _MODE.value == 'train':
       train(_CONFIG.value, workdir)
+    elif _MODE.value == 'plan':
+      plan(_CONFIG.value, [amount(text) for text in _MEMORY.value], _DEVICES.value)
     else:
       evaluate_run(_CONFIG.value, workdir, _STEP.value)
   except UserError as error:
     return fail(str(error))
+  except Interrupted as interrupted:
+    fail(str(interrupted))
+    return interrupted.status
+  except KeyboardInterrupt:  # where there is nothing to save
+    return 128 + signal.SIGINT
   return 0
 
 

@@ -30,7 +30,7 @@ from degrep_jax.models import factory, local_norm, spectral_norm
 from degrep_jax.models.hinet import HINet
 from degrep_jax.models.joint import JointNet
 from degrep_jax.models.msdi_net import MSDINet
-from degrep_jax.state import count_parameters
+from degrep_jax.state import cast, count_parameters
 
 MODES = ('tiles', 'feathered', 'full')
 DTYPES = ('float32', 'bfloat16')
@@ -521,12 +521,7 @@ def _encoder_multiple(network: Any) -> int:
 def _prepared(variables: dict[str, Any], dtype: str) -> dict[str, Any]:
   """Variables with spectral norms folded in and the parameters, but for those of E, cast."""
   variables = spectral_norm.folded(variables)
-  params = {
-    # The map is small, and all else depends on it.
-    part: tree if part == 'encoder' else jax.tree.map(lambda x: x.astype(dtype), tree)
-    for part, tree in variables['params'].items()
-  }
-  return variables | {'params': params}
+  return variables | {'params': cast(variables['params'], dtype)}
 
 
 def _count(outputs: tuple[str, ...]) -> int:

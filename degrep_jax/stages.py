@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import flax.serialization
+import jax
 import ml_collections
 import optax
 
@@ -19,11 +20,13 @@ from degrep_jax.progress import say
 from degrep_jax.state import (
   FROZEN,
   DeblurState,
+  TrainState,
   create_deblur_state,
   create_state,
   learning_rate_schedule,
   make_optimizer,
   merged,
+  with_ema,
 )
 from degrep_jax.steps import DeblurWeights, JointNets, LossWeights, deblur_step, joint_step
 
@@ -36,6 +39,7 @@ class Stage(NamedTuple):
     create: () -> the state before the first step, freshly drawn.
     prepare: what becomes of it before it is trained: the same, or with parts of other runs.
     step: (state, constants, batch) -> (state, metrics), to be pmapped.
+    compiler_options: of the pmapped step.
     constants: arrays that a step reads and nothing saves.
     schedule: of the learning rate.
   """
@@ -44,17 +48,22 @@ class Stage(NamedTuple):
   create: Callable[[], Any]
   prepare: Callable[[Any], Any]
   step: Callable[..., Any]
+  compiler_options: dict[str, str]
   constants: dict[str, Any]
   schedule: optax.Schedule
 
 
-def open_stage(config: ml_collections.ConfigDict) -> Stage:
+def open_stage(config: ml_collections.ConfigDict, constants: dict[str, Any] | None = None) -> Stage:
   """The stage that trains `config.model.network`.
+
+  Args:
+    config: of the run.
+    constants: in place of those that files hold, which are then not read.
 
   Raises:
     UserError: a config or file that cannot be used.
   """
-  return (_joint if config.model.network == 'joint' else _deblur)(config)
+  return (_joint if config.model.network == 'joint' else _deblur)(config, constants)
 
 
 def build_optimizer(
@@ -68,6 +77,23 @@ def build_optimizer(
   return make_optimizer(schedule, hyper.beta1, hyper.beta2, hyper.clip_norm), schedule
 
 
+def _compiler_options(train: ml_collections.ConfigDict) -> dict[str, str]:
+  # XLA's CPU backend drops barriers before it merges and orders operations: it would keep what is
+  # to be computed again, and compute micro-batches side by side.
+  needed = (train.remat or train.accumulate_steps > 1) and jax.default_backend() == 'cpu'
+  return {'xla_disable_hlo_passes': 'cse_barrier_expander'} if needed else {}
+
+
+def _economy(train: ml_collections.ConfigDict) -> dict[str, Any]:
+  """What steps of all stages take alike."""
+  return {
+    'accumulate_steps': train.accumulate_steps,
+    'dtype': train.dtype,
+    'ema_decay': train.ema_decay,
+    'axis_name': parallel.AXIS,
+  }
+
+
 def build_joint(config: ml_collections.ConfigDict) -> tuple[JointNets, LossWeights]:
   """Networks and loss of the joint stage."""
   loss = config.loss
@@ -79,21 +105,27 @@ def build_joint(config: ml_collections.ConfigDict) -> tuple[JointNets, LossWeigh
     l_vgg=loss.vgg,
   )
   nets = JointNets(
-    generator=factory.build_generator(config.model, parallel.AXIS),
+    generator=factory.build_generator(config.model, parallel.AXIS, config.train.remat),
     discriminator=factory.build_discriminator(config.model) if weights.adversarial else None,
     vgg=Vgg19Features() if weights.l_vgg else None,
   )
   return nets, weights
 
 
-def _joint(config: ml_collections.ConfigDict) -> Stage:
+def _joint(config: ml_collections.ConfigDict, constants: dict[str, Any] | None) -> Stage:
   nets, weights = build_joint(config)
   optimizer, schedule = build_optimizer(config)
+  if constants is None:
+    constants = {'vgg': load_vgg19(config.loss.vgg_path)} if weights.l_vgg else {}
+
+  def create() -> TrainState:
+    pair = nets.generator, nets.discriminator
+    state = create_state(*pair, optimizer, config.seed, config.data.crop)
+    return with_ema(state) if config.train.ema_decay else state
+
   return Stage(
-    network=nets.generator,
-    create=lambda: create_state(
-      nets.generator, nets.discriminator, optimizer, config.seed, config.data.crop
-    ),
+    network=factory.build_generator(config.model, parallel.AXIS),
+    create=create,
     prepare=lambda state: state,
     step=functools.partial(
       joint_step,
@@ -101,17 +133,22 @@ def _joint(config: ml_collections.ConfigDict) -> Stage:
       optimizer=optimizer,
       weights=weights,
       official_order=config.train.official_order,
-      axis_name=parallel.AXIS,
+      **_economy(config.train),
     ),
-    constants={'vgg': load_vgg19(config.loss.vgg_path)} if weights.l_vgg else {},
+    compiler_options=_compiler_options(config.train),
+    constants=constants,
     schedule=schedule,
   )
 
 
-def _deblur(config: ml_collections.ConfigDict) -> Stage:
-  net = factory.build_network(config.model, parallel.AXIS)
+def _deblur(config: ml_collections.ConfigDict, constants: dict[str, Any] | None) -> Stage:
+  net = factory.build_network(config.model, parallel.AXIS, config.train.remat)
   optimizer, schedule = build_optimizer(config)
   weights = DeblurWeights(l_psnr=config.loss.psnr, l_features=config.loss.encoder_features)
+
+  def create() -> DeblurState:
+    state = create_deblur_state(net, optimizer, config.seed, config.data.crop)
+    return with_ema(state) if config.train.ema_decay else state
 
   def prepare(state: DeblurState) -> DeblurState:
     if config.train.init_from:
@@ -123,15 +160,16 @@ def _deblur(config: ml_collections.ConfigDict) -> Stage:
   def step(state, constants, batch):
     del constants
     return deblur_step(
-      state, batch, net=net, optimizer=optimizer, weights=weights, axis_name=parallel.AXIS
+      state, batch, net=net, optimizer=optimizer, weights=weights, **_economy(config.train)
     )
 
   return Stage(
-    network=net,
-    create=lambda: create_deblur_state(net, optimizer, config.seed, config.data.crop),
+    network=factory.build_network(config.model, parallel.AXIS),
+    create=create,
     prepare=prepare,
     step=step,
-    constants={},
+    compiler_options=_compiler_options(config.train),
+    constants=constants or {},
     schedule=schedule,
   )
 

@@ -35,6 +35,10 @@ class NetworkState(flax.struct.PyTreeNode):
     """What `module.apply` takes."""
     return {'params': self.params, **self.statistics}
 
+  def averaged(self, ema: Any) -> dict:
+    """`variables` with the averaged parameters, where there are any."""
+    return self.variables if ema is None else self.variables | {'params': ema}
+
 
 class TrainState(flax.struct.PyTreeNode):
   """Everything that a joint run continues from.
@@ -43,16 +47,20 @@ class TrainState(flax.struct.PyTreeNode):
     step: () int32, optimiser steps done.
     generator: E, the pyramid, Gr and Gd, optimised together.
     discriminator: NetworkState of D; None where no loss needs it.
+    ema: moving average of the generator's parameters; None: there is none.
   """
 
   step: jax.Array
   generator: NetworkState
   discriminator: Any
 
+  ema: Any = None
+
   @property
   def variables(self) -> dict:
-    """What the joint net's `apply` takes."""
-    return self.generator.variables
+    """What the joint net's `apply` takes where it is evaluated: the averaged parameters, if there
+    are any, with the trained net's statistics."""
+    return self.generator.averaged(self.ema)
 
 
 def merged(*parts: Any) -> dict:
@@ -72,16 +80,18 @@ class DeblurState(flax.struct.PyTreeNode):
     generator: the deblurring U-Nets.
     frozen: variables of E and the map pyramid, of which only the spectral norms' iterates move;
       empty for HINet.
+    ema: moving average of the generator's parameters; None: there is none.
   """
 
   step: jax.Array
   generator: NetworkState
   frozen: Any
+  ema: Any = None
 
   @property
   def variables(self) -> dict:
-    """What the deblurring net's `apply` takes."""
-    return merged(self.frozen, self.generator.variables)
+    """What the deblurring net's `apply` takes where it is evaluated, as `TrainState.variables`."""
+    return merged(self.frozen, self.generator.averaged(self.ema))
 
 
 def learning_rate_schedule(
@@ -148,6 +158,36 @@ def create_state(
     generator=create_network(generator, keys[0], optimizer, *pair),
     discriminator=discriminator and create_network(discriminator, keys[1], optimizer, *pair),
   )
+
+
+def with_ema(state: Any) -> Any:
+  """A state before its first step, with a moving average that starts at its parameters."""
+  return state.replace(ema=jax.tree.map(jnp.copy, state.generator.params))
+
+
+def moving_average(ema: Any, params: Any, done: jax.Array, decay: float) -> Any:
+  """The average after one more step: decay * ema + (1 - decay) * params.
+
+  Args:
+    ema: before the step; None stays None.
+    params: after it.
+    done: () int32, steps before it. The decay is min(decay, (1 + done) / (10 + done)), so that the
+      weights of the beginning are soon forgotten.
+    decay: in (0, 1).
+  """
+  if ema is None:
+    return None
+  rest = 1 - jnp.minimum(decay, (1 + done) / (10 + done))
+  return jax.tree.map(lambda average, x: average + rest * (x - average), ema, params)
+
+
+def cast(params: Any, dtype: str) -> Any:
+  """Parameters in the type that a network is to compute in, all but E's: the map is small, and all
+  else depends on it."""
+  return {
+    part: tree if part == 'encoder' else jax.tree.map(lambda x: x.astype(dtype), tree)
+    for part, tree in params.items()
+  }
 
 
 def split(variables: Any, names: tuple[str, ...]) -> tuple[dict, dict]:

@@ -1,54 +1,59 @@
 """Training of any stage: restore, loop, evaluate."""
 
+import contextlib
 import json
 import pathlib
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
-from clu.periodic_actions import PeriodicCallback
+import numpy as np
 
-from degrep_jax import checkpoints, parallel
+from degrep_jax import checkpoints, faults, finite, multihost, parallel
 from degrep_jax import config as configs
+from degrep_jax.actions import Run
 from degrep_jax.data.pairs import Source
-from degrep_jax.data.pipeline import train_batches
+from degrep_jax.data.pipeline import Batches, batch_items, train_batches
 from degrep_jax.data.source import open_source
+from degrep_jax.errors import UserError
 from degrep_jax.evaluate import Evaluator
 from degrep_jax.figures import panel
 from degrep_jax.files import write_atomically
 from degrep_jax.logs import Recorder
 from degrep_jax.progress import say, track
-from degrep_jax.report import format_table
 from degrep_jax.stages import Stage, open_stage
 from degrep_jax.state import count_parameters
 
 
 def _compile(
-  config: ml_collections.ConfigDict, step: Callable, state: Any, constants: Any
+  config: ml_collections.ConfigDict, stage: Stage, state: Any, constants: Any
 ) -> tuple[Any, float]:
   """The pmapped step compiled for this config's batches, and the seconds that took."""
-  devices, data = jax.device_count(), config.data
-  shape = (devices, config.train.batch_size // devices, data.crop, data.crop, 3)
-  batch = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name in ('blurry', 'sharp')}
+  # Of several processes pmap takes arrays alone, not their shapes.
+  pictures = np.zeros(
+    (config.train.batch_size // jax.process_count(), *[config.data.crop] * 2, 3), np.float32
+  )
+  batch = parallel.shard({'blurry': pictures, 'sharp': pictures})
   start = time.monotonic()
-  pmapped = jax.pmap(step, axis_name=parallel.AXIS, donate_argnums=0)
-  return pmapped.lower(state, constants, batch).compile(), time.monotonic() - start
+  pmapped = jax.pmap(stage.step, axis_name=parallel.AXIS, donate_argnums=0)
+  compiled = pmapped.lower(state, constants, batch).compile(stage.compiler_options)
+  return compiled, time.monotonic() - start
 
 
-def _initial_state(workdir: pathlib.Path, stage: Stage) -> Any:
-  """New, or that of the workdir's newest checkpoint."""
-  if not checkpoints.saved_steps(workdir):
-    return stage.prepare(stage.create())
-  state = checkpoints.restore(workdir, jax.eval_shape(stage.create))
-  say(f'continuing {workdir} from step {int(state.step)}')
-  return state
+def _initial_state(workdir: pathlib.Path, stage: Stage) -> tuple[Any, dict[str, Any]]:
+  """A new state, or that of the workdir's newest sound checkpoint, and the progress saved with
+  it."""
+  step = multihost.from_first(lambda: checkpoints.set_damaged_aside(workdir))
+  if step is None:
+    return stage.prepare(stage.create()), {}
+  state = checkpoints.restore(workdir, jax.eval_shape(stage.create), step)
+  say(f'continuing {workdir} from step {step}')
+  return state, checkpoints.load_progress(workdir, step)
 
 
-def _batches(config: ml_collections.ConfigDict, source: Source, first: int) -> Iterator[Any]:
-  batches = train_batches(
+def _batches(config: ml_collections.ConfigDict, source: Source, first: int) -> Batches:
+  return train_batches(
     source,
     crop=config.data.crop,
     batch_size=config.train.batch_size,
@@ -57,11 +62,13 @@ def _batches(config: ml_collections.ConfigDict, source: Source, first: int) -> I
     augment=config.data.augment,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
+    on_error=config.data.on_error,
   )
-  return parallel.prefetch(batches)
 
 
-def _report(workdir: pathlib.Path, totals: dict[str, float], about: dict[str, float]) -> None:
+def _report(
+  workdir: pathlib.Path, totals: dict[str, float], recorder: Recorder, steps: int, parameters: int
+) -> None:
   """report.json: the run in a dozen numbers."""
   report = {
     'blurry_psnr': totals['blurry_psnr'],
@@ -70,74 +77,18 @@ def _report(workdir: pathlib.Path, totals: dict[str, float], about: dict[str, fl
   if 'reblurred_psnr' in totals:
     report['reblurred_psnr'] = totals['reblurred_psnr']
     report['identity_reblur_psnr'] = totals['identity_psnr']
-  report |= about
+  report |= {
+    'steps': steps,
+    'train_seconds': recorder.train_seconds,
+    'compile_seconds': recorder.compile_seconds,
+    'parameters': parameters,
+  }
   write_atomically(workdir / 'report.json', (json.dumps(report, indent=2) + '\n').encode())
 
 
-def _evaluate(
-  step: int,
-  state: Any,
-  evaluator: Evaluator,
-  recorder: Recorder,
-  saved: checkpoints.Checkpoints,
-  directory: pathlib.Path,
-) -> dict[str, float]:
-  """Scores a state, saves it with its scores, and returns their means."""
-  recorder.require_finite(step)
-  with recorder.paused(state):
-    try:
-      totals = evaluator.scores(state.variables, directory, f'step_{step}')
-    except BaseException:  # what was trained is kept, whatever befell its evaluation
-      saved.save(step, parallel.unreplicate(state), None)
-      raise
-    saved.save(step, parallel.unreplicate(state), totals)
-  say(format_table(totals))
-  return totals
-
-
-def _actions(
-  config: ml_collections.ConfigDict,
-  evaluate: Callable[[int, Any], dict[str, float]],
-  evaluator: Evaluator,
-  recorder: Recorder,
-  saved: checkpoints.Checkpoints,
-) -> list[PeriodicCallback]:
-  """What happens every so many steps, in this order within a step."""
-
-  def write(step: int, t: float, state: Any) -> None:
-    del t, state
-    recorder.write(step)
-
-  def show(step: int, t: float, state: Any) -> None:
-    del t
-    with recorder.paused(state):
-      recorder.write_pictures(step, evaluator.samples(state.variables))
-
-  def score(step: int, t: float, state: Any) -> None:
-    del t
-    recorder.write_scores(step, evaluate(step, state))
-
-  def save(step: int, t: float, state: Any) -> None:
-    del t
-    recorder.require_finite(step)
-    if not saved.has(step):  # an evaluation may have saved it, with its scores
-      saved.save(step, parallel.unreplicate(state), None)
-
-  log, last = config.log, config.train.steps
-  periods: tuple[tuple[int, list[int], Callable], ...] = (
-    (log.every_steps, [last], write),
-    (log.pictures_every_steps, [], show),
-    (log.evaluate_every_steps, [last], score),
-    (log.checkpoint_every_steps, [last], save),
-  )
-  return [
-    PeriodicCallback(every_steps=every, on_steps=on_steps, callback_fn=callback)
-    for every, on_steps, callback in periods
-  ]
-
-
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
-  """Trains to `config.train.steps`, from the newest checkpoint in `workdir` if there is one.
+  """Trains to `config.train.steps`, from the newest sound checkpoint in `workdir` if there is one;
+  the run ends as if it had never been interrupted.
 
   Writes there: config.json, metrics.jsonl and TensorBoard events, checkpoints/, the scores of each
   evaluation under evaluations/, and at the end report.json and panel.png.
@@ -147,51 +98,83 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
 
   Raises:
     UserError: a config, picture or workdir that cannot be used; nothing in the workdir is lost.
+    faults.Interrupted: SIGTERM or SIGINT; what was trained is saved.
   """
   configs.check(config, jax.device_count())
   sources = [open_source(config.data, split) for split in ('train', 'test')]
   stage = open_stage(config)
-  configs.keep_in(workdir, config, bool(checkpoints.saved_steps(workdir)))
+  # Of several processes the first stands for all.
+  locked = faults.locked(workdir) if multihost.is_first() else contextlib.nullcontext()
+  with faults.full_disk_told(workdir), locked, faults.StopSignals() as stop:
+    if multihost.is_first():
+      configs.keep_in(workdir, config, bool(checkpoints.saved_steps(workdir)))
+    try:
+      return _train(config, workdir, sources, stage, stop)
+    except finite.NotFinite as error:
+      items = batch_items(error.step, config.train.batch_size, sources[0], config.seed)
+      path = finite.report(workdir, error, items)
+      raise UserError(
+        f'{error}; such a state is not saved: {path} names the batch and the command that comes '
+        'there again; start a new --workdir with a lower config.optimizer.learning_rate, or go on '
+        'with --config.train.nan_policy=skip.'
+      ) from None
 
+
+def _train(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  sources: list[Source],
+  stage: Stage,
+  stop: faults.StopSignals,
+) -> dict[str, float]:
   say(f'{jax.device_count()} {jax.devices()[0].platform} device(s); initialising and compiling')
-  state = _initial_state(workdir, stage)
+  state, progress = stop.run(lambda: _initial_state(workdir, stage))
   parameters = count_parameters(state.generator.params)
   first, last = int(state.step), config.train.steps
   state, constants = parallel.replicate((state, stage.constants))
+  skip = config.train.nan_policy == 'skip'
+  if skip:
+    stage = stage._replace(step=finite.skipping(stage.step))
   step_fn: Any = stage.step
   compile_seconds = 0.0
   if first < last:
-    step_fn, compile_seconds = _compile(config, step_fn, state, constants)
+    compiled = stop.run(lambda: _compile(config, stage, state, constants))
+    step_fn, compile_seconds = compiled
   evaluator = Evaluator(
     stage.network, sources[1], tile=config.eval.tile, batch=config.eval.batch_size
   )
-  totals: dict[str, float] = {}
+  nan_skips = config.train.nan_skips if skip else 0
+  about = first, last, config.train.batch_size, stage.schedule, progress, nan_skips
   with (
-    Recorder(workdir, first, last, config.train.batch_size, stage.schedule) as recorder,
+    Recorder(workdir, *about) as recorder,
     checkpoints.Checkpoints(workdir, config.log.keep_checkpoints) as saved,
   ):
-
-    def evaluate(step: int, state: Any) -> dict[str, float]:
-      directory = workdir / 'evaluations'
-      totals.update(_evaluate(step, state, evaluator, recorder, saved, directory))
-      return totals
-
-    actions = _actions(config, evaluate, evaluator, recorder, saved)
-    steps = zip(range(first + 1, last + 1), _batches(config, sources[0], first), strict=False)
+    recorder.compile_seconds += compile_seconds
+    run = Run(config, workdir, evaluator, recorder, saved, stop)
+    if first and run.lacks_scores(first):
+      run.evaluate(first, state)
+    actions, agreed = run.actions(first), multihost.Agreement()
+    batches = _batches(config, sources[0], first)
+    steps = zip(
+      range(first + 1, last + 1), recorder.timed(parallel.prefetch(batches)), strict=False
+    )
     for step, batch in track(steps, 'training', last, first):
       state, metrics = step_fn(state, constants, batch)
-      recorder.add(metrics)
+      recorder.add(step, metrics, **_counts(config, batches, step))
       for action in actions:
         action(step, state=state)
-    if not totals:  # a run that had ended is only scored again
-      evaluate(first, state)
-    about = {
-      'steps': max(first, last),
-      'train_seconds': recorder.train_seconds,
-      'compile_seconds': compile_seconds,
-      'parameters': parameters,
-    }
-  _report(workdir, totals, about)
-  panel(evaluator.samples(state.variables), workdir / 'panel.png')
-  say(f'wrote {workdir / "report.json"} and {workdir / "panel.png"}')
-  return totals
+      if agreed(stop.asked):
+        run.save(step, state)
+        raise stop.interrupted(f'step {step} is saved, the same command goes on from there.')
+    if not run.totals:  # a run that had ended is only scored again
+      run.evaluate(first, state)
+  if multihost.is_first():
+    _report(workdir, run.totals, recorder, max(first, last), parameters)
+    panel(evaluator.samples(state.variables), workdir / 'panel.png')
+    say(f'wrote {workdir / "report.json"} and {workdir / "panel.png"}')
+  return run.totals
+
+
+def _counts(config: ml_collections.ConfigDict, batches: Batches, step: int) -> dict[str, int]:
+  """What the host counts of a step."""
+  return {'replaced': batches.replaced(step)} if config.data.on_error == 'skip' else {}

@@ -1,5 +1,6 @@
 """The real command in a process of its own, and what it leaves in a workdir."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -12,8 +13,8 @@ from PIL import Image
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-def run(workdir, *flags, config='configs/smoke.py', devices=1, cache=None):
-  """Runs the command; the compiled programs are shared between the runs that have one `cache`."""
+def _command(workdir, flags, config, devices, cache):
+  """(command line, environment)."""
   environment = os.environ | {
     # Unoptimised machine code: compiling takes longer than running the steps.
     'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}'
@@ -26,13 +27,49 @@ def run(workdir, *flags, config='configs/smoke.py', devices=1, cache=None):
       'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
     }
   command = [sys.executable, '-m', 'degrep_jax.main', f'--config={config}', f'--workdir={workdir}']
+  return [*command, *flags], environment
+
+
+def run(workdir, *flags, config='configs/smoke.py', devices=1, cache=None):
+  """Runs the command; the compiled programs are shared between the runs that have one `cache`."""
+  command, environment = _command(workdir, flags, config, devices, cache)
   return subprocess.run(
-    [*command, *flags], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+    command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
   )
 
 
+@contextlib.contextmanager
+def started(workdir, *flags, config='configs/smoke.py', devices=1, cache=None):
+  """The command under way, to be disturbed; it is over when the context is left."""
+  command, environment = _command(workdir, flags, config, devices, cache)
+  process = subprocess.Popen(
+    command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+  )
+  with process:
+    try:
+      yield process
+    finally:
+      process.kill()
+
+
+def wait_for(process, text):
+  """What a command has printed up to the first line with a text in it; it must come."""
+  printed = ''
+  for line in process.stderr:
+    printed += line
+    if text in line:
+      return printed
+  raise AssertionError(f'never printed {text!r}: {printed[-4000:]}')
+
+
+def ended(process):
+  """(exit status, what it printed until then) of a command that is left to end."""
+  _, printed = process.communicate(timeout=600)
+  return process.returncode, printed
+
+
 def succeeded(result):
-  assert result.returncode == 0, result.stderr[-4000:]
+  assert result.returncode == 0, f'{result.returncode}: {result.stderr[-4000:]}'
   return result
 
 
@@ -63,6 +100,14 @@ def differing(a, b):
 def lines(workdir):
   """What a run logged."""
   return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+
+
+CLOCKS = ('pictures_per_second', 'step_seconds', 'input_wait', 'train_seconds', 'compile_seconds')
+
+
+def timeless(workdir):
+  """What a run logged, without what differs between two runs of the same training."""
+  return [{k: v for k, v in line.items() if k not in CLOCKS} for line in lines(workdir)]
 
 
 def losses(workdir):

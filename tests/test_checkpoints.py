@@ -1,10 +1,14 @@
 """Which checkpoints stay, and that a state comes back bit by bit."""
 
+import gc
+import shutil
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 from degrep_jax import checkpoints
@@ -255,3 +259,130 @@ def test_a_workdir_without_those_parts_is_refused(tmp_path):
   with pytest.raises(UserError, match='holds no encoder or pyramid') as caught:
     checkpoints.load_parts(tmp_path, PARTS)
   assert str(tmp_path) in str(caught.value)
+
+
+# --- damage --------------------------------------------------------------------------------------
+
+
+def _zero(file):
+  file.write_bytes(bytes(file.stat().st_size))
+
+
+def _cut(file):
+  file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def _remove(file):
+  file.unlink()
+
+
+@pytest.fixture(scope='module')
+def two_steps(tmp_path_factory):
+  """A workdir with the steps 5 and 6, evaluated."""
+  workdir = tmp_path_factory.mktemp('two')
+  with checkpoints.Checkpoints(workdir, keep=2) as saved:
+    for step in (5, 6):
+      saved.save(step, state(step), {'deblurred_psnr': 20.0 + step}, {'waited': step / 3})
+  return workdir
+
+
+# Orbax closes its event loop on the other arrays of a checkpoint where one cannot be read.
+left_behind = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+
+
+# Every file that a restart reads.
+@left_behind
+@pytest.mark.parametrize(
+  'file',
+  ['default/_METADATA', 'default/manifest.ocdbt', 'default/d/*', 'progress/meta*', 'metrics/metr*'],
+)
+@pytest.mark.parametrize('damage', [_zero, _cut, _remove])
+def test_a_training_sets_damaged_checkpoints_aside(two_steps, tmp_path, capsys, file, damage):
+  workdir = tmp_path / 'run'
+  shutil.copytree(two_steps, workdir)
+  for found in (workdir / 'checkpoints' / '6').glob(file):
+    damage(found)
+  assert checkpoints.set_damaged_aside(workdir) == 5
+  assert f'the checkpoint {workdir / "checkpoints" / "6"} is damaged' in capsys.readouterr().err
+  assert (workdir / 'damaged' / '6').is_dir()
+  assert checkpoints.saved_steps(workdir) == [5]
+  with checkpoints.Checkpoints(workdir, keep=2) as saved:  # the step comes again
+    saved.save(6, state(6), None)
+  restored = checkpoints.restore(workdir, state())
+  jax.tree.map(np.testing.assert_array_equal, restored, state(6))
+  gc.collect()
+
+
+@left_behind
+def test_values_that_changed_are_found_and_the_one_before_is_read(two_steps, tmp_path, capsys):
+  workdir = tmp_path / 'run'
+  shutil.copytree(two_steps, workdir)
+  # Files in perfect order, with the values of another step.
+  shutil.rmtree(workdir / 'checkpoints' / '6' / 'default')
+  shutil.copytree(
+    workdir / 'checkpoints' / '5' / 'default', workdir / 'checkpoints' / '6' / 'default'
+  )
+  for read in (checkpoints.load, checkpoints.load_network):
+    assert read(workdir)['step'] == 5
+    assert 'is not what was saved. Taking the one before it, of step 5' in capsys.readouterr().err
+    with pytest.raises(checkpoints.Damaged, match=r'6 is damaged: .* is not what was saved'):
+      read(workdir, 6)
+  assert checkpoints.saved_steps(workdir) == [5, 6]  # who only reads moves nothing
+
+
+@left_behind
+def test_nothing_but_damaged_checkpoints(two_steps, tmp_path):
+  workdir = tmp_path / 'run'
+  shutil.copytree(two_steps, workdir)
+  for step in ('5', '6'):
+    _cut(workdir / 'checkpoints' / step / 'default' / '_METADATA')
+  with pytest.raises(UserError, match=r'all checkpoints of .* are damaged') as caught:
+    checkpoints.set_damaged_aside(workdir)
+  assert str(workdir) in str(caught.value)
+
+
+def test_what_a_killed_save_left_is_cleared(tmp_path):
+  save(tmp_path, 1)
+  folder = tmp_path / 'checkpoints'
+  shutil.copytree(folder / '1', folder / '2.orbax-checkpoint-tmp')
+  save(tmp_path, 2, 3, keep=5)
+  assert sorted(path.name for path in folder.iterdir()) == ['1', '2', '3']
+  assert checkpoints.load(tmp_path)['step'] == 3
+
+
+def test_a_killed_removal_of_an_old_one_is_no_obstacle(tmp_path):
+  save(tmp_path, 1, 2, keep=5, scores={1: 30.0})
+  shutil.rmtree(tmp_path / 'checkpoints' / '1' / 'default')
+  (tmp_path / 'checkpoints' / '1' / 'metrics' / 'metrics').unlink()
+  assert checkpoints.set_damaged_aside(tmp_path) == 2
+  save(tmp_path, 3, 4)
+  assert checkpoints.saved_steps(tmp_path) == [3, 4]
+
+
+def test_scores_that_come_later(tmp_path):
+  save(tmp_path, 1, 2, scores={1: 20.0})
+  with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
+    assert (saved.has_scores(1), saved.has_scores(2)) == (True, False)
+    saved.add_scores(2, {'deblurred_psnr': 25.0})
+    assert saved.has_scores(2)
+  save(tmp_path, 3, 4, keep=1)
+  assert checkpoints.saved_steps(tmp_path) == [2, 4]  # the best now, and the newest
+  assert checkpoints.saved_scores(tmp_path) == {2: {'deblurred_psnr': 25.0}}
+
+
+def test_progress_comes_back(two_steps):
+  assert checkpoints.load_progress(two_steps, 6) == {'waited': 2.0}
+  assert checkpoints.load_progress(two_steps, 5) == {'waited': 5 / 3}
+
+
+def test_a_checkpoint_of_earlier_times_is_continued(tmp_path):
+  """They had no checksums."""
+  options = ocp.CheckpointManagerOptions(best_fn=lambda scores: scores['deblurred_psnr'])
+  with ocp.CheckpointManager(tmp_path / 'checkpoints', options=options) as manager:
+    scores = {'deblurred_psnr': 30.0}
+    manager.save(2, args=ocp.args.StandardSave({'step': np.int32(2)}), metrics=scores)
+  assert checkpoints.set_damaged_aside(tmp_path) == 2
+  assert checkpoints.load(tmp_path) == {'step': 2}
+  assert checkpoints.load_progress(tmp_path, 2) == {}
+  save(tmp_path, 3, 4, keep=1)
+  assert checkpoints.saved_steps(tmp_path) == [2, 4]

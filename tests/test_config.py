@@ -50,6 +50,11 @@ def test_the_default_networks_pass():
   [
     ({'train__batch_size': 30}, 'config.train.batch_size is 30.*4 devices'),
     ({'train__batch_size': 0}, 'config.train.batch_size is 0'),
+    ({'train__accumulate_steps': 3}, 'config.train.accumulate_steps is 3.*8 pictures.*4 devices'),
+    ({'train__accumulate_steps': 0}, 'config.train.accumulate_steps is 0'),
+    ({'train__dtype': 'half'}, "config.train.dtype is 'half'.*float32.*bfloat16"),
+    ({'train__ema_decay': 1.0}, 'config.train.ema_decay is 1.0'),
+    ({'train__ema_decay': -0.5}, 'config.train.ema_decay is -0.5'),
     ({'eval__batch_size': 6}, 'config.eval.batch_size is 6.*4 devices'),
     ({'data__source': 'web'}, "config.data.source is 'web'.*folder.*synthetic"),
     ({'data__source': 'folder'}, "config.data.root is ''"),
@@ -102,6 +107,12 @@ def test_the_default_networks_pass():
     ({'log__checkpoint_every_steps': 0}, 'config.log.checkpoint_every_steps is 0'),
     ({'log__evaluate_every_steps': -5}, 'config.log.evaluate_every_steps is -5'),
     ({'log__keep_checkpoints': 0}, 'config.log.keep_checkpoints is 0'),
+    ({'log__profile_first_step': -1}, 'config.log.profile_first_step is -1'),
+    ({'log__profile_first_step': 5, 'train__steps': 8}, 'config.log.profile_first_step is 5.*8'),
+    ({'log__profile_steps': 0}, 'config.log.profile_steps is 0'),
+    ({'train__nan_policy': 'go on'}, "config.train.nan_policy is 'go on'.*stop, skip"),
+    ({'train__nan_skips': 0}, 'config.train.nan_skips is 0'),
+    ({'data__on_error': 'hide'}, "config.data.on_error is 'hide'.*stop, skip"),
   ],
 )
 def test_what_must_fail_is_refused_by_name(fields, named):
@@ -126,6 +137,7 @@ def test_unknown_networks_are_refused_by_name(field, named):
   'fields',
   [
     {'train__batch_size': 4},
+    {'train__accumulate_steps': 8},
     {'data__crop': 32},
     {'model__encoder_input': 0, 'data__crop': 128, 'eval__tile': 128},
     # Without the pooling the smallest map may be 2x2 before the last blocks.
@@ -159,12 +171,15 @@ def test_a_workdir_keeps_its_config(tmp_path):
 
 FREE = {
   'train__steps': 7,
+  'train__remat': True,
   'log__every_steps': 8,
   'log__keep_checkpoints': 9,
   'eval__tile': 128,
   'eval__batch_size': 2,
   'data__eval_root': 'elsewhere',
   'data__eval_variants': 5,
+  'data__on_error': 'skip',
+  'train__nan_policy': 'skip',
 }
 
 
@@ -191,9 +206,35 @@ def test_a_workdir_of_another_training_is_refused_with_every_field(tmp_path):
   assert (tmp_path / 'config.json').read_bytes() == kept
 
 
-@pytest.mark.parametrize(
-  'field', [f for f in _flat(_config()) if not f.startswith(('train.steps', 'eval.', 'log.'))]
-)
+# Fields that runs did without once: how they did, and something else.
+ADDED = {
+  'train.accumulate_steps': (1, 2),
+  'train.dtype': ('float32', 'bfloat16'),
+  'train.ema_decay': (0.0, 0.9),
+}
+COMPARED = [
+  f for f in _flat(_config()) if not f.startswith(('train.steps', 'train.remat', 'eval.', 'log.'))
+]
+
+
+@pytest.mark.parametrize(('field', 'values'), ADDED.items())
+def test_an_older_run_is_continued_as_it_was(tmp_path, field, values):
+  group, leaf = field.split('.')
+  configs.keep_in(tmp_path, _config(), True)
+  path = tmp_path / 'config.json'
+  saved = json.loads(path.read_text())
+  del saved[group][leaf]
+  path.write_text(json.dumps(saved))
+  usual, other = (_config(**{f'{group}__{leaf}': value}) for value in values)
+  with pytest.raises(
+    UserError, match=re.escape(f'{field} (there {values[0]!r}, now {values[1]!r})')
+  ):
+    configs.keep_in(tmp_path, other, True)
+  configs.keep_in(tmp_path, usual, True)
+  assert _flat(json.loads(path.read_text()))[field] == values[0] == _flat(_config())[field]
+
+
+@pytest.mark.parametrize('field', [field for field in COMPARED if field not in ADDED])
 def test_every_other_field_is_compared(tmp_path, field):
   configs.keep_in(tmp_path, _config(), True)
   path = tmp_path / 'config.json'
@@ -202,7 +243,8 @@ def test_every_other_field_is_compared(tmp_path, field):
   group = saved[groups[0]] if groups else saved
   del group[leaf]
   path.write_text(json.dumps(saved))
-  if field in ('data.eval_root', 'data.eval_variants'):
+  free = 'data.eval_root', 'data.eval_variants', 'data.on_error'
+  if field in (*free, 'train.nan_policy', 'train.nan_skips'):
     configs.keep_in(tmp_path, _config(), True)
     assert _flat(json.loads(path.read_text()))[field] == _flat(_config())[field]
   else:

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 from degrep_jax import logs, parallel
-from degrep_jax.errors import UserError
+from degrep_jax.finite import NotFinite
 
 
 class Clock:
@@ -29,9 +29,9 @@ def clock(monkeypatch):
   return clock
 
 
-def open_recorder(workdir, first=0, last=10):
+def open_recorder(workdir, first=0, last=10, **options):
   """The learning rate falls from 1 by 0.1 with every step done."""
-  return logs.Recorder(workdir, first, last, batch_size=8, schedule=lambda done: 1 - done / 10)
+  return logs.Recorder(workdir, first, last, 8, lambda done: 1 - done / 10, **options)
 
 
 def train(recorder, clock, steps, seconds=0.5):
@@ -39,7 +39,7 @@ def train(recorder, clock, steps, seconds=0.5):
   for step in steps:
     clock.now += seconds
     losses = {'l_gan': np.float32(step), 'l_deblur': np.float32(step**2)}
-    recorder.add(parallel.replicate(losses))
+    recorder.add(step, parallel.replicate(losses))
 
 
 def read(workdir):
@@ -70,7 +70,10 @@ def test_means_over_the_steps_since_the_last_line(tmp_path, clock):
     'l_deblur': 7.5,
     'learning_rate': pytest.approx(0.7),
     'pictures_per_second': 16,
+    'step_seconds': 0.5,
+    'input_wait': 0,
     'train_seconds': 2,
+    'compile_seconds': 0,
   }
   assert second == {
     'step': 6,
@@ -78,7 +81,10 @@ def test_means_over_the_steps_since_the_last_line(tmp_path, clock):
     'l_deblur': 30.5,
     'learning_rate': pytest.approx(0.5),
     'pictures_per_second': 4,
+    'step_seconds': 2,
+    'input_wait': 0,
     'train_seconds': 6,
+    'compile_seconds': 0,
   }
 
 
@@ -166,16 +172,125 @@ def test_a_line_that_was_cut_off_is_dropped(tmp_path, clock):
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf])
-def test_what_is_not_finite_is_named(tmp_path, clock, value):
+@pytest.mark.parametrize('method', ['write', 'require_finite', 'progress'])
+def test_what_is_not_finite_is_named(tmp_path, clock, value, method):
   with open_recorder(tmp_path) as recorder:
     train(recorder, clock, [1])
-    recorder.add(parallel.replicate({'l_gan': np.float32(value), 'l_deblur': np.float32(1)}))
-    with pytest.raises(UserError, match=r'^l_gan is not finite at step 2; '):
-      recorder.require_finite(2)
-    with pytest.raises(UserError, match=r'^l_gan is not finite at step 2; ') as caught:
-      recorder.write(2)
-  assert 'config.optimizer.learning_rate' in str(caught.value)
+    recorder.add(2, parallel.replicate({'l_gan': np.float32(value), 'l_deblur': np.float32(1)}))
+    train(recorder, clock, [3])
+    with pytest.raises(NotFinite, match=r'^l_gan is not finite at step 2$') as caught:
+      getattr(recorder, method)(*[3] * (method == 'write'))
+  assert (caught.value.step, caught.value.names) == (2, ('l_gan',))
   assert (tmp_path / 'metrics.jsonl').read_text() == ''
+
+
+def skip(recorder, step):
+  losses = {'l_gan': np.float32(np.nan), 'l_deblur': np.float32(1), 'skipped': np.float32(1)}
+  recorder.add(step, parallel.replicate(losses))
+
+
+def test_skipped_steps_are_counted_and_their_losses_left_out(tmp_path, clock):
+  with open_recorder(tmp_path, nan_skips=2) as recorder:
+    train(recorder, clock, [1])
+    skip(recorder, 2)
+    skip(recorder, 3)
+    train(recorder, clock, [4])
+    skip(recorder, 5)
+    recorder.write(5)
+    skip(recorder, 6)
+    clock.now += 1
+    recorder.write(6)
+    with pytest.raises(NotFinite, match='l_gan is not finite at step 7 after 2 steps in a row'):
+      skip(recorder, 7)
+      recorder.require_finite()
+  first, second = read(tmp_path)
+  assert (first['skipped'], first['l_gan']) == (3, 2.5)
+  assert second['skipped'] == 1 and 'l_gan' not in second
+
+
+def test_skips_in_a_row_are_counted_across_restarts(tmp_path, clock):
+  with open_recorder(tmp_path, nan_skips=2) as recorder:
+    skip(recorder, 1)
+    skip(recorder, 2)
+    kept = json.loads(json.dumps(recorder.progress()))
+  with open_recorder(tmp_path, first=2, progress=kept, nan_skips=2) as recorder:
+    skip(recorder, 3)
+    with pytest.raises(NotFinite, match='step 3'):
+      recorder.require_finite()
+
+
+def test_means_go_on_where_a_checkpoint_lay_between_two_lines(tmp_path, clock):
+  losses = [0.1, 0.7, 1 / 3, 1e-3, 2.2]
+
+  def step(recorder, number):
+    clock.now += 0.5
+    value = {'l_gan': np.float32(losses[number - 1])}
+    recorder.add(number, parallel.replicate(value), replaced=number)
+
+  with open_recorder(tmp_path / 'whole') as recorder:
+    for number in (1, 2, 3, 4, 5):
+      step(recorder, number)
+    recorder.write(5)
+  with open_recorder(tmp_path / 'parted') as recorder:
+    recorder.compile_seconds += 7
+    step(recorder, 1)
+    list(recorder.timed(later(clock, [0.25])))
+    step(recorder, 2)
+    kept = json.loads(json.dumps(recorder.progress()))
+    step(recorder, 3)  # lost
+  with open_recorder(tmp_path / 'parted', first=2, progress=kept) as recorder:
+    for number in (3, 4, 5):
+      step(recorder, number)
+    recorder.write(5)
+  (whole,), (parted,) = read(tmp_path / 'whole'), read(tmp_path / 'parted')
+  assert parted['l_gan'] == whole['l_gan'] == np.mean([float(np.float32(x)) for x in losses])
+  assert parted['replaced'] == whole['replaced'] == 15
+  assert (whole['train_seconds'], parted['train_seconds']) == (2.5, 2.75)
+  assert parted['input_wait'] == pytest.approx(0.25 / 2.75)
+  assert parted['compile_seconds'] == 7
+
+
+def later(clock, waits):
+  """Batches that take their time to come."""
+  for seconds in waits:
+    clock.now += seconds
+    yield seconds
+
+
+def test_the_wait_for_batches_is_a_share_of_the_time(tmp_path, clock):
+  with open_recorder(tmp_path) as recorder:
+    for step, _ in enumerate(recorder.timed(later(clock, [0.5, 0.25])), 1):
+      train(recorder, clock, [step], seconds=0.25)
+    recorder.write(2)
+  (line,) = read(tmp_path)
+  assert line['input_wait'] == 0.6  # 0.75 of 1.25 s
+  assert (line['step_seconds'], line['pictures_per_second']) == (0.625, 12.8)
+
+
+def test_a_score_is_written_once_also_after_a_restart(tmp_path, clock):
+  with open_recorder(tmp_path) as recorder:
+    recorder.write_scores(4, {'deblurred_psnr': 30.5})
+  with open_recorder(tmp_path, first=4) as recorder:
+    recorder.write_scores(4, {'deblurred_psnr': 30.5})
+  assert read(tmp_path) == [{'step': 4, 'eval_deblurred_psnr': 30.5}]
+
+
+def test_tensorboard_forgets_what_a_restart_trains_again(tmp_path, clock):
+  def write(recorder, step, value):
+    clock.now += 1
+    recorder.add(step, parallel.replicate({'l_gan': np.float32(value)}))
+    recorder.write(step)
+
+  with open_recorder(tmp_path) as recorder:
+    for step in (1, 2, 3, 4):
+      write(recorder, step, step)
+  with open_recorder(tmp_path, first=2) as recorder:
+    write(recorder, 3, 30)
+  events = EventAccumulator(str(tmp_path), size_guidance={'tensors': 0})
+  events.Reload()
+  found = {event.step: make_ndarray(event.tensor_proto) for event in events.Tensors('l_gan')}
+  assert found == {1: 1, 2: 2, 3: 30}
+  assert len(events.Tensors('l_gan')) == 3
 
 
 def test_scores_are_written_under_names_of_their_own(tmp_path, clock):
@@ -208,7 +323,10 @@ def test_tensorboard_shows_scalars_and_pictures(tmp_path, clock):
     'l_deblur',
     'learning_rate',
     'pictures_per_second',
+    'step_seconds',
+    'input_wait',
     'train_seconds',
+    'compile_seconds',
     'eval_deblurred_psnr',
     'coffee/0',
   }

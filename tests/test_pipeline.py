@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from degrep_jax.data.pairs import FolderPairs, Pair, Source
-from degrep_jax.data.pipeline import shuffled_item, train_batches
+from degrep_jax.data.pipeline import batch_items, shuffled_item, train_batches
 from degrep_jax.errors import UserError
 
 
@@ -175,3 +175,63 @@ def test_the_process_ends_while_batches_are_being_made():
     timeout=120,
   )
   assert ended.returncode == 0 and ended.stdout == '(6, 64, 64, 3)\n', ended.stderr
+
+
+class Damaged(Numbers):
+  """Numbers of which some items cannot be read."""
+
+  def __init__(self, count, damaged):
+    super().__init__(count)
+    self.damaged = damaged
+
+  def crop(self, item, size, rng):
+    if item in self.damaged:
+      raise UserError(f'{self.names[item]} is damaged.')
+    return super().crop(item, size, rng)
+
+
+def test_damaged_items_are_replaced_and_counted(capsys):
+  damaged = Damaged(10, {3, 7})
+  stream = train_batches(damaged, crop=4, batch_size=6, seed=0, on_error='skip')
+  shown, counts = [], []
+  for step in range(1, 11):
+    shown += items([next(stream)])
+    counts.append(stream.replaced(step))
+  whole = items(batches(10))
+  assert not damaged.damaged & set(shown)
+  replaced = [one != other for one, other in zip(shown, whole, strict=True)]
+  assert [other in damaged.damaged for other in whole] == replaced
+  assert counts == [sum(replaced[start : start + 6]) for start in range(0, 60, 6)]
+  told = capsys.readouterr().err
+  assert told.count('3 is damaged.') == told.count('7 is damaged.') == 1
+
+
+def test_replacements_are_the_same_on_resume_and_for_several_processes():
+  options = {'source': Damaged(10, {3, 7}), 'on_error': 'skip'}
+  whole = batches(6, **options)
+  assert_same(batches(3, start_step=3, **options), whole[3:])
+  shares = [batches(6, process_index=i, process_count=2, **options) for i in range(2)]
+  for step, parts in zip(whole, zip(*shares, strict=True), strict=True):
+    np.testing.assert_array_equal(step['sharp'], np.concatenate([p['sharp'] for p in parts]))
+
+
+def test_nothing_but_damage_is_an_error():
+  with pytest.raises(UserError, match='is damaged'):
+    batches(1, Damaged(4, {0, 1, 2, 3}), on_error='skip')
+
+
+def test_other_errors_are_not_passed_over():
+  class Failing(Numbers):
+    def crop(self, item, size, rng):
+      raise KeyError(item)
+
+  with pytest.raises(KeyError):
+    batches(1, Failing(10), on_error='skip')
+
+
+def test_the_items_of_a_batch():
+  (_, second) = batches(2)
+  found = batch_items(2, 6, Numbers(10), seed=0)
+  assert [number for number, _, _ in found] == [6, 7, 8, 9, 10, 11]
+  assert [item for _, item, _ in found] == items([second])
+  assert [name for _, _, name in found] == [str(item) for item in items([second])]

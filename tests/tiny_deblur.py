@@ -29,11 +29,11 @@ def initial_state(config):
 def compile_step(config):
   """The stage's step, pmapped over all devices, its state donated."""
   stage = stages.open_stage(config)
-  shape = (jax.device_count(), tiny_joint.BATCH // jax.device_count(), 32, 32, 3)
+  shape = (jax.device_count(), config.train.batch_size // jax.device_count(), 32, 32, 3)
   batch = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name in ('blurry', 'sharp')}
   pmapped = jax.pmap(stage.step, axis_name=parallel.AXIS, donate_argnums=0)
   lowered = pmapped.lower(parallel.replicate(stage.create()), stage.constants, batch)
-  return lowered.compile(compiler_options=tiny_joint.COMPILER)
+  return lowered.compile(compiler_options=tiny_joint.COMPILER | stage.compiler_options)
 
 
 def run(step, train_state, count):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import default
-from degrep_jax import parallel, stages, state, steps
+from degrep_jax import parallel, stages, state
 
 BATCH = 4  # over all devices
 # Unoptimised machine code: compiling takes longer than running a few steps.
@@ -47,20 +47,14 @@ def batches(count):
 def compile_step(config, vgg=None):
   """`joint_step` of a config, pmapped over all devices, its state donated; `vgg` without
   parameters."""
-  nets, weights = stages.build_joint(config)
-  optimizer, _ = stages.build_optimizer(config)
-  step = functools.partial(
-    steps.joint_step,
-    nets=nets._replace(vgg=vgg),
-    optimizer=optimizer,
-    weights=weights,
-    official_order=config.train.official_order,
-  )
-  shape = (jax.device_count(), BATCH // jax.device_count(), 32, 32, 3)
+  nets, _ = stages.build_joint(config)
+  stage = stages.open_stage(config, FROZEN)
+  step = functools.partial(stage.step, nets=nets._replace(vgg=vgg))
+  shape = (jax.device_count(), config.train.batch_size // jax.device_count(), 32, 32, 3)
   batch = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name in ('blurry', 'sharp')}
   pmapped = jax.pmap(step, axis_name=parallel.AXIS, donate_argnums=0)
   lowered = pmapped.lower(parallel.replicate(initial_state(config)), FROZEN, batch)
-  return lowered.compile(compiler_options=COMPILER)
+  return lowered.compile(compiler_options=COMPILER | stage.compiler_options)
 
 
 def run(step, train_state, count):

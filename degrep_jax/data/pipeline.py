@@ -10,6 +10,9 @@ import tensorflow as tf
 from degrep_jax.data import preprocess
 from degrep_jax.data.pairs import Source
 from degrep_jax.errors import UserError
+from degrep_jax.progress import say
+
+ATTEMPTS = 16  # items tried for an example before its own error counts after all
 
 # TensorFlow only feeds pictures here; left alone it would take the memory of JAX's GPUs.
 tf.config.set_visible_devices([], 'GPU')
@@ -24,6 +27,28 @@ def _close_batches() -> None:
     batches.close()
 
 
+class Batches(Iterator[dict[str, np.ndarray]]):
+  """Batches in order, and which of their examples stand for damaged ones."""
+
+  def __init__(
+    self, batches: Generator[dict[str, np.ndarray]], batch_size: int, replaced: dict[int, str]
+  ):
+    self._batches, self._batch_size, self._replaced = batches, batch_size, replaced
+
+  def __next__(self) -> dict[str, np.ndarray]:
+    return next(self._batches)
+
+  def close(self) -> None:
+    """Ends the work on batches that nobody will ask for."""
+    self._batches.close()
+
+  def replaced(self, step: int) -> int:
+    """How many examples of this process's share of a step's batch were replaced, asked once, after
+    the batch was given; steps count from 1."""
+    numbers = range((step - 1) * self._batch_size, step * self._batch_size)
+    return sum(self._replaced.pop(number, None) is not None for number in numbers)
+
+
 def train_batches(
   source: Source,
   *,
@@ -34,7 +59,8 @@ def train_batches(
   augment: bool = True,
   process_index: int = 0,
   process_count: int = 1,
-) -> Iterator[dict[str, np.ndarray]]:
+  on_error: str = 'stop',
+) -> Batches:
   """Yields batches without end; each example is a pure function of (seed, its global number).
 
   Every epoch shows every item once, in an order of its own. Starting at step k gives the batches
@@ -50,9 +76,12 @@ def train_batches(
     augment: flip and transpose.
     process_index: this process, below process_count.
     process_count: number of processes.
+    on_error: 'stop' raises what the source does; 'skip' shows another item instead of one whose
+      picture is damaged, named once: which is a pure function of seed and number, too.
 
-  Yields:
-    {'blurry', 'sharp'}: (batch_size // process_count, crop, crop, 3) float32 in [0, 1].
+  Returns:
+    An iterator of {'blurry', 'sharp'}: (batch_size // process_count, crop, crop, 3) float32 in
+    [0, 1].
 
   Raises:
     UserError: batch_size or seed unfit; or, while iterating, what the source raises (any other
@@ -67,30 +96,64 @@ def train_batches(
     raise UserError(f'seed is {seed}; it must not be negative.')
   share = batch_size // process_count
   failures: dict[int, Exception] = {}
+  replaced: dict[int, str] = {}
+  named: set[str] = set()
+
+  def pictures(item: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    blurry, sharp = source.crop(item, crop, rng)
+    if augment:
+      blurry, sharp = preprocess.augment(blurry, sharp, rng)
+    return preprocess.to_float(blurry), preprocess.to_float(sharp)
+
+  def others(index: int, item: int, error: UserError) -> tuple[np.ndarray, np.ndarray]:
+    name = source.names[item]
+    if name not in named:
+      named.add(name)
+      say(f'{error} Others are shown in its place.')
+    for attempt in range(1, ATTEMPTS):
+      rng = np.random.default_rng([seed, index, attempt])
+      try:
+        found = pictures(int(rng.integers(len(source))), rng)
+      except UserError:
+        continue
+      replaced[index] = name
+      return found
+    raise error
 
   def example(index: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    number, rng = int(index), np.random.default_rng([seed, int(index)])
     try:
-      rng = np.random.default_rng([seed, int(index)])
-      blurry, sharp = source.crop(int(item), crop, rng)
-      if augment:
-        blurry, sharp = preprocess.augment(blurry, sharp, rng)
-      return preprocess.to_float(blurry), preprocess.to_float(sharp)
+      try:
+        return pictures(int(item), rng)
+      except UserError as error:
+        if on_error != 'skip':
+          raise
+        return others(number, int(item), error)
     except Exception as error:
-      failures[int(index)] = error
+      failures[number] = error
       raise
 
   def load(count: tf.Tensor) -> dict[str, tf.Tensor]:
     index = count // share * batch_size + process_index * share + count % share
     item = shuffled_item(index, len(source), seed)
-    pictures = tf.numpy_function(example, (index, item), (tf.float32, tf.float32), stateful=False)
-    blurry, sharp = (tf.ensure_shape(picture, (crop, crop, 3)) for picture in pictures)
+    pair = tf.numpy_function(example, (index, item), (tf.float32, tf.float32), stateful=False)
+    blurry, sharp = (tf.ensure_shape(picture, (crop, crop, 3)) for picture in pair)
     return {'blurry': blurry, 'sharp': sharp}
 
   dataset = tf.data.Dataset.range(start_step * share, np.iinfo(np.int64).max)
   dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
   batches = _reraised(dataset.batch(share, drop_remainder=True).prefetch(2), failures)
   _open_batches.add(batches)
-  return batches
+  return Batches(batches, batch_size, replaced)
+
+
+def batch_items(
+  step: int, batch_size: int, source: Source, seed: int
+) -> list[tuple[int, int, str]]:
+  """(number of the example, of its item, the item's name) of a whole batch; steps begin at 1."""
+  numbers = np.arange((step - 1) * batch_size, step * batch_size)
+  items = [int(shuffled_item(tf.constant(n, tf.int64), len(source), seed)) for n in numbers]
+  return [(int(n), item, source.names[item]) for n, item in zip(numbers, items, strict=True)]
 
 
 def shuffled_item(index: tf.Tensor, count: int, seed: int) -> tf.Tensor:

@@ -67,45 +67,55 @@ def build_encoder(model: ml_collections.ConfigDict) -> Encoder:
   )
 
 
-def build_network(model: ml_collections.ConfigDict, axis_name: str | None = 'batch') -> nn.Module:
+def build_network(
+  model: ml_collections.ConfigDict, axis_name: str | None = 'batch', remat: bool = False
+) -> nn.Module:
   """The network that `config.model.network` names, without a discriminator.
+
+  Args:
+    model: `config.model`.
+    axis_name: the device axis of `jax.pmap`, or None outside.
+    remat: computes the insides of blocks again instead of keeping them for the gradients; the
+      variables are the same.
 
   Raises:
     UserError: a field of `config.model` that has no such value.
   """
   network = _one_of('network', model.network, NETWORKS)
   if network == 'joint':
-    return build_generator(model, axis_name)
+    return build_generator(model, axis_name, remat)
   if network == 'hinet':
-    return HINet(model.width, model.depth)
+    return HINet(model.width, model.depth, remat)
   return MSDINet(
     encoder=build_encoder(model),
-    pyramid=_build_pyramid(model),
-    deblurrer=MSDIUNet(model.width, model.depth, hidden=model.modulation_hidden),
+    pyramid=_build_pyramid(model, remat=False),  # frozen: nothing of it is kept
+    deblurrer=MSDIUNet(model.width, model.depth, remat, hidden=model.modulation_hidden),
   )
 
 
-def _build_pyramid(model: ml_collections.ConfigDict) -> SamPyramid | MapPyramid:
+def _build_pyramid(model: ml_collections.ConfigDict, remat: bool) -> SamPyramid | MapPyramid:
   # The map is as many times smaller than the encoder's input as the pyramid makes it larger.
   blocks = len(model.encoder_stages) + (model.encoder != 'official_v2')
   if _one_of('modulation', model.modulation, MODULATIONS) == 'sam':
     return SamPyramid(model.width, blocks, levels=model.depth)
-  return MapPyramid(model.width, blocks, levels=model.depth - 1)
+  return MapPyramid(model.width, blocks, levels=model.depth - 1, remat=remat)
 
 
-def build_generator(model: ml_collections.ConfigDict, axis_name: str | None = 'batch') -> JointNet:
-  """E, the pyramid, Gr and Gd of the joint stage.
+def build_generator(
+  model: ml_collections.ConfigDict, axis_name: str | None = 'batch', remat: bool = False
+) -> JointNet:
+  """E, the pyramid, Gr and Gd of the joint stage; arguments as for `build_network`.
 
   Raises:
     UserError: a field of `config.model` that has no such value.
   """
   modulation = _one_of('modulation', model.modulation, MODULATIONS)
   generator = functools.partial(
-    Generator, model.width, model.depth, modulation, model.modulation_hidden, axis_name
+    Generator, model.width, model.depth, modulation, model.modulation_hidden, axis_name, remat
   )
   return JointNet(
     encoder=build_encoder(model),
-    pyramid=_build_pyramid(model),
+    pyramid=_build_pyramid(model, remat),
     reblurrer=generator(),
     deblurrer=generator(),
     global_code=model.global_code,

@@ -9,6 +9,7 @@ they are given: casting the parameters to bfloat16 makes a network compute in it
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -23,6 +24,16 @@ _LAYOUT = ('NHWC', 'HWIO', 'NHWC')
 NORM_EPS = 1e-5
 
 Moments = Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # features to (mean, variance)
+
+
+def rematerialised(block: type[nn.Module], remat: bool) -> type[nn.Module]:
+  """A kind of block or, with `remat`, the one that keeps only what goes in: what lies between is
+  computed again when gradients are. Its variables have the same names and move once."""
+  if not remat:
+    return block
+  arguments = list(inspect.signature(block.__call__).parameters)
+  static = (arguments.index('train'),) if 'train' in arguments else ()
+  return nn.remat(block, static_argnums=static)
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:
@@ -49,7 +60,9 @@ def _space_to_depth_conv(x: jax.Array, kernel: jax.Array, stride: int, padding: 
   n, *size, c = x.shape
   rows, columns = ((s + 2 * padding - 4) // stride + 2 for s in size)
   ends = (2 * blocks - s - padding for blocks, s in zip((rows, columns), size, strict=True))
-  x = lax.pad(x, 0.0, [(0, 0, 0), *((padding, end, 0) for end in ends), (0, 0, 0)])
+  x = lax.pad(
+    x, jnp.zeros((), x.dtype), [(0, 0, 0), *((padding, end, 0) for end in ends), (0, 0, 0)]
+  )
   blocks = x.reshape(n, rows, 2, columns, 2, c).transpose(0, 1, 3, 2, 4, 5)
   kernel = kernel.reshape(2, 2, 2, 2, c, -1).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * c, -1)
   return _plain_conv(blocks.reshape(n, rows, columns, 4 * c), kernel, 1, 0)
@@ -150,6 +163,11 @@ def upconv2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
   return y.reshape(n, 2 * h, 2 * w, kernel.shape[-1])
 
 
+def _biased(y: jax.Array, bias: jax.Array) -> jax.Array:
+  """y + bias; in float32, in which the bias' gradient then is summed over all pixels."""
+  return (y.astype(jnp.float32) + bias.astype(jnp.float32)).astype(y.dtype)
+
+
 def _uniform(bound: float):
   return lambda key, shape: jax.random.uniform(key, shape, jnp.float32, -bound, bound)
 
@@ -190,15 +208,14 @@ class Conv(nn.Module):
     if padding and self.padding_mode == 'reflect':
       x, padding = pad(x, padding, 'reflect'), 0
     y = conv2d(x, kernel, self.stride, padding)
-    if self.use_bias:
-      y = y + self.param('bias', _uniform(bound), (self.features,))
-    return y
+    return _biased(y, self.param('bias', _uniform(bound), (self.features,))) if self.use_bias else y
 
   def _normalised(self, kernel: jax.Array, train: bool) -> jax.Array:
     def initial_u():
       u = jax.random.normal(self.make_rng('params'), (self.features,))
       return u / jnp.linalg.norm(u)
 
+    dtype, kernel = kernel.dtype, kernel.astype(jnp.float32)
     u = self.variable('spectral', 'u', initial_u)
     # Not drawn at random as PyTorch does: an untrained network then has a meaningful sigma too.
     v = self.variable('spectral', 'v', lambda: spectral_norm.right_vector(kernel, u.value))
@@ -206,7 +223,7 @@ class Conv(nn.Module):
       u.value, v.value = spectral_norm.power_iteration(kernel, u.value)
     # A product with the reciprocal is one program for every caller: XLA then merges equal passes of
     # a network, which it does not where a shared divisor is rewritten in one of them.
-    return kernel * (1 / spectral_norm.sigma(kernel, u.value, v.value))
+    return (kernel * (1 / spectral_norm.sigma(kernel, u.value, v.value))).astype(dtype)
 
 
 class UpConv(nn.Module):
@@ -222,7 +239,7 @@ class UpConv(nn.Module):
     )  # PyTorch counts the fan-in of a transposed kernel by its outputs
     kernel = self.param('kernel', _uniform(bound), (2, 2, x.shape[-1], self.features))
     y = upconv2x2(x.astype(kernel.dtype), kernel)
-    return y + self.param('bias', _uniform(bound), (self.features,))
+    return _biased(y, self.param('bias', _uniform(bound), (self.features,)))
 
 
 def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -233,8 +250,9 @@ def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def instance_norm(x: jax.Array) -> jax.Array:
   """Instance normalisation without affine parameters over height and width of `(B, H, W, C)`."""
+  dtype, x = jnp.result_type(x), x.astype(jnp.float32)
   mean, variance = moments(x)
-  return (x - mean) * lax.rsqrt(variance + NORM_EPS)
+  return ((x - mean) * lax.rsqrt(variance + NORM_EPS)).astype(dtype)
 
 
 class HalfInstanceNorm(nn.Module):
@@ -287,7 +305,7 @@ class BatchNorm(nn.Module):
     shift, variance = moments[0], jnp.maximum(moments[1] - jnp.square(moments[0]), 0)
     running_mean.value += 0.1 * shift
     running_var.value += 0.1 * (variance * (count / (count - 1)) - running_var.value)
-    return (centred - shift) * lax.rsqrt(variance + NORM_EPS)
+    return ((centred - shift) * lax.rsqrt(variance + NORM_EPS)).astype(x.dtype)
 
 
 def resize_nearest(x: jax.Array, size: Sequence[int]) -> jax.Array:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
+from degrep_jax.models.layers import rematerialised
 from degrep_jax.models.modulation import ConcatModulation
 from degrep_jax.models.two_stage import TwoStageUNet
 
@@ -33,7 +34,8 @@ class MSDIUNet(TwoStageUNet):
     name = f'skip_{stage}_{level}'
     x = self.block(level, f'{name}_block_0')(x)
     if stage == 0:
-      x = ConcatModulation(self.hidden, name=f'modulation_{level}')(x, maps[level], train)
+      modulation = rematerialised(ConcatModulation, self.remat)
+      x = modulation(self.hidden, name=f'modulation_{level}')(x, maps[level], train)
       return self.block(level, f'{name}_block_1')(x)
     for i in (1, 2, 3):
       x = self.block(level, f'{name}_block_{i}')(x)

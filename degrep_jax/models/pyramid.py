@@ -6,7 +6,7 @@ The released code calls it "prior upsampling"; one pyramid serves both generator
 import flax.linen as nn
 import jax
 
-from degrep_jax.models.layers import Conv, leaky_relu, upsample2
+from degrep_jax.models.layers import Conv, leaky_relu, rematerialised, upsample2
 
 
 class PyramidBlock(nn.Module):
@@ -33,16 +33,19 @@ class MapPyramid(nn.Module):
     width: channels of the finest map.
     blocks: doublings.
     levels: how many of the finest maps are returned; a U-Net of depth d has d - 1 skips.
+    remat: computes the insides of blocks again instead of keeping them for the gradients.
   """
 
   width: int = 64
   blocks: int = 6
   levels: int = 4
+  remat: bool = False
 
   @nn.compact
   def __call__(self, degradation_map: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
     x, maps = degradation_map, []
+    block = rematerialised(PyramidBlock, self.remat)
     for i in range(self.blocks):
-      x = PyramidBlock(self.width * 2 ** (self.blocks - 1 - i), name=f'block_{i}')(x, train)
+      x = block(self.width * 2 ** (self.blocks - 1 - i), name=f'block_{i}')(x, train)
       maps.append(x)
     return tuple(maps[::-1][: self.levels])

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from degrep_jax.models.layers import Conv, UpConv
+from degrep_jax.models.layers import Conv, UpConv, rematerialised
 from degrep_jax.models.unet import ConvBlock
 
 
@@ -35,10 +35,12 @@ class TwoStageUNet(nn.Module):
   Attributes:
     width: channels at full resolution; level i has `width * 2 ** i`.
     depth: levels; height and width must be multiples of `2 ** (depth - 1)`.
+    remat: computes the insides of blocks again instead of keeping them for the gradients.
   """
 
   width: int = 64
   depth: int = 5
+  remat: bool = False
 
   mixing = False  # the form of the blocks, see `ConvBlock`
   fusion_kernel = 3  # of the cross-stage convolutions, which have biases unless `mixing`
@@ -49,9 +51,10 @@ class TwoStageUNet(nn.Module):
     """What a skip connection makes of the encoder's features `(B, h, w, C)`; keeps the shape."""
     raise NotImplementedError
 
-  def block(self, level: int, name: str, norm: bool = True) -> ConvBlock:
+  def block(self, level: int, name: str, norm: bool = True) -> nn.Module:
     """The block of a level under a name."""
-    return ConvBlock(self.width * 2**level, norm, self.mixing, name=name)
+    block = rematerialised(ConvBlock, self.remat)
+    return block(self.width * 2**level, norm, self.mixing, name=name)
 
   def _encode(self, stage: int, x: jax.Array, fused: Sequence[Sequence[jax.Array]] = ()):
     """(deepest features, features of the levels above, finest first); `fused`: other features of

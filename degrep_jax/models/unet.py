@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from degrep_jax.models.layers import Conv, HalfInstanceNorm, UpConv, leaky_relu
+from degrep_jax.models.layers import Conv, HalfInstanceNorm, UpConv, leaky_relu, rematerialised
 from degrep_jax.models.modulation import SamModulation, SpadeModulation
 
 
@@ -50,6 +50,7 @@ class Generator(nn.Module):
       figure).
     hidden: channels inside the modulation.
     axis_name: the device axis over which batch norm is synchronised.
+    remat: computes the insides of blocks again instead of keeping them for the gradients.
   """
 
   width: int = 64
@@ -57,6 +58,7 @@ class Generator(nn.Module):
   modulation: str = 'spade'
   hidden: int = 128
   axis_name: str | None = None
+  remat: bool = False
 
   @nn.compact
   def __call__(
@@ -65,16 +67,20 @@ class Generator(nn.Module):
     """Args: picture `(B, H, W, 3)`; maps finest first, one per modulated scale. Returns `(B, H, W,
     3)`."""
 
+    block, spade, sam = (
+      rematerialised(of, self.remat) for of in (ConvBlock, SpadeModulation, SamModulation)
+    )
+
     def modulate(level: int, feature: jax.Array) -> jax.Array:
       name = f'modulation_{level}'
       if self.modulation == 'sam':
-        return SamModulation(self.hidden, name=name)(feature, maps[level], train)
-      return SpadeModulation(self.hidden, self.axis_name, name=name)(feature, maps[level], train)
+        return sam(self.hidden, name=name)(feature, maps[level], train)
+      return spade(self.hidden, self.axis_name, name=name)(feature, maps[level], train)
 
     x, skips = Conv(self.width, name='conv_in')(picture), []
     for level in range(self.depth):
       features = self.width * 2**level
-      x = ConvBlock(features, norm=True, name=f'encode_{level}')(x)
+      x = block(features, norm=True, name=f'encode_{level}')(x)
       if level < self.depth - 1:
         skips.append(x)
         x = Conv(
@@ -86,5 +92,5 @@ class Generator(nn.Module):
       features = self.width * 2**level
       up = UpConv(features, name=f'upsample_{level}')(x)
       x = jnp.concatenate([up, modulate(level, skips[level])], axis=-1)
-      x = ConvBlock(features, norm=False, name=f'decode_{level}')(x)
+      x = block(features, norm=False, name=f'decode_{level}')(x)
     return picture + Conv(3, name='conv_out')(x)

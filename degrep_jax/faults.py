@@ -1,0 +1,168 @@
+"""What befalls a long run from outside: signals, a second run in its workdir, a full disk."""
+
+import concurrent.futures
+import contextlib
+import errno
+import fcntl
+import os
+import pathlib
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from degrep_jax.errors import UserError
+from degrep_jax.progress import say
+
+LOCK = '.lock'  # file of a workdir, held by the process that trains there
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What libraries make of these before it reaches us, without the number.
+_FULL_TEXTS = tuple(os.strerror(number) for number in _FULL)
+
+Result = TypeVar('Result')
+
+
+class Interrupted(Exception):
+  """A signal ended a run that can be continued. `status` is what a shell expects: 128 + signal."""
+
+  def __init__(self, number: int, sentence: str):
+    super().__init__(sentence)
+    self.status = 128 + number
+
+
+class StopSignals:
+  """SIGTERM and SIGINT as a wish to stop, heard while Python itself waits for a compiler, too.
+
+  A second signal ends the process at once, with the status 128 + signal. Use as a context manager;
+  outside the main thread, where Python gives no signals, nothing is ever heard.
+  """
+
+  def __init__(self) -> None:
+    self._number: int | None = None
+    self._handlers: dict[int, Any] = {}
+
+  def __enter__(self) -> 'StopSignals':
+    if threading.current_thread() is threading.main_thread():
+      # Handlers of Python wait until the compiler returns; a byte on this socket does not.
+      self._ear, self._bell = socket.socketpair()
+      self._bell.setblocking(False)
+      self._wakeup = signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
+      for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and scripts' jobs leave them
+          self._handlers[number] = signal.signal(number, lambda *_: None)
+      self._listener = threading.Thread(target=self._listen, daemon=True)
+      self._listener.start()
+    return self
+
+  def __exit__(self, *_) -> None:
+    if self._handlers or hasattr(self, '_listener'):
+      for number, handler in self._handlers.items():
+        signal.signal(number, handler)
+      signal.set_wakeup_fd(self._wakeup)
+      self._bell.close()
+      self._listener.join()
+      self._ear.close()
+
+  def _listen(self) -> None:
+    while heard := self._ear.recv(1):
+      number = heard[0]
+      if number not in self._handlers:
+        continue
+      if self._number is not None:
+        os._exit(128 + number)
+      self._number = number
+      name = signal.Signals(number).name
+      say(f'{name}: saving at the end of this step; another signal ends the run at once')
+
+  @property
+  def asked(self) -> bool:
+    """Whether a signal came."""
+    return self._number is not None
+
+  def interrupted(self, what_is_kept: str) -> Interrupted:
+    """The exception for the signal that came."""
+    number = self._number or signal.SIGTERM  # another process of the run may have got it
+    return Interrupted(number, f'stopped by {signal.Signals(number).name}: {what_is_kept}')
+
+  def check(self) -> None:
+    """Raises Interrupted where a signal came."""
+    if self.asked:
+      raise self.interrupted('nothing was left to save.')
+
+  def run(self, work: Callable[[], Result]) -> Result:
+    """work(), which a signal does not wait for: it is left behind in a thread of its own.
+
+    Raises:
+      Interrupted: a signal came first.
+    """
+    if not self._handlers:
+      return work()
+    future: concurrent.futures.Future[Result] = concurrent.futures.Future()
+
+    def fill() -> None:
+      try:
+        future.set_result(work())
+      except BaseException as error:
+        future.set_exception(error)
+
+    threading.Thread(target=fill, daemon=True).start()
+    while not future.done():
+      self.check()
+      concurrent.futures.wait([future], timeout=0.1)
+    return future.result()
+
+
+@contextlib.contextmanager
+def locked(workdir: pathlib.Path) -> Iterator[None]:
+  """Nobody else trains in a workdir meanwhile. The lock ends with the process, however that ends.
+
+  Raises:
+    UserError: another process trains there, or the workdir cannot be written.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    file = (workdir / LOCK).open('a+')
+  except OSError as error:
+    raise UserError(f'{workdir} cannot be written: {error.strerror}.') from error
+  with file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      file.seek(0)
+      holder = file.read().strip() or 'another process'
+      raise UserError(
+        f'{workdir} is in use by {holder}: wait for that run, end it, or choose another --workdir.'
+      ) from None
+    file.truncate(0)
+    file.write(f'process {os.getpid()} on {socket.gethostname()}')
+    file.flush()
+    yield
+
+
+def _is_full(error: BaseException | None) -> bool:
+  """Whether an error, or what it came from, is a full disk."""
+  seen: set[int] = set()
+  while error is not None and id(error) not in seen:
+    seen.add(id(error))
+    if isinstance(error, OSError) and error.errno in _FULL:
+      return True
+    if any(text in str(error) for text in _FULL_TEXTS):
+      return True
+    error = error.__cause__ or error.__context__
+  return False
+
+
+@contextlib.contextmanager
+def full_disk_told(workdir: pathlib.Path) -> Iterator[None]:
+  """Makes one sentence of whatever a full disk below a workdir raises."""
+  try:
+    yield
+  except Exception as error:
+    if not _is_full(error):
+      raise
+    raise UserError(
+      f'the disk of {workdir} is full: what was saved is kept; make room and give the same command '
+      'again to go on from there.'
+    ) from error

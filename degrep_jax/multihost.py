@@ -1,0 +1,112 @@
+"""Several processes that train as one: how they find each other, and what they must agree on."""
+
+import collections
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from degrep_jax import parallel, progress
+from degrep_jax.errors import UserError
+from degrep_jax.faults import Interrupted
+
+# A process that no longer answers for so long ends the others.
+HEARTBEAT_SECONDS = 20
+LONGEST_WORK = 7 * 24 * 3600 * 1000  # ms that the others wait for process 0, which evaluates
+BEHIND = 2  # steps after which the processes read what they said to each other
+_names = itertools.count()
+
+
+def initialize(
+  coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
+) -> None:
+  """Makes the processes know each other, before anything else is done with JAX.
+
+  Args:
+    coordinator: address and port of process 0; None: TPU pods and SLURM tell.
+    num_processes: in all.
+    process_id: of this one, from 0.
+
+  Raises:
+    UserError: the others are not found.
+  """
+  # Of CPUs; accelerators have collectives of their own.
+  jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+  try:
+    jax.distributed.initialize(
+      coordinator, num_processes, process_id, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
+    )
+  except (ValueError, RuntimeError) as error:
+    text = ' '.join(str(error).split())
+    raise UserError(
+      f'--multihost: the processes do not find each other ({text}): name --coordinator, '
+      '--num_processes and --process_id.'
+    ) from error
+  progress.console.quiet = not is_first()
+
+
+def is_first() -> bool:
+  """Whether this is the process that writes."""
+  return jax.process_index() == 0
+
+
+def from_first(work: Callable[[], Any]) -> Any:
+  """work() of process 0, which alone does it; all get its result, or fail as it does.
+
+  Args:
+    work: gives what JSON knows.
+
+  Raises:
+    Interrupted: a signal stopped process 0.
+    UserError: it failed otherwise.
+  """
+  if jax.process_count() == 1:
+    return work()
+  # Through the service that started the processes: a collective of devices would wait on them, and
+  # some give up after a while.
+  from jax._src import distributed
+
+  client: Any = distributed.global_state.client
+  key = f'degrep_jax/from_first/{next(_names)}'
+  if not is_first():
+    told = json.loads(client.blocking_key_value_get(key, LONGEST_WORK))
+    if 'signal' in told:
+      raise Interrupted(told['signal'], told['error'])
+    if 'error' in told:
+      raise UserError(told['error'])
+    return told['result']
+  try:
+    result = work()
+  except Interrupted as error:
+    client.key_value_set(key, json.dumps({'signal': error.status - 128, 'error': str(error)}))
+    raise
+  except Exception as error:
+    client.key_value_set(key, json.dumps({'error': f'process 0 failed: {error}'}))
+    raise
+  client.key_value_set(key, json.dumps({'result': result}))
+  return result
+
+
+class Agreement:
+  """Whether any process asked for something, known to all at the same step.
+
+  With one process at once; with several after `BEHIND` steps, so that nobody waits for the steps
+  under way.
+  """
+
+  def __init__(self) -> None:
+    self._sum = jax.pmap(lambda x: jax.lax.psum(x, parallel.AXIS), axis_name=parallel.AXIS)
+    self._said: collections.deque[Any] = collections.deque()
+
+  def __call__(self, asked: bool) -> bool:
+    """To be called once a step by all processes."""
+    if jax.process_count() == 1:
+      return asked
+    mine = np.full(jax.local_device_count(), asked, np.int32)
+    self._said.append(self._sum(parallel.shard(mine)))
+    if len(self._said) <= BEHIND:
+      return False
+    return bool(self._said.popleft().addressable_shards[0].data.any())
