@@ -300,7 +300,7 @@ def figure(
   data: Transfer, results: Mapping[str, np.ndarray], blended: Blended, path: pathlib.Path
 ) -> None:
   """Transfers, strips over the weights, and the curves, of one net."""
-  drawing = Figure(figsize=(11, 17), dpi=80, layout='constrained')
+  drawing = Figure(figsize=(9.6, 15), dpi=75, layout='constrained')
   upper, middle, lower = drawing.subfigures(3, 1, height_ratios=(5.7, 8.6, 3.7))
   extent = data.truth.extent.mean((1, 2))
   order = np.argsort(extent, kind='stable')
@@ -371,10 +371,10 @@ def tables(report: Mapping[str, Any]) -> str:
     for method in METHODS:
       psnr = of['transfer']['psnr'][method]
       difference = of['transfer']['transfer_less'].get(method, {}).get('whole')
-      less = '' if not difference else f'{difference["mean"]:+.2f}'
+      less = '' if not difference else f'{difference["mean"]:+z.2f}'
       if difference and difference['low'] is not None:
-        less += f' ({difference["low"]:+.2f} .. {difference["high"]:+.2f})'
-      rows.append([net, method, *('-' if x is None else f'{x:.2f}' for x in psnr.values()), less])
+        less += f' ({difference["low"]:+z.2f} .. {difference["high"]:+z.2f})'
+      rows.append([net, method, *('-' if x is None else f'{x:z.2f}' for x in psnr.values()), less])
   text = fields.markdown(head, rows)
   head = ['net', 'measured', *(f'w = {WEIGHTS[i]:.1f}' for i in SHOWN)]
   head += ['rho, mean of scenes', 'rho of the mean', 'never falls']
@@ -383,11 +383,11 @@ def tables(report: Mapping[str, Any]) -> str:
     curves = dict(of['mixing']['strength'])
     between = of['mixing']['between']
     low, high = between['true_extents_px']
-    curves[f'between two blurs, px ({low:.2f} to {high:.2f})'] = between['extent_px']
+    curves[f'between two blurs, px ({low:z.2f} to {high:z.2f})'] = between['extent_px']
     curves['between two blurs, share of the way'] = between['position']
     for name, curve in curves.items():
-      cells = [f'{curve["mean"][i]:.2f}' for i in SHOWN]
-      cells += [f'{curve[key]:.2f}' for key in ('spearman_mean', 'spearman_of_mean')]
+      cells = [f'{curve["mean"][i]:z.2f}' for i in SHOWN]
+      cells += [f'{curve[key]:z.2f}' for key in ('spearman_mean', 'spearman_of_mean')]
       rows.append([net, name, *cells, f'{curve["never_falls"]:.0%}'])
   return f'{text}\n\n{fields.markdown(head, rows)}'
 
@@ -403,12 +403,12 @@ def conclusion(report: Mapping[str, Any]) -> list[str]:
     rises = np.all(np.diff(curve['mean']) > 0)
     sentences.append(
       f'{net}: the map of a field, taken from another picture, does {verdict} that of a wrong field'
-      f' ({wrong["mean"]:+.2f} dB); it is {psnr[TRANSFER] - psnr[SHARP]:+.2f} dB from the picture'
-      f' left sharp, and {psnr[TRANSFER] - psnr[ANSWER]:+.2f} dB from the map of the answer itself.'
-      f' Mixed with the map of the sharp picture, a map makes blur of {curve["mean"][0]:.2f}'
-      f' (w = 0) to {curve["mean"][-1]:.2f} (w = 1) times the true strength, which'
+      f' ({wrong["mean"]:+z.2f} dB); it is {psnr[TRANSFER] - psnr[SHARP]:+z.2f} dB from the picture'
+      f' left sharp, and {psnr[TRANSFER] - psnr[ANSWER]:+z.2f} dB from its own map.'
+      f' Mixed with the map of the sharp picture, a map makes blur of {curve["mean"][0]:z.2f}'
+      f' (w = 0) to {curve["mean"][-1]:z.2f} (w = 1) times the true strength, which'
       f' {"rises" if rises else "does not rise"} with every step of w (rho'
-      f' {curve["spearman_of_mean"]:.2f}; mean over scenes {curve["spearman_mean"]:.2f}).'
+      f' {curve["spearman_of_mean"]:z.2f}; mean over scenes {curve["spearman_mean"]:z.2f}).'
     )
   return sentences
 

@@ -302,7 +302,7 @@ def figure(
   report: Mapping[str, Any],
   path: pathlib.Path,
 ) -> None:
-  """What the decoders make of maps, and the rates of retrieval."""
+  """What the decoders make of maps, what these vary with, and what Gr makes of wrong ones."""
   drawing = Figure(figsize=(12, 11.5), dpi=80, layout='constrained')
   upper, lower = drawing.subfigures(2, 1, height_ratios=(2.6, 1))
   pictures, blurs = data.blurry.shape[:2]
@@ -320,13 +320,14 @@ def figure(
   for cell, name in zip(axes[0], columns, strict=True):
     cell.set_title(name, fontsize=9)
   left, right = lower.subplots(1, 2)
-  names = list(report['nets'])
-  place = np.arange(len(names))
-  rates = [report['nets'][name]['retrieval']['cosine'] for name in names]
-  left.barh(place, [rate['blur'] for rate in rates], color='#4477aa')
-  left.axvline(rates[0]['blur_chance'], color='k', linestyle='--', linewidth=1)
-  left.set(yticks=place, yticklabels=names, xlim=(0, 1), title='Nearest shares blur, not picture')
+  names, start = list(report['nets']), np.zeros(len(report['nets']))
+  for part, label in (('picture', 'picture'), ('both', 'both together'), ('blur', 'blur')):
+    shares = np.array([report['nets'][name]['variance'][part] for name in names])
+    left.barh(names, shares, left=start, label=label)
+    start += shares
+  left.set(xlim=(0, 1), title='Variance of maps that goes with')
   left.invert_yaxis()
+  left.legend(fontsize=8, loc='lower left')
   trained = [name for name in names if report['nets'][name].get('transfer')]
   labels = ('right', 'other_picture', 'other_blur', 'other_both', 'sharp')
   words = ('right map', "other picture's", "other blur's", 'both wrong', 'left sharp')
@@ -348,9 +349,9 @@ def tables(report: Mapping[str, Any]) -> str:
   for name, of in nets.items():
     if of.get('transfer'):
       scores, less = of['transfer']['psnr'], of['transfer']['right_less']['other_picture']
-      interval = '' if less['low'] is None else f' ({less["low"]:.2f} .. {less["high"]:.2f})'
-      cells = [f'{scores[key]:.2f}' for key in ('sharp', *GIVEN)]
-      rows.append([name, *cells, f'{less["mean"]:.2f}{interval}'])
+      interval = '' if less['low'] is None else f' ({less["low"]:z.2f} .. {less["high"]:z.2f})'
+      cells = [f'{scores[key]:z.2f}' for key in ('sharp', *GIVEN)]
+      rows.append([name, *cells, f'{less["mean"]:z.2f}{interval}'])
   head = ['Gr(x, M), PSNR, dB', 'sharp as it is', *GIVEN.values(), 'transfer gap']
   parts.append(fields.markdown(head, rows))
   head = ['y from M alone', 'map', 'probe, dB', 'mean picture', 'thumbnail of the grid']
@@ -363,12 +364,12 @@ def tables(report: Mapping[str, Any]) -> str:
         [
           name,
           'x'.join(map(str, of['shape'])),
-          f'{probe["psnr"]:.2f}',
-          f'{of["probe"]["mean"]["psnr"]:.2f}',
-          f'{thumbnail["psnr"]:.2f}',
-          f'{probe["correlation"]:.2f}',
-          f'{thumbnail["correlation"]:.2f}',
-          f'{of["probe"]["decoder_on_training"]["psnr"]:.2f}',
+          f'{probe["psnr"]:z.2f}',
+          f'{of["probe"]["mean"]["psnr"]:z.2f}',
+          f'{thumbnail["psnr"]:z.2f}',
+          f'{probe["correlation"]:z.2f}',
+          f'{thumbnail["correlation"]:z.2f}',
+          f'{of["probe"]["decoder_on_training"]["psnr"]:z.2f}',
         ]
       )
   parts.append(fields.markdown(head, rows))
@@ -404,13 +405,13 @@ def conclusion(report: Mapping[str, Any]) -> list[str]:
     room = probe['thumbnail']['psnr'] - probe['mean']['psnr']
     nearer = 'the blur' if rates['blur'] > rates['blur_chance'] else 'the picture'
     sentences.append(
-      f'{name}: (a) Gr loses {picture:.2f} dB by the map of another picture under the same blur,'
-      f' and {blur:.2f} dB by that of the same picture under another blur; the right map is'
-      f' {less["sharp"]["mean"]:+.2f} dB from leaving the picture sharp. (b) The probe rebuilds y'
-      f' {gain:+.2f} dB from the mean picture, where a thumbnail of the grid has {room:+.2f} dB;'
-      f' its correlation with y is {probe["decoder"]["correlation"]:.2f}. (c) The nearest map'
-      f' shares {nearer} more often than the other: the blur in {100 * rates["blur"]:.0f} % of the'
-      f' cases (chance {100 * rates["blur_chance"]:.0f} %); of the variance of maps'
+      f'{name}: (a) Gr loses {picture:z.2f} dB by the map of another picture under the same blur,'
+      f' and {blur:z.2f} dB by that of the same picture under another blur; the right map is'
+      f' {less["sharp"]["mean"]:+z.2f} dB from leaving the picture sharp. (b) The probe rebuilds y'
+      f' {gain:+z.2f} dB from the mean picture, where a thumbnail of the grid has {room:+z.2f} dB;'
+      f' its correlation with y is {probe["decoder"]["correlation"]:z.2f}. (c) The nearest map'
+      f' mostly shares {nearer} ({rates["blur"]:.0%} share the blur rather than the picture, chance'
+      f' {rates["blur_chance"]:.0%}); of the variance of maps'
       f' {of["variance"]["picture"]:.0%} goes with the picture alone and'
       f' {of["variance"]["blur"]:.0%} with the blur alone. {_answer(less, gain, rates)}'
     )
@@ -424,7 +425,7 @@ def _answer(less: Mapping[str, Any], gain: float, rates: Mapping[str, float]) ->
   if not carries:
     return 'So M does not carry the picture as far as these can tell.'
   if not uses:
-    return 'So M carries some of the picture, and Gr makes nothing of it.'
+    return 'So M carries some of the picture, and Gr gains nothing certain by it.'
   worse = less['other_picture']['mean'] > less['other_blur']['mean']
   share = 'more than of the blur' if worse else 'but less than of the blur'
   return f'So M carries some of the picture, and Gr makes use of it, {share}.'
@@ -471,6 +472,7 @@ def main(args: argparse.Namespace) -> None:
     maps, known = net.maps(truth), net.maps(training)
     scale = Scale.of(known)
     standard, known = scale(maps), scale(known)
+    say(f'{name}: training the probe')
     decode = train_decoder(known, training, args.probe_steps, args.seed)
     probe, decoded[name] = probe_scores(decode, standard, truth, (known, training))
     crossed = standard.reshape(*data.blurry.shape[:2], -1)

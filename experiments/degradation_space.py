@@ -220,7 +220,7 @@ class Embedded(NamedTuple):
 
 def figure(embedded: Mapping[str, Embedded], path: pathlib.Path) -> None:
   """A row per net: t-SNE by extent, direction and photograph."""
-  drawing = Figure(figsize=(13.5, 4.2 * len(embedded)), dpi=80, layout='constrained')
+  drawing = Figure(figsize=(13.5, 4.2 * len(embedded)), dpi=72, layout='constrained')
   axes = drawing.subplots(len(embedded), 3, squeeze=False)
   for row, (name, of) in zip(axes, embedded.items(), strict=True):
     x, y = of.points.T
@@ -255,7 +255,7 @@ def tables(report: Mapping[str, Any]) -> str:
   for grid, of in report['grids'].items():
     for name, score in of.items():
       degrees = score['direction_degrees']
-      cells = [f'{score["extent_r2"]:.3f}', '-' if degrees is None else f'{degrees:.1f}']
+      cells = [f'{score["extent_r2"]:z.3f}', '-' if degrees is None else f'{degrees:.1f}']
       rows.append([name, grid, *cells])
   return fields.markdown(head, rows)
 
@@ -270,16 +270,21 @@ def conclusion(report: Mapping[str, Any]) -> list[str]:
       if control is None:
         continue
       words = [
-        f'{"more" if score["extent_r2"] > other["extent_r2"] else "less"} than {text}'
-        f' ({other["extent_r2"]:.2f}, {other["direction_degrees"] or CHANCE:.0f} degrees)'
+        f'{_compared(score["extent_r2"] - other["extent_r2"])} {text} ({other["extent_r2"]:z.2f},'
+        f' {other["direction_degrees"] or CHANCE:.0f} degrees)'
         for text, other in (('an untrained map', control), ('gradients by hand', hand))
       ]
       sentences.append(
-        f'{name} ({grid}): a linear probe reads R^2 {score["extent_r2"]:.2f} of the local extent'
+        f'{name} ({grid}): a linear probe reads R^2 {score["extent_r2"]:z.2f} of the local extent'
         f' of blur from it, {" and ".join(words)}; directions are off by'
         f' {score["direction_degrees"] or CHANCE:.0f} degrees in the median (chance 45).'
       )
   return sentences
+
+
+def _compared(difference: float) -> str:
+  """How one R^2 stands to another; a hundredth is no difference."""
+  return 'as much as' if abs(difference) < 0.01 else 'more than' if difference > 0 else 'less than'
 
 
 def main(args: argparse.Namespace) -> None:
@@ -349,5 +354,5 @@ if __name__ == '__main__':
   flags.add_argument(
     '--probe_scenes', type=int, default=48, help='scenes per training photograph to probe with'
   )
-  flags.add_argument('--points', type=int, default=2500, help='places that are embedded')
+  flags.add_argument('--points', type=int, default=2000, help='places that are embedded')
   study.run(main, flags.parse_args())

@@ -10,7 +10,9 @@ import jax
 import numpy as np
 import study
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from degrep_jax.data.exposure import BlurExample
 from degrep_jax.data.preprocess import to_float
@@ -110,7 +112,9 @@ def show(cell: Axes, picture: np.ndarray, text: str = '') -> None:
 
 
 def save(drawing: Figure, path: pathlib.Path) -> None:
-  """Writes a figure as PNG, the same bytes for the same figure."""
+  """Writes a figure as a small PNG, the same bytes for the same figure."""
+  canvas = FigureCanvasAgg(drawing)
+  canvas.draw()
   file = io.BytesIO()
-  drawing.savefig(file, format='png', metadata={'Software': None})
+  Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(file, 'PNG', optimize=True)
   write_atomically(path, file.getvalue())
