@@ -211,6 +211,9 @@ ADDED = {
   'train.accumulate_steps': (1, 2),
   'train.dtype': ('float32', 'bfloat16'),
   'train.ema_decay': (0.0, 0.9),
+  'model.without_map': (False, True),
+  'data.rest': (0.0, 0.5),
+  'data.scene': (0, 64),
 }
 COMPARED = [
   f for f in _flat(_config()) if not f.startswith(('train.steps', 'train.remat', 'eval.', 'log.'))
