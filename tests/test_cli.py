@@ -89,6 +89,7 @@ def test_a_converted_checkpoint_holds_the_networks_variables(released, converted
   }
 
 
+@pytest.mark.slow
 def test_a_converted_network_is_evaluated(released, converted, data):
   flags = (
     '--config.model.encoder=official_v1',

@@ -121,6 +121,7 @@ def test_a_run_that_has_ended_is_only_scored_again(whole, cache):
   assert checkpoints.saved_steps(workdir) == [2, 4, 6]
 
 
+@pytest.mark.slow
 def test_every_loss_of_the_released_code_trains(tmp_path, cache):
   state, channels = {}, 3
   for i, width in enumerate((64, 64, 128, 128, *[256] * 4, *[512] * 8)):
