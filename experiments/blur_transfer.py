@@ -300,7 +300,7 @@ def figure(
   data: Transfer, results: Mapping[str, np.ndarray], blended: Blended, path: pathlib.Path
 ) -> None:
   """Transfers, strips over the weights, and the curves, of one net."""
-  drawing = Figure(figsize=(9.6, 15), dpi=75, layout='constrained')
+  drawing = Figure(figsize=(9.6, 15), dpi=66, layout='constrained')
   upper, middle, lower = drawing.subfigures(3, 1, height_ratios=(5.7, 8.6, 3.7))
   extent = data.truth.extent.mean((1, 2))
   order = np.argsort(extent, kind='stable')

@@ -71,9 +71,9 @@ def test_the_crossing_is_balanced():
 
 
 def test_mixed_maps_run_from_one_to_the_other():
-  a, b = np.zeros((2, 2, 3), np.float32), np.full((2, 2, 3), 8, np.float32)
+  a, b = np.full((2, 2, 3), 4, np.float32), np.full((2, 2, 3), 12, np.float32)
   mixed = blur_transfer.mix(a, b, np.array([0, 0.25, 1]))
-  assert [m.mean() for m in mixed] == [0, 2, 8]
+  assert [m.mean() for m in mixed] == [4, 6, 12]
   assert mixed.shape == (3, 2, 2, 3)
 
 
