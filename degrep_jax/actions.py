@@ -40,6 +40,11 @@ class Run:
     due = step % self._config.log.evaluate_every_steps == 0 or step == self._config.train.steps
     return due and self._saved.has(step) and not self._saved.has_scores(step)
 
+  def stopped(self, step: int) -> faults.Interrupted:
+    """What is raised after a signal, when a step is saved."""
+    sentence = f'step {step} is saved, the same command goes on from there.'
+    return self._stop.interrupted(sentence)
+
   def evaluate(self, step: int, state: Any) -> None:
     """Scores a state, and saves it with its scores."""
     self._recorder.require_finite()
@@ -51,6 +56,9 @@ class Run:
     with self._recorder.paused(state):
       try:
         self.totals = multihost.from_first(lambda: self._stop.run(scores))
+      except faults.Interrupted:
+        self.save(step, state)
+        raise self.stopped(step) from None
       except BaseException:  # what was trained is kept, whatever befell its evaluation
         self.save(step, state)
         raise

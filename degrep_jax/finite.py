@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from degrep_jax.errors import UserError
 from degrep_jax.files import write_atomically
 
+_EVERY_STEP = '--config.log.every_steps=1'  # a field may be given once
 SKIPPED = 'skipped'  # metric of a step: 1 where it changed nothing
 
 
@@ -63,7 +64,8 @@ def report(
   path = workdir / 'not_finite.json'
   module = getattr(sys.modules['__main__'], '__spec__', None)
   program = ['-m', module.name] if module else [sys.argv[0]]
-  command = ['python', *program, *sys.argv[1:], '--config.log.every_steps=1']
+  given = [of for of in sys.argv[1:] if not of.startswith(_EVERY_STEP[:-1])]
+  command = ['python', *program, *given, _EVERY_STEP]
   found = {
     'step': error.step,
     'not_finite': list(error.names),

@@ -165,7 +165,7 @@ def _train(
         action(step, state=state)
       if agreed(stop.asked):
         run.save(step, state)
-        raise stop.interrupted(f'step {step} is saved, the same command goes on from there.')
+        raise run.stopped(step)
     if not run.totals:  # a run that had ended is only scored again
       run.evaluate(first, state)
   if multihost.is_first():

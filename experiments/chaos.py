@@ -65,12 +65,12 @@ def lines(workdir: pathlib.Path) -> list[dict]:
 def is_in(phase: str, workdir: pathlib.Path, logged: int) -> bool:
   """Whether a run that began with so many lines is in a phase now."""
   found = lines(workdir)
+  if len(found) <= logged:
+    return False
   if phase == 'saving':
-    return any((workdir / 'checkpoints').glob('*tmp*')) and len(found) > logged
-  if phase == 'training':
-    return len(found) > logged
+    return any((workdir / 'checkpoints').glob('*tmp*'))
   # The line of a step that is to be evaluated is there, its scores are not.
-  return bool(found) and found[-1]['step'] % EVALUATE == 0 and 'l_g' in found[-1]
+  return phase == 'training' or (found[-1]['step'] % EVALUATE == 0 and 'l_g' in found[-1])
 
 
 def disturb(

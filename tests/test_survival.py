@@ -168,7 +168,8 @@ def test_losses_that_are_not_finite(tmp_path, cache):
   # The command that it names comes there again.
   command = shlex.split(found['again'])
   assert command[:3] == ['python', '-m', 'degrep_jax.main']
-  again = run(workdir, *[of for of in command[3:] if 'workdir' not in of], cache=cache)
+  assert command[3:5] == ['--config=configs/smoke.py', f'--workdir={workdir}']
+  again = run(workdir, *command[5:], cache=cache)
   refused(again, f'not finite at step {found["step"]}')
   # Such steps may be left out; but not all of them.
   skip = '--config.train.nan_policy=skip', '--config.train.nan_skips=2'

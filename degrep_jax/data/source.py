@@ -54,24 +54,32 @@ def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
   limits = {'min_size': data.crop} if train else {'cache_bytes': 0}
   if data.source == 'tfds':
     return PreparedPairs(root, data.name, split, data.pictures if train else 'full', **limits)
+  skip = train and data.get('on_error') == 'skip'
   if data.source == 'list':
-    return _looked_at(ListPairs(root, data.list_name, split, **limits), root)
+    return _looked_at(ListPairs(root, data.list_name, split, **limits), root, skip)
   if not train and not data.eval_root and not has_splits(root):
     raise UserError(
       f'{root} has neither train/ nor test/, so that the training pictures would be scored: name '
       'the folder of held-out pairs in config.data.eval_root.'
     )
-  return _looked_at(FolderPairs(root, split, **limits), root)
+  return _looked_at(FolderPairs(root, split, **limits), root, skip)
 
 
-def _looked_at(source: Source, place: pathlib.Path) -> Source:
-  """The source, after a warning where its blurry and sharp pictures seem to be exchanged."""
+def _looked_at(source: Source, place: pathlib.Path, skip_damaged: bool = False) -> Source:
+  """The source, after a warning where its blurry and sharp pictures seem to be exchanged; nothing
+  is said where a damaged picture may be passed over and is among those looked at."""
 
   def read(number: int) -> tuple[np.ndarray, np.ndarray]:
     pair = source.pair(number)
     return pair.blurry, pair.sharp
 
-  if seems_exchanged(len(source), read):
+  try:
+    exchanged = seems_exchanged(len(source), read)
+  except UserError:
+    if not skip_damaged:
+      raise
+    exchanged = False
+  if exchanged:
     progress.say(
       f'Warning: in {place} the blurry pictures are sharper than the sharp ones: were the two '
       'exchanged?'
