@@ -63,11 +63,10 @@ class Run:
         self.save(step, state)
         raise
       self._recorder.write_scores(step, self.totals)
-      if self._saved.has(step):
-        if not self._saved.has_scores(step):
-          self._saved.add_scores(step, self.totals)
-      else:
+      if not self._saved.has(step):
         self.save(step, state, self.totals)
+      elif not self._saved.has_scores(step):
+        self._saved.add_scores(step, self.totals)
     say(format_table(self.totals))
 
   def save(self, step: int, state: Any, scores: dict[str, float] | None = None) -> None:

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from degrep_jax import multihost
 from degrep_jax.errors import UserError, is_out_of_memory
 from degrep_jax.progress import say
 from degrep_jax.state import merged, split
@@ -93,7 +94,7 @@ class Checkpoints:
   def add_scores(self, step: int, scores: dict[str, float]) -> None:
     """Gives a checkpoint that was saved without scores its own."""
     self._manager.wait_until_finished()
-    if jax.process_index() == 0:
+    if multihost.is_first():
       folder = _folder(self._workdir) / str(step)
       partial = folder / f'.{_SCORES}.part'
       partial.mkdir(exist_ok=True)

@@ -11,6 +11,7 @@ from degrep_jax.data.layouts import DATASETS, PICTURES
 from degrep_jax.errors import UserError
 from degrep_jax.files import write_atomically
 from degrep_jax.models import factory
+from degrep_jax.state import DTYPES
 
 FILE = 'config.json'
 SOURCES = ('folder', 'list', 'tfds', 'synthetic')
@@ -21,7 +22,6 @@ LOSSES = {
   'msdi_net': ('psnr', 'encoder_features'),
   'hinet': ('psnr',),
 }
-DTYPES = ('float32', 'bfloat16')
 # The fields that decide the maps of E and the pyramid.
 MAP = (
   'encoder',

@@ -1,4 +1,5 @@
-"""What befalls a long run from outside: signals, a second run in its workdir, a full disk."""
+"""What befalls a long run from outside: signals, a second run in its workdir, a full disk; and how
+a command ends, well or by these."""
 
 import concurrent.futures
 import contextlib
@@ -8,11 +9,14 @@ import os
 import pathlib
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from degrep_jax.errors import UserError
+from absl import logging
+
+from degrep_jax.errors import UserError, fail
 from degrep_jax.progress import say
 
 LOCK = '.lock'  # file of a workdir, held by the process that trains there
@@ -30,6 +34,35 @@ class Interrupted(Exception):
   def __init__(self, number: int, sentence: str):
     super().__init__(sentence)
     self.status = 128 + number
+
+
+def status_of(work: Callable[[], None]) -> int:
+  """Does what a command is for; its exit status: 0, 2 with one sentence on stderr, or 128 + the
+  signal that stopped it."""
+  # Libraries log errors with their traces, and raise them after that: we tell.
+  logging.set_verbosity(logging.FATAL)
+  logging.set_stderrthreshold(logging.FATAL)
+  try:
+    work()
+  except UserError as error:
+    return fail(str(error))
+  except Interrupted as interrupted:
+    fail(str(interrupted))
+    return interrupted.status
+  except KeyboardInterrupt:  # where there is nothing to save
+    return 128 + signal.SIGINT
+  return 0
+
+
+def leave(status: int) -> NoReturn:
+  """Ends a process in which everything is written and closed.
+
+  TensorFlow's threads, still making examples where a run ends early, wait for ever for an
+  interpreter that shuts down: seen in one of some hundred runs.
+  """
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(status)
 
 
 class StopSignals:

@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from tensorboard.compat.proto import event_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from degrep_jax import multihost
 from degrep_jax.files import write_atomically
 from degrep_jax.finite import SKIPPED, NotFinite
 from degrep_jax.progress import duration, say
@@ -25,6 +26,8 @@ Item = TypeVar('Item')
 
 FILE = 'metrics.jsonl'
 COUNTS = (SKIPPED, 'replaced')  # metrics that add up: steps left out, damaged pictures
+# Of a line, what differs between two runs of one training.
+CLOCKS = ('pictures_per_second', 'step_seconds', 'input_wait', 'train_seconds', 'compile_seconds')
 SHOWN = {
   'l_deblur': 'deblur L1',
   'l_reblur': 'reblur L1',
@@ -107,7 +110,7 @@ class Recorder:
     # Of the steps since the last line: on the devices, and fetched.
     self._metrics: list[tuple[int, dict[str, Any]]] = []
     self._fetched: list[dict[str, float]] = []
-    self._writes = jax.process_index() == 0
+    self._writes = multihost.is_first()
     lines = _kept_lines(self._path, first)
     if self._writes:
       # Never in part: a kill here would lose lines that nobody writes again.

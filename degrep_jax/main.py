@@ -3,7 +3,6 @@
 import itertools
 import os
 import pathlib
-import signal
 import sys
 
 # Before TensorFlow is imported: it only reads pictures here, and tells of itself at every start.
@@ -12,13 +11,12 @@ os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 # OpenCV would report damaged pictures as well as we do, after our sentence.
 os.environ.setdefault('OPENCV_LOG_LEVEL', 'ERROR')
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
-from degrep_jax import multihost
-from degrep_jax.errors import UserError, fail
+from degrep_jax import faults, multihost
+from degrep_jax.errors import fail
 from degrep_jax.evaluate import evaluate_run
-from degrep_jax.faults import Interrupted
 from degrep_jax.plan import amount, plan
 from degrep_jax.train import train
 
@@ -74,41 +72,24 @@ def main(argv: list[str]) -> int:
   the run."""
   if len(argv) > 1:
     return fail(f'{argv[1]!r} is not understood: flags start with --.')
-  # Libraries log errors with their traces, and raise them after that: we tell.
-  logging.set_verbosity(logging.FATAL)
-  logging.set_stderrthreshold(logging.FATAL)
+  return faults.status_of(_run_mode)
+
+
+def _run_mode() -> None:
   workdir = pathlib.Path(str(_WORKDIR.value))
-  try:
-    if _MULTIHOST.value:
-      multihost.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    if _MODE.value == 'train':
-      train(_CONFIG.value, workdir)
-    elif _MODE.value == 'plan':
-      plan(_CONFIG.value, [amount(text) for text in _MEMORY.value], _DEVICES.value)
-    else:
-      evaluate_run(_CONFIG.value, workdir, _STEP.value)
-  except UserError as error:
-    return fail(str(error))
-  except Interrupted as interrupted:
-    fail(str(interrupted))
-    return interrupted.status
-  except KeyboardInterrupt:  # where there is nothing to save
-    return 128 + signal.SIGINT
-  return 0
+  if _MULTIHOST.value:
+    multihost.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+  if _MODE.value == 'train':
+    train(_CONFIG.value, workdir)
+  elif _MODE.value == 'plan':
+    plan(_CONFIG.value, [amount(text) for text in _MEMORY.value], _DEVICES.value)
+  else:
+    evaluate_run(_CONFIG.value, workdir, _STEP.value)
 
 
 def run() -> None:
   """Parses the flags and runs `main`."""
-
-  def ended(argv: list[str]) -> None:
-    status = main(argv)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Everything is written and closed. TensorFlow's threads, still making examples where a run ends
-    # early, wait for ever for an interpreter that shuts down: seen in one of some hundred runs.
-    os._exit(status)
-
-  app.run(ended, flags_parser=_parse)
+  app.run(lambda argv: faults.leave(main(argv)), flags_parser=_parse)
 
 
 if __name__ == '__main__':

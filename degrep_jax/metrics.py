@@ -49,7 +49,7 @@ def psnr(a: np.ndarray, b: np.ndarray, *, crop_border: int = 0, luma: bool = Fal
   Source: basicsr/metrics/psnr_ssim.py, calculate_psnr.
   """
   a, b = _compared(a, b, 1, crop_border, luma)
-  return _decibels(np.mean((a - b) ** 2))
+  return decibels(np.mean((a - b) ** 2))
 
 
 def ssim_3d(a: np.ndarray, b: np.ndarray, *, crop_border: int = 0, luma: bool = False) -> float:
@@ -95,7 +95,7 @@ def ssim_2d(a: np.ndarray, b: np.ndarray, *, crop_border: int = 0, luma: bool = 
   Source: scikit-image's structural_similarity, which equals BasicSR's calculate_ssim.
   """
   a, b = _compared(a, b, _SIDE, crop_border, luma)
-  return float(np.mean(_inside(_ssim_map(a, b, peak=255))))
+  return float(np.mean(_inside(ssim_map(a, b, peak=255))))
 
 
 def luma_of(picture: np.ndarray) -> np.ndarray:
@@ -190,20 +190,21 @@ def realblur(restored: np.ndarray, sharp: np.ndarray) -> dict[str, float]:
   aligned, inside = align(restored, sharp)
   mask = inside[..., None].astype(np.float64)
   z, x = aligned * mask, sharp / 255 * mask
-  similarity = _inside(_ssim_map(x, z, peak=1) * mask)
+  similarity = _inside(ssim_map(x, z, peak=1) * mask)
   return {
-    'psnr': _decibels(255**2 * np.sum((x - z) ** 2) / (3 * np.sum(mask))),
+    'psnr': decibels(255**2 * np.sum((x - z) ** 2) / (3 * np.sum(mask))),
     'ssim_2d': float(np.sum(similarity) / (3 * np.sum(_inside(mask)))),
   }
 
 
-def _decibels(mean_square):
-  """PSNR of a mean squared error in 8-bit levels; inf where there is none."""
+def decibels(mean_square: float) -> float:
+  """PSNR, dB, of a mean squared error in 8-bit levels; inf where there is none."""
   return float(10 * np.log10(255**2 / mean_square)) if mean_square else float('inf')
 
 
-def _ssim_map(a, b, peak):
-  """The 2-D SSIM around every pixel, (H, W, C); meaningless in the outer 5 px."""
+def ssim_map(a: np.ndarray, b: np.ndarray, peak: float) -> np.ndarray:
+  """The 2-D SSIM around every pixel of pictures (H, W, C) whose white is `peak`, (H, W, C);
+  meaningless in the outer 5 px."""
   _, similarity = skimage.metrics.structural_similarity(
     a,
     b,

@@ -24,17 +24,16 @@ import rich.console
 import rich.table
 
 from degrep_jax import config as configs
-from degrep_jax import parallel
 from degrep_jax.commands.options import quantity
 from degrep_jax.errors import UserError
 from degrep_jax.info import count_parts
 from degrep_jax.models.vgg import Vgg19Features
 from degrep_jax.progress import duration, say
 from degrep_jax.stages import Stage, open_stage
-from degrep_jax.state import count_parameters
+from degrep_jax.state import DTYPES, count_parameters
 
 COMPILED = (2, 4)  # pictures per device, from which all others follow
-SETTINGS = [(dtype, remat) for dtype in configs.DTYPES for remat in (False, True)]
+SETTINGS = [(dtype, remat) for dtype in DTYPES for remat in (False, True)]
 
 
 class Needs(NamedTuple):
@@ -129,9 +128,7 @@ def needs(config: ml_collections.ConfigDict, share: int) -> Needs:
     {'blurry': pictures, 'sharp': pictures},
   )
   on_one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), arguments)
-  devices = jax.local_devices()[:1]
-  pmapped = jax.pmap(stage.step, axis_name=parallel.AXIS, donate_argnums=0, devices=devices)
-  compiled = pmapped.lower(*on_one).compile(stage.compiler_options)
+  compiled = stage.compile(*on_one, devices=jax.local_devices()[:1])
   found = compiled.memory_analysis()
   return Needs(
     arguments=found.argument_size_in_bytes,

@@ -131,7 +131,7 @@ def _table(first, *headings):
 
 
 def methods_table(summary: Mapping[str, Any]) -> rich.table.Table:
-  """The means of several methods, from what `scoring.write` returns.
+  """The means of several methods, from what `scoring.summary` returns.
 
   The gain is that of the PSNR over the blurry input, on the pictures that both have. Where an
   alignment failed, a column counts the pictures that the means are over.
@@ -156,7 +156,7 @@ def methods_table(summary: Mapping[str, Any]) -> rich.table.Table:
 
 
 def differences_table(summary: Mapping[str, Any]) -> rich.table.Table:
-  """The first method less each of the others, from what `scoring.write` returns."""
+  """The first method less each of the others, from what `scoring.summary` returns."""
   differences = summary['differences']
   heading = f'{100 * CONFIDENCE:.0f} % interval'
   table = _table(f'{differences[0]["method"]} against', 'metric', 'difference', heading)

@@ -30,10 +30,9 @@ from degrep_jax.models import factory, local_norm, spectral_norm
 from degrep_jax.models.hinet import HINet
 from degrep_jax.models.joint import JointNet
 from degrep_jax.models.msdi_net import MSDINet
-from degrep_jax.state import cast, count_parameters
+from degrep_jax.state import DTYPES, cast, count_parameters
 
 MODES = ('tiles', 'feathered', 'full')
-DTYPES = ('float32', 'bfloat16')
 ENCODERS = ('tiles', 'resized')
 TILE = 256  # px, where no config says otherwise
 MEMORY = 4 * 2**30  # bytes

@@ -268,7 +268,7 @@ def score(
     method, item, picture = work
     if save is not None and method.saves:
       folder = save / _file_name(method.label) if len(saving) > 1 else save
-      _write_png(folder / f'{source.names[item]}.png', picture)
+      write_png(folder / f'{source.names[item]}.png', picture)
     sharp = source.pair(item).sharp
     try:
       return method.label, item, protocol.score(picture, sharp)
@@ -305,24 +305,17 @@ def _file_name(label):
   return label.strip('/').replace('/', '_')
 
 
-def _write_png(path: pathlib.Path, picture: np.ndarray) -> None:
+def write_png(path: pathlib.Path, picture: np.ndarray) -> None:
+  """Writes a picture (H, W, 3) uint8, RGB, whole or not at all; UserError where it cannot."""
   _, data = cv2.imencode('.png', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
   write_atomically(path, data.tobytes())
 
 
-def write(
-  directory: pathlib.Path,
-  scores: Scores,
-  methods: Sequence[Method],
-  protocol: Protocol,
-  dataset: str,
+def summary(
+  scores: Scores, methods: Sequence[Method], protocol: Protocol, dataset: str
 ) -> dict[str, Any]:
-  """Writes scores.csv, a line per picture, and scores.json, the rest; returns the latter.
-
-  Raises:
-    UserError: the folder cannot be written.
-  """
-  summary = {
+  """What is known of a comparison but for the single pictures: settings, means, differences."""
+  return {
     'dataset': dataset,
     'pictures': len(scores.rows),
     'protocol': protocol.about(),
@@ -341,9 +334,24 @@ def write(
     f'{comparison.RESAMPLES} resamples, seed {comparison.SEED}',
     'versions': versions(),
   }
+
+
+def write(
+  directory: pathlib.Path,
+  scores: Scores,
+  methods: Sequence[Method],
+  protocol: Protocol,
+  dataset: str,
+) -> dict[str, Any]:
+  """Writes scores.csv, a line per picture, and scores.json, the `summary`; returns the latter.
+
+  Raises:
+    UserError: the folder cannot be written.
+  """
+  found = summary(scores, methods, protocol, dataset)
   write_csv(directory / 'scores.csv', scores.rows)
-  write_json(directory / 'scores.json', summary)
-  return summary
+  write_json(directory / 'scores.json', found)
+  return found
 
 
 def versions() -> dict[str, str]:

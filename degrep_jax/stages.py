@@ -52,6 +52,12 @@ class Stage(NamedTuple):
   constants: dict[str, Any]
   schedule: optax.Schedule
 
+  def compile(self, *arguments: Any, devices: list[jax.Device] | None = None) -> Any:
+    """The pmapped step, which takes the state's memory, compiled for `arguments`: arrays with a
+    leading axis of devices or, of one process, their shapes. devices: by default all."""
+    pmapped = jax.pmap(self.step, axis_name=parallel.AXIS, donate_argnums=0, devices=devices)
+    return pmapped.lower(*arguments).compile(self.compiler_options)
+
 
 def open_stage(config: ml_collections.ConfigDict, constants: dict[str, Any] | None = None) -> Stage:
   """The stage that trains `config.model.network`.

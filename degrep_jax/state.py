@@ -14,6 +14,7 @@ STATISTICS = (
 )  # collections that a training pass moves and no gradient reaches
 
 
+DTYPES = ('float32', 'bfloat16')  # that networks compute in, see `cast`
 FROZEN = ('encoder', 'pyramid')  # parts of a deblurring net that come from the joint stage
 
 

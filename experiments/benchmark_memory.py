@@ -62,8 +62,7 @@ def _measured(fields: dict) -> dict:
   shape = (_BATCH.value, _CROP.value, _CROP.value, 3)
   batch = {name: draw.random(shape, np.float32) for name in ('blurry', 'sharp')}
   state, batch = parallel.replicate(stage.create()), parallel.shard(batch)
-  step = jax.pmap(stage.step, axis_name=parallel.AXIS, donate_argnums=0)
-  compiled = step.lower(state, {}, batch).compile(stage.compiler_options)
+  compiled = stage.compile(state, {}, batch)
   state, _ = jax.block_until_ready(compiled(state, {}, batch))
   gc.collect()
   ctypes.CDLL('libc.so.6').malloc_trim(0)  # what compiling has left behind

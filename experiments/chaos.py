@@ -25,12 +25,11 @@ import numpy as np
 from flax import traverse_util
 
 from degrep_jax import checkpoints
+from degrep_jax.logs import CLOCKS
 
 ROOT = pathlib.Path(__file__).parents[1]
 PHASES = ('starting', 'training', 'saving', 'evaluating')
 EVALUATE, STEPS = 12, 48
-# Times differ from run to run, of course.
-CLOCKS = ('pictures_per_second', 'step_seconds', 'input_wait', 'train_seconds', 'compile_seconds')
 FLAGS = (
   '--config=configs/smoke.py',
   f'--config.train.steps={STEPS}',

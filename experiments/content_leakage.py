@@ -507,9 +507,6 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-  flags = fields.parser(__doc__, 'content_leakage', scenes=8)
-  flags.add_argument(
-    '--probe_scenes', type=int, default=512, help='scenes per training photograph to probe with'
-  )
+  flags = fields.parser(__doc__, 'content_leakage', scenes=8, probe_scenes=512)
   flags.add_argument('--probe_steps', type=int, default=800, help='of a probe, of 32 scenes')
   study.run(main, flags.parse_args())

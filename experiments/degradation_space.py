@@ -350,9 +350,6 @@ def _embedded(maps: np.ndarray, held_out: Data, args: argparse.Namespace) -> Emb
 
 
 if __name__ == '__main__':
-  flags = fields.parser(__doc__, 'degradation_space', scenes=32)
-  flags.add_argument(
-    '--probe_scenes', type=int, default=48, help='scenes per training photograph to probe with'
-  )
+  flags = fields.parser(__doc__, 'degradation_space', scenes=32, probe_scenes=48)
   flags.add_argument('--points', type=int, default=2000, help='places that are embedded')
   study.run(main, flags.parse_args())

@@ -25,13 +25,19 @@ MAPS = (study.MAP, '4x4 map', '1-D code')  # the nets that are compared
 UNTRAINED = 'untrained'
 
 
-def parser(doc: str, name: str, scenes: int) -> argparse.ArgumentParser:
-  """The flags of all experiments, the nets that are compared, and how many scenes."""
+def parser(
+  doc: str, name: str, scenes: int, probe_scenes: int | None = None
+) -> argparse.ArgumentParser:
+  """The flags of all experiments, the nets that are compared, and how many scenes are scored and,
+  where there is a probe, trained on."""
   flags = study.parser(doc, name)
   flags.add_argument('--scenes', type=int, default=scenes, help='held-out scenes per photograph')
   flags.add_argument(
     '--net', action='append', choices=MAPS, help='one of those compared, again for more; all'
   )
+  if probe_scenes is not None:
+    about = 'scenes per training photograph to probe with'
+    flags.add_argument('--probe_scenes', type=int, default=probe_scenes, help=about)
   return flags
 
 

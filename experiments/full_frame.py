@@ -28,28 +28,23 @@ import hashlib
 import json
 import os
 import pathlib
-import sys
 
-# Before TensorFlow is imported, as in degrep_jax.main.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
+# As in degrep_jax.main; what TensorFlow reads, `study` sets.
 os.environ.setdefault('OPENCV_LOG_LEVEL', 'ERROR')
 
-import cv2
 import jax
 import numpy as np
 import rich.console
-from absl import app, flags, logging
+import study
+from absl import app, flags
 
-from degrep_jax import Restorer, cache, checkpoints, comparison, frames, report, restore, scoring
-from degrep_jax import config as configs
+from degrep_jax import Restorer, cache, checkpoints, faults, frames, report, restore, scoring
 from degrep_jax.data.pairs import SPLITS, read_picture
 from degrep_jax.data.source import open_pairs, open_source
 from degrep_jax.errors import UserError, fail
-from degrep_jax.files import make_folder_of, write_atomically
+from degrep_jax.files import make_folder_of
 from degrep_jax.progress import say
 from degrep_jax.state import FROZEN
-from degrep_jax.train import train
 
 SYNTHETIC = 'synthetic'  # the dataset of the embedded photographs
 SHARP = 'sharp'  # the last column's label
@@ -116,18 +111,13 @@ class Kept(scoring.Checkpoint):
         yield read_picture(file)
         continue
       picture = next(restored)
-      _, data = cv2.imencode('.png', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-      write_atomically(file, data.tobytes())
+      scoring.write_png(file, picture)
       yield picture
 
 
 def base_config():
   """Of the quick nets, and of the embedded photographs' blur."""
-  # The configs lie beside this folder, wherever the command is run.
-  sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
-  from configs import demo, smoke
-
-  return (smoke if _SMOKE.value else demo).get_config()
+  return (study.smoke if _SMOKE.value else study.demo).get_config()
 
 
 def quick_config(network, joint):
@@ -158,26 +148,18 @@ def quick_config(network, joint):
   return config
 
 
-def trained(config, workdir):
-  """Trains, or continues, the run; one that has ended is neither trained nor scored again."""
-  if config.train.steps in checkpoints.saved_steps(workdir):
-    configs.keep_in(workdir, config, has_checkpoint=True)  # refuses another run's
-  else:
-    train(config, workdir)
-
-
 def quick_methods(output):
   """{label: workdir} of networks trained here."""
   joint = _JOINT.value
   if joint is None:
     joint = str(output / 'quick' / 'joint')
-    trained(quick_config('joint', ''), pathlib.Path(joint))
+    study.train_to_end(quick_config('joint', ''), pathlib.Path(joint))
   else:
     checkpoints.load_parts(joint, FROZEN)  # what is wrong with it is said before HINet is trained
   workdirs = {}
   for network, label in LABELS.items():
     workdirs[label] = output / 'quick' / network
-    trained(quick_config(network, joint), workdirs[label])
+    study.train_to_end(quick_config(network, joint), workdirs[label])
   return workdirs
 
 
@@ -234,27 +216,11 @@ def lines(scores):
 
 def summary(scores, methods, protocol, dataset):
   """What full_frame.json holds, but for the windows that are shown."""
-  return {
-    'dataset': dataset,
-    'pictures': len(scores.rows),
-    'protocol': protocol.about(),
-    'methods': [
-      {
-        'label': method.label,
-        **method.about(),
-        **(method.settings if isinstance(method, Kept) else {}),
-        'means': scores.means(method.label),
-        'gain': scores.gain(method.label),
-        'failed_alignments': scores.failed.get(method.label, {}),
-      }
-      for method in methods
-    ],
-    'differences': scores.differences(),
-    'intervals': f'paired bootstrap over pictures: {comparison.CONFIDENCE:.0%}, seed '
-    f'{comparison.SEED}',
-    'versions': scoring.versions(),
-    'per_picture': lines(scores),
-  }
+  found = scoring.summary(scores, methods, protocol, dataset)
+  for told, method in zip(found['methods'], methods, strict=True):
+    if isinstance(method, Kept):
+      told |= method.settings
+  return found | {'per_picture': lines(scores)}
 
 
 def spread(count, shown):
@@ -342,13 +308,7 @@ def main(argv):
   """Status 0, or 2 with one sentence on stderr."""
   if len(argv) > 1:
     return fail(f'{argv[1]!r} is not understood: flags start with --.')
-  logging.set_verbosity(logging.ERROR)
-  logging.set_stderrthreshold(logging.ERROR)
-  try:
-    compare()
-  except UserError as error:
-    return fail(str(error))
-  return 0
+  return faults.status_of(compare)
 
 
 def parse(argv):
@@ -359,13 +319,5 @@ def parse(argv):
     raise SystemExit(fail(' '.join(str(error).split()))) from None
 
 
-def ended(argv):
-  """`main`, and the end of the process."""
-  status = main(argv)
-  sys.stdout.flush()
-  sys.stderr.flush()
-  os._exit(status)  # TensorFlow's threads may wait for ever: see degrep_jax.main
-
-
 if __name__ == '__main__':
-  app.run(ended, flags_parser=parse)
+  app.run(lambda argv: faults.leave(main(argv)), flags_parser=parse)

@@ -23,20 +23,19 @@ ablation.png (the supplementary's Fig. 1) into --output. Scores, against the tru
 """
 
 import argparse
-import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import fields
 import numpy as np
 import study
 from matplotlib.figure import Figure
 from scipy import ndimage
-from skimage.metrics import structural_similarity
 
+from degrep_jax import metrics
 from degrep_jax.data.exposure import BlurExample
 from degrep_jax.data.source import open_synthetic
-from degrep_jax.files import write_atomically
 from degrep_jax.report import write_csv, write_json
 
 VARIANTS = ('2-D map', '1-D code', 'L1 only', 'no map')
@@ -58,23 +57,12 @@ def regions(scenes: BlurExample) -> dict[str, np.ndarray]:
 
 def region_psnr(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
   """PSNR, dB, over the pixels of a mask (H, W) of two pictures (H, W, 3) uint8."""
-  error = np.mean((a[mask].astype(np.float64) - b[mask]) ** 2)
-  return float(10 * np.log10(255**2 / error)) if error else np.inf
+  return metrics.decibels(np.mean((a[mask].astype(np.float64) - b[mask]) ** 2))
 
 
 def ssim_map(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """2-D SSIM around every pixel, (H, W), mean over channels: Gaussian window, sigma 1.5."""
-  _, similarity = structural_similarity(
-    a,
-    b,
-    channel_axis=-1,
-    full=True,
-    data_range=255,
-    gaussian_weights=True,
-    sigma=1.5,
-    use_sample_covariance=False,
-  )
-  return similarity.mean(-1)
+  """2-D SSIM around every pixel of two pictures (H, W, 3) uint8, (H, W), mean over channels."""
+  return metrics.ssim_map(a, b, peak=255).mean(-1)
 
 
 def radial_power(picture: np.ndarray) -> np.ndarray:
@@ -159,17 +147,16 @@ def format_table(result: Mapping[str, Any]) -> str:
   """The means, as the rows of a Markdown table."""
   head = ['', *(f'{region} {metric}' for region in REGIONS for metric in ('PSNR', 'SSIM'))]
   head += ['spectrum, dB', 'fine power, dB']
-  lines = [head, ['---'] * len(head)]
+  rows = []
   for name, columns in result['variants'].items():
     cells = [name]
     for column, x in columns.items():
       form = '.3f' if column.endswith('ssim') else '.2f'
       spread = f' ± {x["std"]:{form}}' if name != UNBLURRED else ''
       cells.append(f'{x["mean"]:{form}}{spread}')
-    lines.append(cells)
-  table = '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
+    rows.append(cells)
   held = '\n'.join(f'{name}: {sum(x)} of {len(x)} seeds' for name, x in result['orderings'].items())
-  return f'{table}\n\n{held}'
+  return f'{fields.markdown(head, rows)}\n\n{held}'
 
 
 def figure(scenes: BlurExample, results: Mapping[str, np.ndarray], path: pathlib.Path) -> None:
@@ -181,31 +168,28 @@ def figure(scenes: BlurExample, results: Mapping[str, np.ndarray], path: pathlib
   axes = drawing.subplots(len(chosen), len(columns), squeeze=False)
   for row, number in zip(axes, chosen, strict=True):
     for cell, (name, pictures) in zip(row, columns.items(), strict=True):
-      cell.imshow(pictures[number], interpolation='nearest')
-      cell.set_xticks([])
-      cell.set_yticks([])
       if cell in axes[0]:
         cell.set_title(name, fontsize=11)
-      text = f'moved {scenes.extent[number].max():.0f} px at most' if name == 'sharp' else ''
+      text, moves_alone = '', name not in ('sharp', *results) and scenes.moving[number].any()
       if name in results or name == 'sharp':
         mask = np.ones(scenes.extent.shape[1:], bool)
-        db = region_psnr(pictures[number], scenes.blurry[number], mask)
-        text = f'{db:.1f} dB' if name in results else f'{db:.1f} dB, {text}'
-      elif scenes.moving[number].any():
-        cell.contour(scenes.moving[number], levels=[0.5], colors='#ffcc00', linewidths=0.8)
+        text = f'{region_psnr(pictures[number], scenes.blurry[number], mask):.1f} dB'
+      if name == 'sharp':
+        text += f', moved {scenes.extent[number].max():.0f} px at most'
+      if moves_alone:
         text = 'outlined: moves alone'
-      cell.set_xlabel(text, fontsize=8)
+      fields.show(cell, pictures[number], text)
+      if moves_alone:
+        cell.contour(scenes.moving[number], levels=[0.5], colors='#ffcc00', linewidths=0.8)
   drawing.tight_layout(pad=0.5)
-  file = io.BytesIO()
-  drawing.savefig(file, format='png', metadata={'Software': None})
-  write_atomically(path, file.getvalue())
+  fields.save(drawing, path)
 
 
 def main(args: argparse.Namespace) -> None:
   """Trains, scores, writes."""
   folder = study.output(args)
   source = open_synthetic(study.settings(args).data, 'test', args.scenes)
-  scenes = study.stacked(map(source.example, range(len(source))))
+  scenes = fields.all_scenes(source)
   rows, runs, first = [], {name: [] for name in VARIANTS}, {}
   for seed in range(args.seed, args.seed + args.seeds):
     for name in VARIANTS:

@@ -17,7 +17,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 # TensorFlow tells of itself when it is imported.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
@@ -25,17 +25,16 @@ os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 
 import jax
 import numpy as np
-from absl import logging
 from flax import linen as nn
 from ml_collections import ConfigDict
 
 sys.path.append(str(pathlib.Path(__file__).parents[1]))
 
 from configs import default, demo, smoke
-from degrep_jax import cache, checkpoints
+from degrep_jax import cache, checkpoints, faults
+from degrep_jax import config as configs
 from degrep_jax.data.exposure import BlurExample
 from degrep_jax.data.preprocess import to_float, to_uint8
-from degrep_jax.errors import UserError, fail
 from degrep_jax.models import factory
 from degrep_jax.progress import say
 from degrep_jax.train import train
@@ -147,15 +146,21 @@ def _compiled(net: nn.Module, method: str) -> Callable:
   return jax.jit(functools.partial(net.apply, method=method))
 
 
+def train_to_end(config: ConfigDict, workdir: pathlib.Path) -> None:
+  """Trains, or continues, a run; one that has ended is neither trained nor scored again."""
+  if config.train.steps in checkpoints.saved_steps(workdir):
+    configs.keep_in(workdir, config, has_checkpoint=True)  # refuses another run's
+  else:
+    say(f'training {workdir}')
+    train(config, workdir)
+
+
 def trained(args: argparse.Namespace, net: str = MAP) -> Trained:
   """One of `NETS`, by the seed and steps of `args`, trained as far as it is not yet."""
   config = settings(args, net)
   name = f'{net.replace(" ", "_")}_seed_{config.seed}_steps_{config.train.steps}'
   workdir = (args.nets or _folder(args, 'scene_nets')) / name
-  steps = checkpoints.saved_steps(workdir)
-  if not steps or steps[-1] < config.train.steps:
-    say(f'training {workdir}')
-    train(config, workdir)
+  train_to_end(config, workdir)
   variables = checkpoints.variables(checkpoints.load_network(workdir))
   return Trained(factory.build_generator(config.model, None), variables)
 
@@ -166,18 +171,7 @@ def stacked(examples: Iterable[BlurExample]) -> BlurExample:
   return BlurExample(*map(np.stack, columns))
 
 
-def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
-  """Runs an experiment, compiled programs kept on the disk; a `UserError` costs one sentence and
-  exit status 2."""
-  logging.set_verbosity(logging.ERROR)
-  logging.set_stderrthreshold(logging.ERROR)
+def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> NoReturn:
+  """Runs an experiment, compiled programs kept on the disk, as the commands are run."""
   cache.enable()
-  try:
-    main(args)
-    status = 0
-  except UserError as error:
-    status = fail(str(error))
-  sys.stdout.flush()
-  sys.stderr.flush()
-  # As the training command does: TensorFlow's threads may outlive what they made pictures for.
-  os._exit(status)
+  faults.leave(faults.status_of(lambda: main(args)))

@@ -10,6 +10,8 @@ import sys
 import numpy as np
 from PIL import Image
 
+from degrep_jax.logs import CLOCKS
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 
@@ -100,9 +102,6 @@ def differing(a, b):
 def lines(workdir):
   """What a run logged."""
   return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-
-
-CLOCKS = ('pictures_per_second', 'step_seconds', 'input_wait', 'train_seconds', 'compile_seconds')
 
 
 def timeless(workdir):

@@ -27,6 +27,12 @@ def golden():
   return pathlib.Path(os.environ.get('DEGREP_GOLDEN') or default)
 
 
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  """A folder for compiled programs, which the runs of a module share."""
+  return tmp_path_factory.mktemp('compiled')
+
+
 @pytest.fixture
 def agrees(record_property):
   """Asserts that a difference from a reference figure is within its tolerance.

@@ -33,11 +33,6 @@ def restorer(workdir):
   return Restorer.from_checkpoint(workdir, mode='feathered')
 
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('cache')
-
-
 @pytest.fixture
 def degrep(workdir, cache, tmp_path):
   """Runs `degrep` on the net, in a process of its own that ends with what it has imported."""

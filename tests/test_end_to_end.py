@@ -15,11 +15,6 @@ from degrep_jax import checkpoints
 
 
 @pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('compiled')
-
-
-@pytest.fixture(scope='module')
 def whole(tmp_path_factory, cache):
   """A run that was never interrupted: (workdir, what it printed)."""
   workdir = tmp_path_factory.mktemp('whole') / 'run'

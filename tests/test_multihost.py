@@ -12,11 +12,6 @@ from degrep_jax import checkpoints
 FLAGS = ('--config.log.every_steps=1', '--config.log.pictures_every_steps=10')
 
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('compiled')
-
-
 @contextlib.contextmanager
 def pair(workdir, *flags, cache):
   """Both processes under way, the first first."""

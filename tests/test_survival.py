@@ -36,11 +36,6 @@ FLAGS = (
 
 
 @pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('compiled')
-
-
-@pytest.fixture(scope='module')
 def whole(tmp_path_factory, cache):
   """Workdir of a run that nobody disturbed."""
   workdir = tmp_path_factory.mktemp('whole') / 'run'

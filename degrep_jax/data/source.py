@@ -54,7 +54,7 @@ def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
   limits = {'min_size': data.crop} if train else {'cache_bytes': 0}
   if data.source == 'tfds':
     return PreparedPairs(root, data.name, split, data.pictures if train else 'full', **limits)
-  skip = train and data.get('on_error') == 'skip'
+  skip = train and data.on_error == 'skip'
   if data.source == 'list':
     return _looked_at(ListPairs(root, data.list_name, split, **limits), root, skip)
   if not train and not data.eval_root and not has_splits(root):
