@@ -7,7 +7,7 @@ photograph as well: that is what Gr should make of the other's sharp picture x a
 first's blurry one. Three nets: maps of two sizes and a single code.
 
 Transfer: PSNR against the true answer over the whole scene, what moved by 2 px or more, and what
-moved by less than half a pixel, of
+rests, of
 
 - x as it is,
 - Gr(x, M of a wrong field), the field of another scene on the first picture,
@@ -35,10 +35,11 @@ from typing import Any, NamedTuple
 import fields
 import numpy as np
 import study
+from fields import REGIONS
 from matplotlib.figure import Figure
-from reblurring_ablation import LEAST, REGIONS, region_psnr, regions
 from scipy import stats
 
+from degrep_jax import metrics
 from degrep_jax.comparison import paired_difference
 from degrep_jax.data.exposure import BlurExample
 from degrep_jax.report import write_csv, write_json
@@ -114,20 +115,6 @@ def course(curves: np.ndarray, weights: np.ndarray = WEIGHTS) -> dict[str, Any]:
   }
 
 
-def psnrs(result: np.ndarray, truth: BlurExample) -> list[dict[str, float | None]]:
-  """A row of PSNRs over the regions per scene; None where a scene has no such region."""
-  masks = regions(truth)
-  return [
-    {
-      name: region_psnr(ours, true, masks[name][number])
-      if masks[name][number].mean() >= LEAST
-      else None
-      for name in REGIONS
-    }
-    for number, (ours, true) in enumerate(zip(result, truth.blurry, strict=True))
-  ]
-
-
 class Transfer(NamedTuple):
   """Fields to be carried to other pictures.
 
@@ -172,14 +159,16 @@ def transfer(net: study.Trained, data: Transfer) -> dict[str, np.ndarray]:
   return {SHARP: sharp} | {name: net.reblur(sharp, m) for name, m in maps.items()}
 
 
-def by_field(rows: Sequence[Mapping[str, Any]], fields_: int, region: str) -> list[float | None]:
+def by_field(
+  rows: Sequence[Mapping[str, Any]], field_count: int, region: str
+) -> list[float | None]:
   """Mean over the pictures of each field; rows are in the order of `Transfer.items`."""
-  columns = [[row[region] for row in rows[field::fields_]] for field in range(fields_)]
+  columns = [[row[region] for row in rows[field::field_count]] for field in range(field_count)]
   return [None if None in column else float(np.mean(column)) for column in columns]
 
 
 def transfer_summary(
-  scored: Mapping[str, Sequence[Mapping[str, Any]]], fields_: int
+  scored: Mapping[str, Sequence[Mapping[str, Any]]], field_count: int
 ) -> dict[str, Any]:
   """Means by method and region, and differences of the transfer from the other methods, with 95 %
   intervals over fields."""
@@ -188,11 +177,11 @@ def transfer_summary(
   for name, rows in scored.items():
     means[name], differences[name] = {}, {}
     for region in REGIONS:
-      own = by_field(rows, fields_, region)
+      own = by_field(rows, field_count, region)
       there = [x for x in own if x is not None]
       means[name][region] = float(np.mean(there)) if there else None
       if name != TRANSFER:
-        base = by_field(scored[TRANSFER], fields_, region)
+        base = by_field(scored[TRANSFER], field_count, region)
         difference = paired_difference(base, own)
         differences[name][region] = difference and difference._asdict()
   del differences[TRANSFER]
@@ -315,13 +304,12 @@ def figure(
     cell.set_title(title, fontsize=9)
   for row, number in zip(axes, chosen, strict=True):
     truth = data.truth.blurry[number]
-    everywhere = np.ones(truth.shape[:2], bool)
     donor = data.scenes.blurry[data.items[number]]
     fields.show(row[0], donor, f'moved {extent[number]:.1f} px, mean')
     fields.show(row[1], data.wrong[number])
     for cell, method in zip(row[2:6], METHODS, strict=True):
       picture = results[method][number]
-      fields.show(cell, picture, f'{region_psnr(picture, truth, everywhere):.1f} dB')
+      fields.show(cell, picture, f'{metrics.psnr(picture, truth):.1f} dB')
     fields.show(row[6], truth)
   strips = blended.strips
   rows = {
@@ -429,7 +417,7 @@ def main(args: argparse.Namespace) -> None:
   blended, drawn = mixing(args, nets), {}
   for name, net in nets.items():
     results = transfer(net, data)
-    scored = {method: psnrs(result, data.truth) for method, result in results.items()}
+    scored = {method: fields.psnrs(result, data.truth) for method, result in results.items()}
     drawn[name] = results
     report['nets'][name] = {
       'transfer': transfer_summary(scored, len(names)),

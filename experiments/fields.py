@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from degrep_jax import metrics
 from degrep_jax.data.exposure import BlurExample
 from degrep_jax.data.preprocess import to_float
 from degrep_jax.data.source import open_synthetic
@@ -23,6 +24,10 @@ from degrep_jax.models import factory
 
 MAPS = (study.MAP, '4x4 map', '1-D code')  # the nets that are compared
 UNTRAINED = 'untrained'
+REGIONS = ('whole', 'moving', 'still')
+MOVED_PX, STILL_PX = 2.0, 0.5
+ROUNDING = 1 / 12  # mean squared error of rounding to 8 bits: 58.9 dB
+LEAST_SHARE = 0.01  # of a scene's pixels, below which a region is not scored
 
 
 def parser(
@@ -80,6 +85,34 @@ def all_scenes(source: SyntheticPairs) -> BlurExample:
 def put_on(source: SyntheticPairs, items: Sequence[int], pictures: np.ndarray) -> BlurExample:
   """The fields of items on as many pictures (N, S, S, 3) uint8, stacked."""
   return study.stacked(map(source.example, items, pictures))
+
+
+def regions(scenes: BlurExample) -> dict[str, np.ndarray]:
+  """Masks (N, S, S) of the regions that are scored: all, what moved by `MOVED_PX` or more, and what
+  nothing should blur: it moved by less than `STILL_PX` and was never behind what moves alone."""
+  return {
+    'whole': np.ones(scenes.extent.shape, bool),
+    'moving': scenes.extent >= MOVED_PX,
+    'still': (scenes.extent < STILL_PX) & ~scenes.swept,
+  }
+
+
+def region_psnr(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float | None:
+  """PSNR, dB, over the pixels of a mask (H, W) of two pictures (H, W, 3) uint8; None where the mask
+  is less than `LEAST_SHARE` of them. Errors below `ROUNDING`, none at all for instance, count as
+  that, so that means are finite."""
+  if mask.mean() < LEAST_SHARE:
+    return None
+  return metrics.decibels(max(np.mean((a[mask].astype(np.float64) - b[mask]) ** 2), ROUNDING))
+
+
+def psnrs(result: np.ndarray, truth: BlurExample) -> list[dict[str, float | None]]:
+  """A row per scene: PSNR of what stands for its blurry picture, (N, S, S, 3) uint8, by region."""
+  masks = regions(truth)
+  return [
+    {name: region_psnr(ours, true, masks[name][number]) for name in REGIONS}
+    for number, (ours, true) in enumerate(zip(result, truth.blurry, strict=True))
+  ]
 
 
 def untrained(args: argparse.Namespace, net: str = study.MAP) -> study.Trained:

@@ -228,7 +228,7 @@ def test_the_blur_of_a_place_is_the_mean_of_its_pixels_weighted_by_extent():
   direction[0, 2:, 1] = np.pi / 2
   nothing = np.zeros((1, 4, 4, 3), np.uint8)
   blur = degradation_space.places(
-    BlurExample(nothing, nothing, extent, direction, extent > 0), (2, 2)
+    BlurExample(nothing, nothing, extent, direction, extent > 0, extent > 0), (2, 2)
   )
   np.testing.assert_allclose(blur.extent[0], [[3, 0], [3, 0]])
   np.testing.assert_allclose(blur.axis[0, :, 0], axes(45, 0), atol=1e-6)

@@ -130,6 +130,7 @@ def test_a_window_shows_what_the_whole_shows_there(seed, blur):
   part = blur_photograph(photo, blur, np.random.default_rng(seed), window)
   np.testing.assert_array_equal(part.sharp, whole_one.sharp[window])
   np.testing.assert_array_equal(part.moving, whole_one.moving[window])
+  np.testing.assert_array_equal(part.swept, whole_one.swept[window])
   np.testing.assert_allclose(part.extent, whole_one.extent[window], atol=1e-3)
   np.testing.assert_allclose(part.blurry.astype(int), whole_one.blurry[window], atol=2)
 
@@ -164,8 +165,19 @@ def test_only_the_region_moves_when_the_camera_rests():
   np.testing.assert_allclose(out[inside], along[inside][:, :3], atol=1e-5)
 
 
+def test_a_region_sweeps_its_outline_along_its_path():
+  path = np.array([[0.0, -6], [0, 0], [9, 0]])
+  _, _, moving, swept = measure(
+    shift([0, 0, 0], path=path, region=circle(50, 40, 20)), (slice(0, 80), slice(0, 100))
+  )
+  y, x = np.mgrid[:80, :100]
+  expected = np.any([np.hypot(x - 50 - right, y - 40 - down) < 21 for right, down in path], 0)
+  np.testing.assert_array_equal(swept, expected)
+  assert swept[moving].all() and swept[40, 77] and not moving[40, 77]
+
+
 def test_extent_of_a_translation_is_its_path_length():
-  extent, direction, _ = measure(
+  extent, direction, *_ = measure(
     shift([-6, -3, 0, 3, 0], [-8, -4, 0, 4, 0]), (slice(0, 20), slice(5, 30))
   )
   np.testing.assert_allclose(extent, np.full((20, 25), 20), rtol=1e-6)  # four steps of 5 px
@@ -175,7 +187,7 @@ def test_extent_of_a_translation_is_its_path_length():
 def test_extent_of_a_rotation_grows_with_the_distance_from_its_centre():
   turn = np.deg2rad(np.linspace(-2, 2, 41))
   camera = camera_maps(np.zeros((41, 2)), turn, np.array([30.0, 10.0]))
-  extent, direction, _ = measure(
+  extent, direction, *_ = measure(
     Motion(camera, None, np.zeros((41, 2)), 0), (slice(0, 50), slice(0, 70))
   )
   y, x = np.mgrid[:50, :70]
@@ -189,7 +201,7 @@ def test_extent_of_a_rotation_grows_with_the_distance_from_its_centre():
 def test_extent_of_the_region_adds_its_own_motion():
   path = np.stack([np.arange(-2, 3) * 1.5, np.zeros(5)], 1)
   motion = shift(np.arange(-2, 3) * 0.5, path=path, region=circle(50, 40, 20))
-  extent, direction, moving = measure(motion, (slice(0, 80), slice(0, 100)))
+  extent, direction, moving, _ = measure(motion, (slice(0, 80), slice(0, 100)))
   # Camera and region move the same way by 0.5 and 1.5 px a step: the camera follows the region.
   np.testing.assert_allclose(extent[moving], 4, rtol=1e-5)
   np.testing.assert_allclose(extent[~moving], 2, rtol=1e-5)
@@ -199,7 +211,7 @@ def test_extent_of_the_region_adds_its_own_motion():
 
 def test_what_rests_has_no_direction():
   still = shift(np.zeros(5))
-  extent, direction, _ = measure(still, (slice(0, 9), slice(0, 7)))
+  extent, direction, *_ = measure(still, (slice(0, 9), slice(0, 7)))
   assert not extent.any() and not direction.any()
 
 

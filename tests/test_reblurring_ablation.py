@@ -11,6 +11,7 @@ import pytest
 
 sys.path.append(str(pathlib.Path(__file__).parents[1] / 'experiments'))
 
+import fields
 import reblurring_ablation as ablation
 
 from degrep_jax.data.exposure import BlurExample
@@ -21,9 +22,9 @@ RNG = np.random.default_rng(0)
 SCENE = RNG.integers(0, 256, (2, 32, 32, 3), np.uint8)
 
 
-def example(extent):
+def example(extent, swept=0):
   extent = np.asarray(extent, np.float32)
-  return BlurExample(SCENE, SCENE, extent, 0 * extent, extent > 0)
+  return BlurExample(SCENE, SCENE, extent, 0 * extent, extent > 0, (extent > 0) | (swept > 0))
 
 
 def wave(cycles, amplitude=50.0, side=64):
@@ -38,11 +39,28 @@ def test_a_regions_psnr_looks_at_its_pixels_alone():
   other[:8] += np.where(other[:8] < 128, 10, -10)  # an error of 10 in the mask
   other[8:] = 0
   other = other.astype(np.uint8)
-  assert ablation.region_psnr(other, SCENE[0], mask) == pytest.approx(20 * np.log10(25.5))
-  assert ablation.region_psnr(other, SCENE[0], ~mask) < 10
-  assert ablation.region_psnr(SCENE[0], SCENE[0], mask) == np.inf
+  assert fields.region_psnr(other, SCENE[0], mask) == pytest.approx(20 * np.log10(25.5))
+  assert fields.region_psnr(other, SCENE[0], ~mask) < 10
   everywhere = np.ones((32, 32), bool)
-  assert ablation.region_psnr(other, SCENE[0], everywhere) == pytest.approx(psnr(other, SCENE[0]))
+  assert fields.region_psnr(other, SCENE[0], everywhere) == pytest.approx(psnr(other, SCENE[0]))
+
+
+def test_no_error_counts_as_that_of_rounding():
+  everywhere = np.ones((32, 32), bool)
+  values = np.random.default_rng(1).uniform(0, 255, 10**6)
+  rounding = np.mean((np.rint(values) - values) ** 2)
+  assert fields.region_psnr(SCENE[0], SCENE[0], everywhere) == pytest.approx(
+    10 * np.log10(255**2 / rounding), abs=0.01
+  )
+
+
+def test_the_still_region_is_what_nothing_blurs():
+  extent, swept = np.zeros((1, 32, 32)), np.zeros((1, 32, 32))
+  extent[0, 10:20, 10:20] = 5
+  swept[0, 8:22, 8:22] = 1  # the rim that the square hides and uncovers does not move itself
+  masks = fields.regions(example(extent, swept))
+  assert masks['still'].sum() == 32**2 - 14**2
+  assert masks['moving'].sum() == 10**2 and masks['whole'].all()
 
 
 def test_the_map_of_ssim_has_the_known_mean_inside():
@@ -81,8 +99,8 @@ def test_regions_that_are_not_there_have_no_scores():
   assert rows[0]['whole_psnr'] == pytest.approx(psnr(SCENE[1], SCENE[0]))
   top = np.zeros((32, 32), bool)
   top[:16] = True
-  assert rows[1]['moving_psnr'] == ablation.region_psnr(SCENE[0], SCENE[1], top)
-  assert rows[1]['still_psnr'] == ablation.region_psnr(SCENE[0], SCENE[1], ~top)
+  assert rows[1]['moving_psnr'] == fields.region_psnr(SCENE[0], SCENE[1], top)
+  assert rows[1]['still_psnr'] == fields.region_psnr(SCENE[0], SCENE[1], ~top)
   means = ablation.means(rows)
   assert means['moving_psnr'] == rows[1]['moving_psnr']
   assert means['whole_ssim'] == pytest.approx((rows[0]['whole_ssim'] + rows[1]['whole_ssim']) / 2)
@@ -105,10 +123,10 @@ def test_seeds_are_summed_up_and_orderings_counted():
     }
   )
   assert held == {
-    '2-D map above 1-D code, whole': [True, False],
-    '2-D map above 1-D code, still': [False, True],
-    'no map worst, whole': [True, False],
-    '2-D map nearer in spectrum than L1 only': [True, False],
+    '2-D map above 1-D code, whole': [1, -1],
+    '2-D map above 1-D code, still': [-1, 1],
+    'no map worst, whole': [1, -1],
+    '2-D map nearer in spectrum than L1 only': [1, -1],
   }
 
 
@@ -139,7 +157,8 @@ def test_a_second_run_scores_the_same_nets_the_same(tmp_path):
   assert list(report['variants']) == [*ablation.VARIANTS, ablation.UNBLURRED]
   with (out / 'ablation.csv').open() as file:
     rows = list(csv.DictReader(file))
-  assert len(rows) == 4 * 6 and rows[0]['scene'] == 'chelsea/0'
+  assert len(rows) == 5 * 6 and rows[0]['scene'] == 'chelsea/0'
+  assert report['scenes']['whole'] == 6 and report['setting']['seeds'] == [0]
   again = ran(tmp_path, '--smoke', '--seeds=1', '--scenes=2')
   assert again.returncode == 0 and 'training' not in again.stderr
   assert {path.name: path.read_bytes() for path in out.iterdir()} == written

@@ -23,13 +23,15 @@ class BlurExample:
   """blurry, sharp: (H, W, 3) uint8. extent: (H, W) float32, length of each pixel's path over the
   exposure in pixels. direction: (H, W) float32, of the path's longest axis, radians in
   (-pi / 2, pi / 2] from the x axis towards the y axis (down); 0 where nothing moves. moving: (H, W)
-  bool, where the picture moves on its own."""
+  bool, where the picture moves on its own. swept: (H, W) bool, where that part is at any time of
+  the exposure: around `moving` lies what it hides and uncovers, blurred without moving itself."""
 
   blurry: np.ndarray
   sharp: np.ndarray
   extent: np.ndarray
   direction: np.ndarray
   moving: np.ndarray
+  swept: np.ndarray
 
 
 def blur_photograph(
@@ -89,27 +91,33 @@ def expose(linear: np.ndarray, motion: Motion, window: Window) -> np.ndarray:
   return total[..., :3] / len(motion.camera)
 
 
-def measure(motion: Motion, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Path lengths and directions (h, w) float32, and the moving region (h, w) bool of a window; see
-  BlurExample."""
+def measure(
+  motion: Motion, window: Window
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+  """Path lengths and directions (h, w) float32, the moving region and what it sweeps (h, w) bool of
+  a window; see BlurExample."""
   x, y = _grid(_corner(window), _size(window))
-  moving = np.zeros(x.shape, bool)
-  if motion.region is not None:
-    moving = motion.region.depth(x, y)[0] >= EDGE / 2
   views = [
     (
-      camera[0, 0] * x + camera[0, 1] * y + camera[0, 2] - own[0] * moving,
-      camera[1, 0] * x + camera[1, 1] * y + camera[1, 2] - own[1] * moving,
+      camera[0, 0] * x + camera[0, 1] * y + camera[0, 2],
+      camera[1, 0] * x + camera[1, 1] * y + camera[1, 2],
     )
-    for camera, own in zip(motion.camera, motion.path, strict=True)
+    for camera in motion.camera
   ]
-  path = np.array(views)  # (S, 2, h, w): where each pixel's light came from
+  moving, swept = np.zeros((2, *x.shape), bool)
+  if motion.region is not None:
+    moving = motion.region.depth(x, y)[0] >= EDGE / 2
+    for (seen_x, seen_y), own in zip(views, motion.path, strict=True):
+      # A pixel more, which interpolation reaches.
+      swept |= motion.region.depth(seen_x - own[0], seen_y - own[1])[0] > -1
+  # (S, 2, h, w): where each pixel's light came from
+  path = np.array(views) - motion.path[:, :, None, None] * moving
   extent = np.hypot(*np.diff(path, axis=0).swapaxes(0, 1)).sum(0)
   dx, dy = (path - path.mean(0)).swapaxes(0, 1)
   # The major axis of the second moments; tiny ones are the rounding of points at rest.
   direction = 0.5 * np.arctan2(2 * (dx * dy).sum(0), (dx * dx - dy * dy).sum(0))
   direction[extent < 1e-3] = 0
-  return extent.astype(np.float32), direction.astype(np.float32), moving
+  return extent.astype(np.float32), direction.astype(np.float32), moving, swept
 
 
 _IDENTITY = np.eye(2, 3)
