@@ -92,7 +92,6 @@ def settings(args: argparse.Namespace, net: str = MAP) -> ConfigDict:
   else:
     # Table 1's encoder learns its map late, if at all; see the README's results.
     config.model.encoder, config.model.modulation = 'official_v2', 'sam'
-    config.model.encoder_stages = (1, 2, 4, 8, 16)
     config.train.steps = 60_000
   if args.steps is not None:
     config.train.steps = args.steps
@@ -105,10 +104,12 @@ def settings(args: argparse.Namespace, net: str = MAP) -> ConfigDict:
   # The scripts score the nets on more scenes than a run looks at, and once.
   data.eval_variants = 1
   config.eval.tile, config.eval.batch_size = data.crop, 4 * jax.device_count()
-  log.evaluate_every_steps = log.pictures_every_steps = max(steps, 1)
+  log.evaluate_every_steps = log.pictures_every_steps = steps
   log.checkpoint_every_steps = 2_000 if steps > 10_000 else 100
   log.keep_checkpoints = 1
   config.update_from_flattened_dict(NETS[net])
+  if config.model.encoder == 'official_v2' and not (args.quick or args.smoke):
+    config.model.encoder_stages = (1, 2, 4, 8, 16)  # as released; the default is of the other two
   return config
 
 

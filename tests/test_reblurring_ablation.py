@@ -1,11 +1,14 @@
 """The ablation's measures on pictures made by hand, and the script at smoke size."""
 
+import argparse
 import csv
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -13,9 +16,11 @@ sys.path.append(str(pathlib.Path(__file__).parents[1] / 'experiments'))
 
 import fields
 import reblurring_ablation as ablation
+import study
 
 from degrep_jax.data.exposure import BlurExample
 from degrep_jax.metrics import psnr, ssim_2d
+from degrep_jax.models import factory
 
 ROOT = pathlib.Path(__file__).parents[1]
 RNG = np.random.default_rng(0)
@@ -130,6 +135,15 @@ def test_seeds_are_summed_up_and_orderings_counted():
   }
 
 
+@pytest.mark.parametrize('net, parameters', [('2-D map', 157_470_464), ('4x4 map', 31_247_104)])
+def test_the_full_setting_has_the_released_encoders(net, parameters):
+  args = argparse.Namespace(quick=False, smoke=False, steps=None, seed=0)
+  encoder = factory.build_encoder(study.settings(args, net).model)
+  picture = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
+  shapes = jax.eval_shape(encoder.init, jax.random.key(0), picture)['params']
+  assert sum(x.size for x in jax.tree.leaves(shapes)) == parameters
+
+
 def ran(folder, *flags):
   command = [sys.executable, 'experiments/reblurring_ablation.py', *flags]
   return subprocess.run(
@@ -147,7 +161,7 @@ def test_two_settings_at_once_are_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_second_run_scores_the_same_nets_the_same(tmp_path):
+def test_a_second_run_gives_the_same_numbers(tmp_path):
   first = ran(tmp_path, '--smoke', '--seeds=1', '--scenes=2')
   assert first.returncode == 0, first.stderr[-4000:]
   out = tmp_path / 'out'
@@ -161,4 +175,9 @@ def test_a_second_run_scores_the_same_nets_the_same(tmp_path):
   assert report['scenes']['whole'] == 6 and report['setting']['seeds'] == [0]
   again = ran(tmp_path, '--smoke', '--seeds=1', '--scenes=2')
   assert again.returncode == 0 and 'training' not in again.stderr
+  assert {path.name: path.read_bytes() for path in out.iterdir()} == written
+  # And so do nets that are trained once more.
+  shutil.rmtree(tmp_path / 'nets')
+  again = ran(tmp_path, '--smoke', '--seeds=1', '--scenes=2')
+  assert again.returncode == 0 and again.stderr.count('training') >= 4
   assert {path.name: path.read_bytes() for path in out.iterdir()} == written
