@@ -88,7 +88,7 @@ def get_config() -> ml_collections.ConfigDict:
   data.sub_frames = 17  # synthetic: sharp frames averaged into a blurry one
   data.noise = 1.0  # synthetic: standard deviation of the sensor's noise, 8-bit units
   data.rest = 0.0  # synthetic: share of the exposures whose camera is at rest
-  # synthetic: side of the scenes, cut from reduced photographs, that motions are drawn for; the
+  # synthetic: side of the scenes, cut from resized photographs, that motions are drawn for; the
   # held-out pictures are such scenes. 0: motions of the whole photograph
   data.scene = 0
   data.eval_variants = 4  # synthetic: blurs per held-out photograph

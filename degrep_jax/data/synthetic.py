@@ -53,7 +53,7 @@ class SyntheticPairs(Source):
     variants: blurs for each photograph; `pair` and `example` are functions of (seed, item) alone.
     seed: non-negative.
     min_size: smallest height and width that will do, the training crop; 0 asks for none.
-    scene: side of the square scenes cut from reduced photographs, for which motions are drawn as
+    scene: side of the square scenes cut from resized photographs, for which motions are drawn as
       for whole photographs; 0 takes these themselves.
 
   Raises:
@@ -130,7 +130,7 @@ class SyntheticPairs(Source):
     return to_sensor(blurry, motion.noise, rng), to_sensor(sharp, 0, rng)
 
   def _linear_scene(self, item: int, rng: np.random.Generator) -> np.ndarray:
-    """A random square of the photograph, reduced so that it shows a random share of it."""
+    """A random square of the photograph, resized so that it shows a random share of it."""
     file, side = self._files[item], self._scene
     shorter = min(photograph(file).shape[:2])
     scales = [side / (share * shorter) for share in SHARES]
