@@ -11,10 +11,15 @@ rests, of
 
 - x as it is,
 - Gr(x, M of a wrong field), the field of another scene on the first picture,
+- the same with the field that is nearest in mean extent: what is lost is not how much is blurred,
+  but where and which way,
 - Gr(x, M of the field), the transfer,
 - Gr(x, M of the answer): what Gr makes of the best map that there is.
 
-Mixing: Gr(x, (1 - w) M of sharp + w M of blurry). How much such a picture is blurred is the
+Maps are read off renderings without noise, which would be the same wherever a field is put.
+
+Mixing: Gr(x, (1 - w) M of sharp + w M of blurry), on the scenes where the motion can be seen, on
+both pictures. How much such a picture is blurred is the
 strength of the known motion whose rendering is nearest to it (mean squared error; strengths of 0 to
 1.5 of the true one in steps of 0.05), from 0 for sharp to 1 for blurry if all is well. Beside it
 the same with maps from another picture, and with maps of true renderings of strength w in place of
@@ -42,18 +47,21 @@ from scipy import stats
 from degrep_jax import metrics
 from degrep_jax.comparison import paired_difference
 from degrep_jax.data.exposure import BlurExample
+from degrep_jax.errors import UserError
 from degrep_jax.report import write_csv, write_json
 
-SHARP, WRONG, TRANSFER, ANSWER = METHODS = (
+SHARP, WRONG, LIKE, TRANSFER, ANSWER = METHODS = (
   'sharp as it is',
   'M of a wrong field',
+  'M of a wrong field of like extent',
   'M of the field, from another picture',
   'M of the answer',
 )
 STRENGTHS = np.arange(31) / 20  # 0 .. 1.5
 WEIGHTS = STRENGTHS[:21:2]  # 0 .. 1
 SHOWN = (0, 2, 5, 8, 10)  # of the weights, in the figure
-MIXED, MOVED, TRUE = CURVES = (
+VISIBLE = 4.0  # mean squared error, 8-bit units, that tells two pictures apart
+MIXED, ELSEWHERE, TRUE = CURVES = (
   'maps mixed',
   'maps mixed, from another picture',
   'map of the true blur of strength w',
@@ -72,6 +80,10 @@ class Renderings(NamedTuple):
   pictures: np.ndarray
   strengths: np.ndarray
   extents: np.ndarray
+
+  def at(self, strength: float) -> np.ndarray:
+    """The picture under the first motion of a strength."""
+    return self.pictures[np.argmax(self.strengths == strength)]
 
   def nearest(self, pictures: np.ndarray) -> np.ndarray:
     """Numbers (N,) of the renderings nearest to pictures (N, S, S, 3), mean squared error."""
@@ -120,43 +132,48 @@ class Transfer(NamedTuple):
 
   Attributes:
     items, receivers: numbers of the scenes (N,) that fields come from and go to.
-    scenes: all held-out scenes under their own fields.
-    wrong: (N, S, S, 3) the first picture under another scene's field.
+    seen: by method, the pictures (N, S, S, 3) uint8 whose maps Gr gets.
     truth: the answers.
   """
 
   items: np.ndarray
   receivers: np.ndarray
-  scenes: BlurExample
-  wrong: np.ndarray
+  seen: dict[str, np.ndarray]
   truth: BlurExample
+
+
+def likest(extent: np.ndarray) -> np.ndarray:
+  """Numbers (N,) of the next larger of (N,) values; of the largest, of the one before it."""
+  order = np.argsort(extent, kind='stable')
+  neighbours = np.empty_like(order)
+  neighbours[order] = np.append(order[1:], order[-2:-1])
+  return neighbours
 
 
 def draw_transfer(args: argparse.Namespace) -> Transfer:
   """Every scene's field, to a scene of each other photograph."""
-  source = fields.fields(args, 'test', args.scenes)
+  source = fields.fields(args, 'test', args.scenes, noise=False)
   scenes, count = fields.all_scenes(source), len(source)
   numbers = np.arange(count)
   ahead = np.arange(args.scenes, count, args.scenes)[:, None]
   items, receivers = np.tile(numbers, len(ahead)), ((numbers + ahead) % count).ravel()
+  answer = scenes.sharp[receivers]
+  wrong = {WRONG: np.roll(numbers, -1), LIKE: likest(scenes.extent.mean((1, 2)))}
+  seen = {name: fields.put_on(source, of, scenes.sharp).blurry for name, of in wrong.items()}
+  seen = {name: pictures[items] for name, pictures in (seen | {TRANSFER: scenes.blurry}).items()}
   return Transfer(
     items,
     receivers,
-    scenes,
-    fields.put_on(source, np.roll(numbers, -1), scenes.sharp).blurry[items],
-    fields.put_on(source, items, scenes.sharp[receivers]),
+    seen | {ANSWER: fields.put_on(source, items, answer).blurry},
+    fields.put_on(fields.fields(args, 'test', args.scenes), items, answer),
   )
 
 
 def transfer(net: study.Trained, data: Transfer) -> dict[str, np.ndarray]:
   """What stands for the answers by each method, (N, S, S, 3) uint8."""
-  sharp = data.scenes.sharp[data.receivers]
-  maps = {
-    WRONG: net.maps(data.wrong),
-    TRANSFER: net.maps(data.scenes.blurry)[data.items],
-    ANSWER: net.maps(data.truth.blurry),
-  }
-  return {SHARP: sharp} | {name: net.reblur(sharp, m) for name, m in maps.items()}
+  sharp = data.truth.sharp
+  given = {name: net.maps(pictures) for name, pictures in data.seen.items()}
+  return {SHARP: sharp} | {name: net.reblur(sharp, maps) for name, maps in given.items()}
 
 
 def by_field(
@@ -192,7 +209,8 @@ class Blended(NamedTuple):
   """What one net makes of mixed maps.
 
   Attributes:
-    curves: by the names of `CURVES`, strengths (scenes, weights).
+    curves: by the names of `CURVES`, strengths (scenes, weights); scenes and pairs in the order of
+      their extents.
     extents, positions: between two blurs, (pairs, weights): mean extent of the nearest rendering,
       px, and share of the way between the true pictures.
     ends: (pairs, 2), mean extents of the two blurs, px.
@@ -217,54 +235,74 @@ class Blended(NamedTuple):
     }
 
 
+def told_apart(a: np.ndarray, b: np.ndarray) -> float:
+  """Mean squared error of two pictures, 8-bit units, by `VISIBLE`: 1 and more can be seen."""
+  return float(np.mean((a.astype(np.float64) - b) ** 2)) / VISIBLE
+
+
 def mixing(args: argparse.Namespace, nets: Mapping[str, study.Trained]) -> dict[str, Blended]:
-  """Mixed maps of every held-out scene by every net, without noise: it is no part of a strength."""
+  """Mixed maps of the held-out scenes whose motion can be seen, by every net; without noise, which
+  is no part of a strength.
+
+  Raises:
+    UserError: too few such scenes.
+  """
   sources = [fields.fields(args, 'test', args.scenes, s, noise=False) for s in STRENGTHS]
   own = fields.all_scenes(fields.fields(args, 'test', args.scenes, noise=False))
-  order = np.argsort(own.extent.mean((1, 2)), kind='stable')
-  count, half = len(order), len(order) // 2
-  ends = np.column_stack([order[:half], order[-half:]])
-  shown, shown_pair = order[int(0.8 * count)], half // 2
+  extents = own.extent.mean((1, 2))
   maps = {name: (net.maps(own.sharp), net.maps(own.blurry)) for name, net in nets.items()}
-  blended = {
-    name: Blended(
-      {curve: np.empty((count, len(WEIGHTS))) for curve in CURVES},
-      *np.empty((2, half, len(WEIGHTS))),
-      own.extent.mean((1, 2))[ends],
-      {},
-    )
-    for name in nets
-  }
-  for number in range(count):
-    other = (number + args.scenes) % count
+  curves: dict[str, dict[str, list]] = {name: {curve: [] for curve in CURVES} for name in nets}
+  strips: dict[str, dict[str, np.ndarray]] = {name: {} for name in nets}
+  seen: list[int] = []
+  for number in np.argsort(extents, kind='stable'):
+    other = (number + args.scenes) % len(extents)
     here, there = (render(sources, number, own.sharp[i]) for i in (number, other))
+    if min(told_apart(known.at(0), known.at(1)) for known in (here, there)) < 1:
+      continue
+    seen.append(number)
     true = here.pictures[: 2 * len(WEIGHTS) : 2]
     for name, net in nets.items():
       mixed = mix(maps[name][0][number], maps[name][1][number])
       for curve, known, sharp, given in (
         (MIXED, here, own.sharp[number], mixed),
-        (MOVED, there, own.sharp[other], mixed),
+        (ELSEWHERE, there, own.sharp[other], mixed),
         (TRUE, here, own.sharp[number], net.maps(true)),
       ):
         pictures = net.reblur(np.broadcast_to(sharp, (len(given), *sharp.shape)), given)
-        blended[name].curves[curve][number] = STRENGTHS[known.nearest(pictures)]
-        if number == shown:
-          blended[name].strips[curve] = pictures
-      if number == shown:
-        blended[name].strips['true'] = true
-  for pair, (weak, strong) in enumerate(ends):
+        curves[name][curve].append(STRENGTHS[known.nearest(pictures)])
+        if extents[number] <= np.quantile(extents, 0.8):  # the last of these stays
+          strips[name] |= {curve: pictures, 'true': true}
+  half = len(seen) // 2
+  between: dict[str, list] = {name: [] for name in nets}
+  ends, widest = [], 1.0
+  for weak, strong in zip(seen[:half], seen[-half:], strict=True):
     sharp = own.sharp[weak]
     both = [render(sources, item, sharp) for item in (weak, strong)]
     known = Renderings(*map(np.concatenate, zip(*both, strict=True)))
-    start, end = (of.pictures[STRENGTHS == 1][0] for of in both)
+    start, end = (of.at(1) for of in both)
+    apart = told_apart(start, end)
+    if apart < 1:
+      continue
+    ends.append(extents[[weak, strong]])
     for name, net in nets.items():
-      mixed = mix(*net.maps(np.stack([start, end])))
-      pictures = net.reblur(np.broadcast_to(sharp, (len(mixed), *sharp.shape)), mixed)
-      blended[name].extents[pair] = known.extents[known.nearest(pictures)]
-      blended[name].positions[pair] = position(pictures, start, end)
-      if pair == shown_pair:
-        blended[name].strips['two'] = np.stack([start, *pictures[list(SHOWN)], end])
-  return blended
+      pictures = net.reblur(
+        np.broadcast_to(sharp, (len(WEIGHTS), *sharp.shape)), mix(*net.maps(np.stack([start, end])))
+      )
+      between[name].append((known.extents[known.nearest(pictures)], position(pictures, start, end)))
+      if apart > widest:
+        strips[name]['two'] = np.stack([start, *pictures[list(SHOWN)], end])
+    widest = max(widest, apart)
+  if not ends:
+    raise UserError('too few of the scenes are blurred visibly: ask for more with --scenes.')
+  return {
+    name: Blended(
+      {curve: np.array(values) for curve, values in curves[name].items()},
+      *np.swapaxes(between[name], 0, 1),
+      np.array(ends),
+      strips[name],
+    )
+    for name in nets
+  }
 
 
 def rows_of(blended: Mapping[str, Blended]) -> list[dict[str, Any]]:
@@ -304,10 +342,9 @@ def figure(
     cell.set_title(title, fontsize=9)
   for row, number in zip(axes, chosen, strict=True):
     truth = data.truth.blurry[number]
-    donor = data.scenes.blurry[data.items[number]]
-    fields.show(row[0], donor, f'moved {extent[number]:.1f} px, mean')
-    fields.show(row[1], data.wrong[number])
-    for cell, method in zip(row[2:6], METHODS, strict=True):
+    fields.show(row[0], data.seen[TRANSFER][number], f'moved {extent[number]:.1f} px, mean')
+    fields.show(row[1], data.seen[WRONG][number])
+    for cell, method in zip(row[2:6], (SHARP, WRONG, TRANSFER, ANSWER), strict=True):
       picture = results[method][number]
       fields.show(cell, picture, f'{metrics.psnr(picture, truth):.1f} dB')
     fields.show(row[6], truth)
@@ -315,7 +352,7 @@ def figure(
   rows = {
     'true blur': strips['true'][list(SHOWN)],
     'maps mixed': strips[MIXED][list(SHOWN)],
-    'same maps,\nother picture': strips[MOVED][list(SHOWN)],
+    'same maps,\nother picture': strips[ELSEWHERE][list(SHOWN)],
     'true map': strips[TRUE][list(SHOWN)],
   }
   axes = middle.subplots(5, 7, squeeze=False)
@@ -337,9 +374,9 @@ def _draw_curves(axes: np.ndarray, blended: Blended) -> None:
   left, right = axes
   left.plot([0, 1], [0, 1], color='0.7', linestyle='--', label='ideal')
   for name, curves in blended.curves.items():
-    (line,) = left.plot(WEIGHTS, curves.mean(0), marker='o', markersize=3, label=name)
-    low, high = np.percentile(curves, (25, 75), axis=0)
-    left.fill_between(WEIGHTS, low, high, color=line.get_color(), alpha=0.12)
+    left.plot(WEIGHTS, curves.mean(0), marker='o', markersize=3, label=name)
+  low, high = np.percentile(blended.curves[MIXED], (25, 75), axis=0)
+  left.fill_between(WEIGHTS, low, high, alpha=0.12, label=f'{MIXED}: half of the scenes')
   left.set(xlabel='weight w', ylabel='strength of the nearest true rendering', title='From sharp')
   left.legend(fontsize=8)
   means = blended.ends.mean(0)
@@ -351,18 +388,28 @@ def _draw_curves(axes: np.ndarray, blended: Blended) -> None:
   right.legend(fontsize=8)
 
 
+def _signed(difference: Mapping[str, Any] | None) -> str:
+  """A difference and its interval, dB."""
+  if not difference:
+    return ''
+  text = f'{difference["mean"]:+z.2f}'
+  if difference['low'] is not None:
+    text += f' ({difference["low"]:+z.2f} .. {difference["high"]:+z.2f})'
+  return text
+
+
 def tables(report: Mapping[str, Any]) -> str:
   """Markdown."""
-  head = ['net', 'method', *(f'{region}, dB' for region in REGIONS), 'transfer less this, whole']
+  compared = ('whole', 'moving')
+  head = ['net', 'method', *(f'{region}, dB' for region in REGIONS)]
+  head += [f'transfer less this, {region}' for region in compared]
   rows = []
   for net, of in report['nets'].items():
     for method in METHODS:
       psnr = of['transfer']['psnr'][method]
-      difference = of['transfer']['transfer_less'].get(method, {}).get('whole')
-      less = '' if not difference else f'{difference["mean"]:+z.2f}'
-      if difference and difference['low'] is not None:
-        less += f' ({difference["low"]:+z.2f} .. {difference["high"]:+z.2f})'
-      rows.append([net, method, *('-' if x is None else f'{x:z.2f}' for x in psnr.values()), less])
+      less = of['transfer']['transfer_less'].get(method, {})
+      cells = ['-' if x is None else f'{x:z.2f}' for x in psnr.values()]
+      rows.append([net, method, *cells, *(_signed(less.get(region)) for region in compared)])
   text = fields.markdown(head, rows)
   head = ['net', 'measured', *(f'w = {WEIGHTS[i]:.1f}' for i in SHOWN)]
   head += ['rho, mean of scenes', 'rho of the mean', 'never falls']
@@ -380,18 +427,27 @@ def tables(report: Mapping[str, Any]) -> str:
   return f'{text}\n\n{fields.markdown(head, rows)}'
 
 
+def _verdict(difference: Mapping[str, Any]) -> str:
+  """What a difference with its interval means."""
+  low, high = difference['low'], difference['high']
+  if low is None or low <= 0 <= high:
+    return 'no better or worse than'
+  return 'better than' if low > 0 else 'worse than'
+
+
 def conclusion(report: Mapping[str, Any]) -> list[str]:
   """What the numbers say, a sentence or three per net."""
   sentences = []
   for net, of in report['nets'].items():
     psnr = {name: x['whole'] for name, x in of['transfer']['psnr'].items()}
-    wrong = of['transfer']['transfer_less'][WRONG]['whole']
+    less = of['transfer']['transfer_less']
+    wrong, like = (less[name]['whole'] for name in (WRONG, LIKE))
     curve = of['mixing']['strength'][MIXED]
-    verdict = fields.verdict(wrong, 'better than', 'worse than', 'no better or worse than')
     rises = np.all(np.diff(curve['mean']) > 0)
     sentences.append(
-      f'{net}: the map of a field, taken from another picture, does {verdict} that of a wrong field'
-      f' ({wrong["mean"]:+z.2f} dB); it is {psnr[TRANSFER] - psnr[SHARP]:+z.2f} dB from the picture'
+      f'{net}: the map of a field, taken from another picture, does {_verdict(wrong)} that of a'
+      f' wrong field ({wrong["mean"]:+z.2f} dB), and {_verdict(like)} that of one of like extent'
+      f' ({like["mean"]:+z.2f} dB); it is {psnr[TRANSFER] - psnr[SHARP]:+z.2f} dB from the picture'
       f' left sharp, and {psnr[TRANSFER] - psnr[ANSWER]:+z.2f} dB from its own map.'
       f' Mixed with the map of the sharp picture, a map makes blur of {curve["mean"][0]:z.2f}'
       f' (w = 0) to {curve["mean"][-1]:z.2f} (w = 1) times the true strength, which'
@@ -415,6 +471,8 @@ def main(args: argparse.Namespace) -> None:
     'nets': {},
   }
   blended, drawn = mixing(args, nets), {}
+  first = next(iter(nets))
+  report['mixed'] = {'scenes': len(blended[first].curves[MIXED]), 'pairs': len(blended[first].ends)}
   for name, net in nets.items():
     results = transfer(net, data)
     scored = {method: fields.psnrs(result, data.truth) for method, result in results.items()}
@@ -431,7 +489,6 @@ def main(args: argparse.Namespace) -> None:
   write_csv(folder / 'transfer.csv', rows)
   write_csv(folder / 'mixing.csv', rows_of(blended))
   write_json(folder / 'transfer.json', report)
-  first = next(iter(nets))
   figure(data, drawn[first], blended[first], folder / 'transfer.png')
   print(tables(report), *report['conclusion'], sep='\n\n')
   print(f'wrote {folder}/transfer.json, transfer.csv, mixing.csv and transfer.png')

@@ -3,10 +3,8 @@
 import argparse
 import io
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import jax
 import numpy as np
 import study
 from matplotlib.axes import Axes
@@ -14,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from degrep_jax import metrics
+from degrep_jax import metrics, stages
 from degrep_jax.data.exposure import BlurExample
 from degrep_jax.data.preprocess import to_float
 from degrep_jax.data.source import open_synthetic
@@ -119,16 +117,7 @@ def untrained(args: argparse.Namespace, net: str = study.MAP) -> study.Trained:
   """A net with the weights that its training begins from."""
   config = study.settings(args, net)
   module = factory.build_generator(config.model, None)
-  picture = jax.ShapeDtypeStruct((1, config.data.crop, config.data.crop, 3), np.float32)
-  return study.Trained(module, module.lazy_init(jax.random.key(args.seed), picture, picture))
-
-
-def verdict(difference: Mapping[str, Any], better: str, worse: str, neither: str) -> str:
-  """Which of three texts a difference with its interval means."""
-  low, high = difference['low'], difference['high']
-  if low is None or low <= 0 <= high:
-    return neither
-  return better if low > 0 else worse
+  return study.Trained(module, stages.open_stage(config).create().variables)
 
 
 def grey(pictures: np.ndarray) -> np.ndarray:

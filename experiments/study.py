@@ -58,7 +58,7 @@ def parser(doc: str, name: str) -> argparse.ArgumentParser:
   )
   size = flags.add_mutually_exclusive_group()
   size.add_argument('--quick', action='store_true', help='minutes on 2 CPU cores')
-  size.add_argument('--smoke', action='store_true', help='untrained nets, for tests')
+  size.add_argument('--smoke', action='store_true', help='nets of two steps, for tests')
   flags.add_argument('--steps', type=int, help='training steps of every net')
   flags.add_argument('--seed', type=int, default=0, help='of weights, data and everything drawn')
   flags.add_argument(
@@ -173,6 +173,7 @@ def stacked(examples: Iterable[BlurExample]) -> BlurExample:
 
 
 def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> NoReturn:
-  """Runs an experiment, compiled programs kept on the disk, as the commands are run."""
+  """Runs an experiment and ends the process: compiled programs are kept on the disk, and what goes
+  wrong costs one sentence, as in `degrep_jax.main`."""
   cache.enable()
   faults.leave(faults.status_of(lambda: main(args)))

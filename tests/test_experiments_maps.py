@@ -8,10 +8,13 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
+import optax
 import pytest
 import saved
 from command import ROOT
+from flax import linen as nn
 from PIL import Image
 
 sys.path.append(str(ROOT / 'experiments'))
@@ -23,6 +26,8 @@ import fields
 import study
 
 from degrep_jax.data.exposure import BlurExample
+from degrep_jax.models import factory
+from degrep_jax.state import create_state
 
 ARGS = argparse.Namespace(smoke=True, quick=False, seed=0, steps=None, scenes=2)
 NET = '2-D map'
@@ -56,9 +61,42 @@ def test_fields_are_carried_to_scenes_of_other_photographs():
   assert len(data.items) == 12
   assert (photographs[data.items] != photographs[data.receivers]).all()
   assert len(set(zip(data.items, data.receivers, strict=True))) == 12
-  np.testing.assert_array_equal(data.truth.extent, data.scenes.extent[data.items])
-  np.testing.assert_array_equal(data.truth.sharp, data.scenes.sharp[data.receivers])
-  assert (data.wrong != data.scenes.blurry[data.items]).any((1, 2, 3)).all()
+  scenes = fields.all_scenes(fields.fields(ARGS, 'test', 2, noise=False))
+  np.testing.assert_array_equal(data.truth.extent, scenes.extent[data.items])
+  np.testing.assert_array_equal(data.truth.sharp, scenes.sharp[data.receivers])
+  # Maps are read off pictures without noise.
+  np.testing.assert_array_equal(data.seen[blur_transfer.TRANSFER], scenes.blurry[data.items])
+  for name in (blur_transfer.WRONG, blur_transfer.LIKE):
+    differ = (data.seen[name] != scenes.blurry[data.items]).any((1, 2, 3))
+    assert differ.all() or (name == blur_transfer.LIKE and differ.any())
+  noise = data.truth.blurry.astype(float) - data.seen[blur_transfer.ANSWER]
+  assert 0 < noise.std() < 8 and abs(noise.mean()) < 0.5
+
+
+def test_the_field_of_like_extent_is_the_next_in_order():
+  assert blur_transfer.likest(np.array([3.0, 1, 9, 4])).tolist() == [3, 0, 3, 2]
+
+
+def test_nets_take_any_number_of_pictures_in_batches_of_one_size():
+  class Double(nn.Module):
+    def degradation_map(self, pictures):
+      shapes.append(pictures.shape)
+      return 2 * pictures
+
+  for count in (1, 16, 17, 33):
+    shapes = []
+    pictures = np.random.default_rng(0).integers(0, 256, (count, 2, 2, 3), np.uint8)
+    maps = study.Trained(Double(), {}).maps(pictures)
+    np.testing.assert_allclose(maps, pictures / 127.5, rtol=1e-6)
+    assert set(shapes) <= {(16, 2, 2, 3)}
+
+
+def test_an_untrained_net_has_the_weights_that_training_begins_from():
+  config = study.settings(ARGS)
+  module = factory.build_generator(config.model, None)
+  state = create_state(module, None, optax.sgd(1.0), ARGS.seed, config.data.crop)
+  drawn = fields.untrained(ARGS).variables
+  jax.tree.map(np.testing.assert_array_equal, drawn, dict(state.generator.variables))
 
 
 def test_the_crossing_is_balanced():
@@ -333,14 +371,15 @@ def test_blur_transfer(folder):
   report, tables, _ = run('blur_transfer', folder, 'transfer', ONE)
   assert report['fields'] == 3
   rows = tables['transfer.csv']
-  assert len(rows) == report['transfers'] * len(blur_transfer.METHODS) == 24
+  assert len(rows) == report['transfers'] * len(blur_transfer.METHODS) == 30
   for method, scores in report['nets'][NET]['transfer']['psnr'].items():
     column = [float(row['whole']) for row in rows if row['method'] == method]
     assert np.mean(column) == pytest.approx(scores['whole'])
   curves = report['nets'][NET]['mixing']['strength']
   for name, curve in curves.items():
     values = [float(row['value']) for row in tables['mixing.csv'] if row['curve'] == name]
-    np.testing.assert_allclose(np.reshape(values, (3, -1)).mean(0), curve['mean'])
+    seen = report['mixed']['scenes']
+    np.testing.assert_allclose(np.reshape(values, (seen, -1)).mean(0), curve['mean'])
     # The first and the last map are the sharp and the blurry picture's own, mixed or not.
   for end in (0, -1):
     mixed, true = (curves[name]['mean'][end] for name in (blur_transfer.MIXED, blur_transfer.TRUE))
