@@ -1,5 +1,6 @@
 """Checkpoints of a workdir, by Orbax: `<workdir>/checkpoints/<step>`."""
 
+import json
 import os
 import pathlib
 import zlib
@@ -22,6 +23,11 @@ ASIDE = 'damaged'  # folder of a workdir where a training puts checkpoints that 
 BEST = 'deblurred_psnr'  # the score by which the best checkpoint is kept
 # Items of a checkpoint, each a folder in it: the arrays; checksums of them and where the log was.
 _STATE, _PROGRESS, _SCORES = 'default', 'progress', 'metrics'
+_ABOUT = '_CHECKPOINT_METADATA'  # file of a checkpoint that names, among else, its items
+# Errors of a file rather than of the disk it lies on.
+_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+# How TensorStore begins those of the disk.
+_UNANSWERED = ('ABORTED:', 'DEADLINE_EXCEEDED:', 'PERMISSION_DENIED:', 'UNAVAILABLE:', 'UNKNOWN:')
 
 Read = TypeVar('Read')
 
@@ -151,8 +157,14 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, 
 
 
 def _load(folder: pathlib.Path) -> dict[str, Any]:
-  with ocp.StandardCheckpointer() as checkpointer:
-    return checkpointer.restore(folder / _STATE)
+  found = _arrays(folder)
+  _verify(folder, found)
+  return found
+
+
+def _arrays(folder: pathlib.Path) -> dict[str, Any]:
+  # By the handler: a checkpointer waits for all processes, and the first may read alone.
+  return ocp.StandardCheckpointHandler().restore(folder / _STATE, args=ocp.args.StandardRestore())
 
 
 def load_network(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
@@ -162,15 +174,15 @@ def load_network(workdir: str | os.PathLike[str], step: int | None = None) -> di
 
 
 def _load_network(folder: pathlib.Path) -> dict[str, Any]:
-  with ocp.PyTreeCheckpointer() as checkpointer:
-    # Asked of the handler: the checkpointer warns that training saves no metadata of the item.
-    saved = ocp.PyTreeCheckpointHandler().metadata(folder / _STATE).tree
-    wanted = _without(saved, ('opt_state', 'discriminator'))
-    if 'ema' in wanted:
-      wanted['generator'] = _without(wanted['generator'], ('params',))
-    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-    partly = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
-    return checkpointer.restore(folder / _STATE, args=partly)
+  handler = ocp.PyTreeCheckpointHandler()
+  wanted = _without(handler.metadata(folder / _STATE).tree, ('opt_state', 'discriminator'))
+  if 'ema' in wanted:
+    wanted['generator'] = _without(wanted['generator'], ('params',))
+  as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+  partly = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
+  found = handler.restore(folder / _STATE, args=partly)
+  _verify(folder, found, whole=False)
+  return found
 
 
 def _without(tree: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -194,23 +206,13 @@ def _chosen(workdir: str | os.PathLike[str], step: int | None) -> list[pathlib.P
 
 
 def _read(
-  workdir: str | os.PathLike[str],
-  step: int | None,
-  read: Callable[[pathlib.Path], Read],
-  verify: bool = True,
+  workdir: str | os.PathLike[str], step: int | None, read: Callable[[pathlib.Path], Read]
 ) -> Read:
-  """What `read` makes of the folder of a step, or of the newest that is not damaged.
-
-  Args:
-    workdir: of the run.
-    step: of the checkpoint, or None.
-    read: gives arrays in nested dictionaries, where `verify` is to compare their checksums.
-    verify: whether to.
-  """
+  """What `read` makes of the folder of a step, or of the newest that is not damaged."""
   folders = _chosen(workdir, step)
   for folder, before in zip(folders, [*folders[1:], None], strict=True):
     try:
-      return _sound(folder, read, verify)
+      return _sound(folder, read)
     except Damaged as damaged:
       if before is None:
         raise
@@ -218,33 +220,56 @@ def _read(
   raise AssertionError('there is a folder at least')
 
 
-def _sound(folder: pathlib.Path, read: Callable[[pathlib.Path], Read], verify: bool) -> Read:
-  """What `read` makes of a folder; raises Damaged where it cannot, or reads other values."""
+def _sound(folder: pathlib.Path, read: Callable[[pathlib.Path], Read]) -> Read:
+  """What `read` makes of a folder.
+
+  Raises:
+    Damaged: its files are not what was saved.
+    UserError: the disk does not give them; they may be sound.
+  """
   try:
-    found: Any = read(folder)
-    expected = _about(folder).get('checksums', {}) if verify else {}
-  except PermissionError as error:
-    raise UserError(f'the checkpoint {folder} cannot be read: {error.strerror}.') from error
+    return read(folder)
   except Exception as error:  # files cut short or zeroed make the libraries raise anything
-    if is_out_of_memory(error):
+    if isinstance(error, UserError) or is_out_of_memory(error):
       raise
+    if reason := _unanswered(error):
+      raise UserError(f'the checkpoint {folder} cannot be read: {reason}.') from error
     raise Damaged(f'the checkpoint {folder} is damaged.') from error
-  there = _checksums(found) if expected else {}
-  wrong = sorted(name for name, checksum in there.items() if expected.get(name) != checksum)
+
+
+def _unanswered(error: Exception) -> str | None:
+  """What the disk itself says in an error; None where that is one of the files."""
+  if isinstance(error, OSError) and not isinstance(error, _MISSING):
+    return error.strerror
+  text = str(error)
+  return text.partition(' [tensorstore_spec')[0] if text.startswith(_UNANSWERED) else None
+
+
+def _verify(folder: pathlib.Path, found: dict[str, Any], whole: bool = True) -> None:
+  """Raises Damaged where arrays are not those that were saved or, of a whole state, not all."""
+  expected = _about(folder).get('checksums')
+  if expected is None:
+    return
+  there = _checksums(found)
+  names = there.keys() | expected.keys() if whole else there.keys()
+  wrong = sorted(name for name in names if there.get(name) != expected.get(name))
   if wrong:
     raise Damaged(f'the checkpoint {folder} is damaged: {wrong[0]} is not what was saved.')
-  return found
 
 
 def _about(folder: pathlib.Path) -> dict[str, Any]:
-  """Checksums and progress; empty for a checkpoint of a time when these were not saved."""
-  path = folder / _PROGRESS
-  return ocp.JsonCheckpointHandler().restore(path) if path.is_dir() else {}
+  """Checksums and progress; empty for a checkpoint of a time when these were not saved, which does
+  not name them among its items."""
+  if (folder / _PROGRESS).is_dir():
+    return ocp.JsonCheckpointHandler().restore(folder / _PROGRESS)
+  if _PROGRESS in json.loads((folder / _ABOUT).read_bytes())['item_handlers']:
+    raise Damaged(f'the checkpoint {folder} is damaged: {_PROGRESS} is missing.')
+  return {}
 
 
 def load_progress(workdir: str | os.PathLike[str], step: int) -> dict[str, Any]:
   """The `progress` that a step was saved with."""
-  return _sound(_folder(workdir) / str(step), _about, verify=False).get('progress', {})
+  return _sound(_folder(workdir) / str(step), _about).get('progress', {})
 
 
 def shapes(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
@@ -258,7 +283,7 @@ def shapes(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str
   def read(folder: pathlib.Path) -> dict[str, Any]:
     return ocp.StandardCheckpointHandler().metadata(folder / _STATE).tree
 
-  return _read(workdir, step, read, verify=False)
+  return _read(workdir, step, read)
 
 
 def saved_scores(workdir: str | os.PathLike[str]) -> dict[int, dict[str, float]]:
@@ -315,26 +340,28 @@ def set_damaged_aside(workdir: str | os.PathLike[str]) -> int | None:
     The newest step that is left; None where there was no checkpoint.
 
   Raises:
-    UserError: all are damaged, or one that a training would need cannot be read.
+    UserError: all are damaged, or one that a training would need cannot be read; none is moved.
   """
-  steps, newest = saved_steps(workdir), None
+  steps, newest, aside = saved_steps(workdir), None, []
   for step in reversed(steps):
     folder = _folder(workdir) / str(step)
     try:
-      _sound(folder, _scores_of, verify=False)
+      _sound(folder, _scores_of)
       if newest is None:
-        _sound(folder, _load, verify=True)
-        _sound(folder, _about, verify=False)
+        _sound(folder, _load)
+        _sound(folder, _about)
         newest = step
     except Damaged as damaged:
-      aside = pathlib.Path(workdir) / ASIDE / str(step)
-      while aside.exists():
-        aside = aside.with_name(f'{aside.name}_again')
-      aside.parent.mkdir(exist_ok=True)
-      folder.rename(aside)
-      say(f'{damaged} It is now {aside}.')
+      aside.append((folder, damaged))
   if steps and newest is None:
     raise UserError(f'all checkpoints of {workdir} are damaged: start again in another --workdir.')
+  for folder, damaged in aside:
+    place = pathlib.Path(workdir) / ASIDE / folder.name
+    while place.exists():
+      place = place.with_name(f'{place.name}_again')
+    place.parent.mkdir(exist_ok=True)
+    folder.rename(place)
+    say(f'{damaged} It is now {place}.')
   return newest
 
 
@@ -344,13 +371,20 @@ def _scores_of(folder: pathlib.Path) -> dict[str, float] | None:
   return ocp.JsonCheckpointHandler(_SCORES).restore(path) if path.is_dir() else None
 
 
-def restore(workdir: str | os.PathLike[str], state: Any, step: int | None = None) -> Any:
+def restore(
+  workdir: str | os.PathLike[str], state: Any, step: int | None = None, verified: bool = False
+) -> Any:
   """A saved state in the structure of `state`.
+
+  Args:
+    workdir, step: as `load`.
+    state: arrays or their shapes.
+    verified: whether its checksums were compared already (`set_damaged_aside`).
 
   Raises:
     UserError: as `load`, or a checkpoint of other networks.
   """
-  saved = load(workdir, step)
+  saved = _read(workdir, step, _arrays if verified else _load)
   expected = flax.serialization.to_state_dict(state)
   require_same_shapes(workdir, saved, expected)
   absent = {name: None for name, x in expected.items() if x is None}

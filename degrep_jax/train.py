@@ -45,7 +45,7 @@ def _initial_state(workdir: pathlib.Path, stage: Stage) -> tuple[Any, dict[str, 
   step = multihost.from_first(lambda: checkpoints.set_damaged_aside(workdir))
   if step is None:
     return stage.prepare(stage.create()), {}
-  state = checkpoints.restore(workdir, jax.eval_shape(stage.create), step)
+  state = checkpoints.restore(workdir, jax.eval_shape(stage.create), step, verified=True)
   say(f'continuing {workdir} from step {step}')
   return state, checkpoints.load_progress(workdir, step)
 

@@ -1,6 +1,8 @@
 """Which checkpoints stay, and that a state comes back bit by bit."""
 
+import errno
 import gc
+import os
 import shutil
 
 import flax.linen as nn
@@ -336,9 +338,58 @@ def test_nothing_but_damaged_checkpoints(two_steps, tmp_path):
   shutil.copytree(two_steps, workdir)
   for step in ('5', '6'):
     _cut(workdir / 'checkpoints' / step / 'default' / '_METADATA')
-  with pytest.raises(UserError, match=r'all checkpoints of .* are damaged') as caught:
+  for _ in range(2):  # nor does the same command again find an empty workdir
+    with pytest.raises(UserError, match=r'all checkpoints of .* are damaged') as caught:
+      checkpoints.set_damaged_aside(workdir)
+    assert str(workdir) in str(caught.value)
+  assert checkpoints.saved_steps(workdir) == [5, 6]
+
+
+@left_behind
+def test_a_disk_that_does_not_answer_is_no_damage(two_steps, tmp_path, monkeypatch):
+  workdir = tmp_path / 'run'
+  shutil.copytree(two_steps, workdir)
+  refused = pytest.raises(UserError, match=r'6 cannot be read: .*symbolic links')
+  for file in (workdir / 'checkpoints' / '6' / 'default' / 'd').iterdir():
+    file.unlink()
+    file.symlink_to(file)
+  with refused:
     checkpoints.set_damaged_aside(workdir)
-  assert str(workdir) in str(caught.value)
+  with refused:
+    checkpoints.load_network(workdir)
+
+  def fail(folder):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+  monkeypatch.setattr(checkpoints, '_scores_of', fail)
+  with pytest.raises(UserError, match=r'6 cannot be read: Input/output error'):
+    checkpoints.set_damaged_aside(workdir)
+  assert checkpoints.saved_steps(workdir) == [5, 6]
+  gc.collect()
+
+
+def test_checksums_and_progress_that_are_gone(two_steps, tmp_path):
+  """Such a checkpoint is none of earlier times."""
+  workdir = tmp_path / 'run'
+  shutil.copytree(two_steps, workdir)
+  shutil.rmtree(workdir / 'checkpoints' / '6' / 'progress')
+  with pytest.raises(checkpoints.Damaged, match='progress is missing'):
+    checkpoints.load_progress(workdir, 6)
+  assert checkpoints.set_damaged_aside(workdir) == 5
+
+
+def test_arrays_that_are_gone(two_steps, tmp_path):
+  workdir = tmp_path / 'run'
+  shutil.copytree(two_steps, workdir)
+  with checkpoints.Checkpoints(tmp_path / 'less', keep=1) as saved:
+    saved.save(6, state(6, discriminator=False), None)
+  shutil.rmtree(workdir / 'checkpoints' / '6' / 'default')
+  shutil.copytree(
+    tmp_path / 'less' / 'checkpoints' / '6' / 'default', workdir / 'checkpoints' / '6' / 'default'
+  )
+  with pytest.raises(checkpoints.Damaged, match='6 is damaged: discriminator/.* is not what was'):
+    checkpoints.load(workdir, 6)
+  assert checkpoints.set_damaged_aside(workdir) == 5
 
 
 def test_what_a_killed_save_left_is_cleared(tmp_path):
