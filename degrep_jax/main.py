@@ -11,6 +11,7 @@ os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 # OpenCV would report damaged pictures as well as we do, after our sentence.
 os.environ.setdefault('OPENCV_LOG_LEVEL', 'ERROR')
 
+import jax
 from absl import app, flags
 from ml_collections import config_flags
 
@@ -48,6 +49,15 @@ def _has_workdir(values) -> bool:
   return values['mode'] == 'plan' or values['workdir'] is not None
 
 
+@flags.multi_flags_validator(
+  ['multihost', 'coordinator', 'num_processes', 'process_id'],
+  message='--coordinator, --num_processes and --process_id go with --multihost.',
+)
+def _are_several(values) -> bool:
+  told = values['coordinator'], values['num_processes'], values['process_id']
+  return values['multihost'] or told == (None, None, None)
+
+
 def _parse(argv: list[str]) -> list[str]:
   """Flags as absl reads them, but a bad one costs a sentence instead of a trace or the help."""
   for argument, following in itertools.pairwise([*argv, '']):
@@ -68,8 +78,7 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def main(argv: list[str]) -> int:
-  """Runs the chosen mode; status 0, 2 with one sentence on stderr, or 128 + the signal that stopped
-  the run."""
+  """Runs the chosen mode; its exit status, as `faults.status_of` says."""
   if len(argv) > 1:
     return fail(f'{argv[1]!r} is not understood: flags start with --.')
   return faults.status_of(_run_mode)
@@ -85,6 +94,7 @@ def _run_mode() -> None:
     plan(_CONFIG.value, [amount(text) for text in _MEMORY.value], _DEVICES.value)
   else:
     evaluate_run(_CONFIG.value, workdir, _STEP.value)
+  jax.distributed.shutdown()  # waits for all: the first to be gone would end the others
 
 
 def run() -> None:
