@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import zlib
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -57,7 +58,7 @@ class Checkpoints:
     options = ocp.CheckpointManagerOptions(
       best_fn=_score, preservation_policy=preservation, cleanup_tmp_directories=True
     )
-    self._workdir = workdir
+    self._workdir, self._keep = workdir, keep
     self._manager = ocp.CheckpointManager(
       _folder(workdir), item_names=(_STATE, _PROGRESS), options=options
     )
@@ -97,15 +98,29 @@ class Checkpoints:
       items = {_STATE: ocp.args.StandardSave(tree), _PROGRESS: ocp.args.JsonSave(about)}
       self._manager.save(step, args=ocp.args.Composite(**items), metrics=scores)
 
+  def check(self) -> None:
+    """Raises what a save met in its own thread, where it has ended."""
+    if not self._manager.is_saving_in_progress():
+      self._manager.wait_until_finished()  # its `check_for_errors` has lost it by then
+
   def add_scores(self, step: int, scores: dict[str, float]) -> None:
-    """Gives a checkpoint that was saved without scores its own."""
+    """Gives a checkpoint that was saved without scores its own, and lets go of the one that was the
+    best before it, as a save would."""
     self._manager.wait_until_finished()
-    if multihost.is_first():
+
+    def write() -> None:
       folder = _folder(self._workdir) / str(step)
       partial = folder / f'.{_SCORES}.part'
       partial.mkdir(exist_ok=True)
       ocp.JsonCheckpointHandler(_SCORES).save(partial, args=ocp.args.JsonSave(scores))
       partial.rename(folder / _SCORES)
+      scored = saved_scores(self._workdir)
+      best = max(scored, key=lambda step: _score(scored[step]))
+      for old in saved_steps(self._workdir)[: -self._keep]:
+        if old != best:
+          shutil.rmtree(folder.with_name(str(old)))
+
+    multihost.from_first(write)
     self._manager.reload()
 
 
@@ -342,7 +357,8 @@ def set_damaged_aside(workdir: str | os.PathLike[str]) -> int | None:
   Raises:
     UserError: all are damaged, or one that a training would need cannot be read; none is moved.
   """
-  steps, newest, aside = saved_steps(workdir), None, []
+  steps, newest = saved_steps(workdir), None
+  aside: list[tuple[pathlib.Path, Damaged]] = []
   for step in reversed(steps):
     folder = _folder(workdir) / str(step)
     try:
@@ -355,13 +371,13 @@ def set_damaged_aside(workdir: str | os.PathLike[str]) -> int | None:
       aside.append((folder, damaged))
   if steps and newest is None:
     raise UserError(f'all checkpoints of {workdir} are damaged: start again in another --workdir.')
-  for folder, damaged in aside:
+  for folder, why in aside:
     place = pathlib.Path(workdir) / ASIDE / folder.name
     while place.exists():
       place = place.with_name(f'{place.name}_again')
     place.parent.mkdir(exist_ok=True)
     folder.rename(place)
-    say(f'{damaged} It is now {place}.')
+    say(f'{why} It is now {place}.')
   return newest
 
 

@@ -90,6 +90,22 @@ def from_first(work: Callable[[], Any]) -> Any:
   return result
 
 
+class Sum:
+  """The sum of what every process gives, on the devices, so that nobody waits for the steps under
+  way; to be asked by all processes alike."""
+
+  def __init__(self) -> None:
+    self._sum = jax.pmap(lambda x: jax.lax.psum(x, parallel.AXIS), axis_name=parallel.AXIS)
+
+  def __call__(self, mine: int) -> jax.Array | int:
+    """A replicated scalar; of one process its own number."""
+    if jax.process_count() == 1:
+      return mine
+    shares = np.zeros(jax.local_device_count(), np.int32)
+    shares[0] = mine
+    return self._sum(parallel.shard(shares))
+
+
 class Agreement:
   """Whether any process asked for something, known to all at the same step.
 
@@ -98,15 +114,14 @@ class Agreement:
   """
 
   def __init__(self) -> None:
-    self._sum = jax.pmap(lambda x: jax.lax.psum(x, parallel.AXIS), axis_name=parallel.AXIS)
+    self._sum = Sum()
     self._said: collections.deque[Any] = collections.deque()
 
   def __call__(self, asked: bool) -> bool:
     """To be called once a step by all processes."""
     if jax.process_count() == 1:
       return asked
-    mine = np.full(jax.local_device_count(), asked, np.int32)
-    self._said.append(self._sum(parallel.shard(mine)))
+    self._said.append(self._sum(asked))
     if len(self._said) <= BEHIND:
       return False
     return bool(self._said.popleft().addressable_shards[0].data.any())
