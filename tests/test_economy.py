@@ -160,13 +160,13 @@ def averaged():
   return [first, *(parallel.unreplicate(now) for now, _ in runs)], runs[-1][1]
 
 
-def _near(first, plain, half, rows, low):
+def _near(first, plain, half, rows, low, limit=0.05):
   for x in jax.tree.leaves(half):
     assert x.dtype in (np.float32, np.int32)
   assert any(a != b for a, b in zip(rows, low, strict=True))
   for a, b in zip(rows, low, strict=True):
     for name, value in a.items():
-      assert b[name] == pytest.approx(value, rel=0.05, abs=0.05), name
+      assert b[name] == pytest.approx(value, rel=limit, abs=limit), name
   assert plain.step == half.step == 3
   moved, apart = (
     np.sqrt(sum(np.square(a - b).sum() for a, b in zip(*map(jax.tree.leaves, pair), strict=True)))
