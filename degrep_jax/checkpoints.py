@@ -1,12 +1,10 @@
 """Checkpoints of a workdir, by Orbax: `<workdir>/checkpoints/<step>`."""
 
-import json
 import os
 import pathlib
 import shutil
-import zlib
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import flax.serialization
 import flax.traverse_util
@@ -14,27 +12,16 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from degrep_jax import multihost
-from degrep_jax.errors import UserError, is_out_of_memory
+from degrep_jax import damage, multihost
+from degrep_jax.damage import PROGRESS, Damaged, Read
+from degrep_jax.errors import UserError
 from degrep_jax.progress import say
 from degrep_jax.state import merged, split
 
 FOLDER = 'checkpoints'
 ASIDE = 'damaged'  # folder of a workdir where a training puts checkpoints that cannot be read
 BEST = 'deblurred_psnr'  # the score by which the best checkpoint is kept
-# Items of a checkpoint, each a folder in it: the arrays; checksums of them and where the log was.
-_STATE, _PROGRESS, _SCORES = 'default', 'progress', 'metrics'
-_ABOUT = '_CHECKPOINT_METADATA'  # file of a checkpoint that names, among else, its items
-# Errors of a file rather than of the disk it lies on.
-_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
-# How TensorStore begins those of the disk.
-_UNANSWERED = ('ABORTED:', 'DEADLINE_EXCEEDED:', 'PERMISSION_DENIED:', 'UNAVAILABLE:', 'UNKNOWN:')
-
-Read = TypeVar('Read')
-
-
-class Damaged(UserError):
-  """A checkpoint that cannot be read, or does not hold what was written."""
+_STATE, _SCORES = 'default', 'metrics'  # items of a checkpoint, folders in it, besides PROGRESS
 
 
 def _score(metrics: dict[str, float]) -> float:
@@ -60,7 +47,7 @@ class Checkpoints:
     )
     self._workdir, self._keep = workdir, keep
     self._manager = ocp.CheckpointManager(
-      _folder(workdir), item_names=(_STATE, _PROGRESS), options=options
+      _folder(workdir), item_names=(_STATE, PROGRESS), options=options
     )
 
   def __enter__(self) -> 'Checkpoints':
@@ -94,8 +81,8 @@ class Checkpoints:
     """
     if not self.has(step):
       tree = _without_none(flax.serialization.to_state_dict(state))
-      about = {'checksums': _checksums(tree), 'progress': progress or {}}
-      items = {_STATE: ocp.args.StandardSave(tree), _PROGRESS: ocp.args.JsonSave(about)}
+      about = {'checksums': damage.checksums(tree), 'progress': progress or {}}
+      items = {_STATE: ocp.args.StandardSave(tree), PROGRESS: ocp.args.JsonSave(about)}
       self._manager.save(step, args=ocp.args.Composite(**items), metrics=scores)
 
   def check(self) -> None:
@@ -122,16 +109,6 @@ class Checkpoints:
 
     multihost.from_first(write)
     self._manager.reload()
-
-
-def _checksums(tree: dict[str, Any]) -> dict[str, int]:
-  """CRC-32 of the bytes of every array, by its path."""
-  leaves = flax.traverse_util.flatten_dict(tree, sep='/')
-  return {
-    name: zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data)
-    for name, leaf in leaves.items()
-    if leaf is not None
-  }
 
 
 def _without_none(tree: dict[str, Any]) -> dict[str, Any]:
@@ -173,7 +150,7 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, 
 
 def _load(folder: pathlib.Path) -> dict[str, Any]:
   found = _arrays(folder)
-  _verify(folder, found)
+  damage.verify(folder, found)
   return found
 
 
@@ -196,7 +173,7 @@ def _load_network(folder: pathlib.Path) -> dict[str, Any]:
   as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
   partly = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
   found = handler.restore(folder / _STATE, args=partly)
-  _verify(folder, found, whole=False)
+  damage.verify(folder, found, whole=False)
   return found
 
 
@@ -227,7 +204,7 @@ def _read(
   folders = _chosen(workdir, step)
   for folder, before in zip(folders, [*folders[1:], None], strict=True):
     try:
-      return _sound(folder, read)
+      return damage.sound(folder, read)
     except Damaged as damaged:
       if before is None:
         raise
@@ -235,56 +212,9 @@ def _read(
   raise AssertionError('there is a folder at least')
 
 
-def _sound(folder: pathlib.Path, read: Callable[[pathlib.Path], Read]) -> Read:
-  """What `read` makes of a folder.
-
-  Raises:
-    Damaged: its files are not what was saved.
-    UserError: the disk does not give them; they may be sound.
-  """
-  try:
-    return read(folder)
-  except Exception as error:  # files cut short or zeroed make the libraries raise anything
-    if isinstance(error, UserError) or is_out_of_memory(error):
-      raise
-    if reason := _unanswered(error):
-      raise UserError(f'the checkpoint {folder} cannot be read: {reason}.') from error
-    raise Damaged(f'the checkpoint {folder} is damaged.') from error
-
-
-def _unanswered(error: Exception) -> str | None:
-  """What the disk itself says in an error; None where that is one of the files."""
-  if isinstance(error, OSError) and not isinstance(error, _MISSING):
-    return error.strerror
-  text = str(error)
-  return text.partition(' [tensorstore_spec')[0] if text.startswith(_UNANSWERED) else None
-
-
-def _verify(folder: pathlib.Path, found: dict[str, Any], whole: bool = True) -> None:
-  """Raises Damaged where arrays are not those that were saved or, of a whole state, not all."""
-  expected = _about(folder).get('checksums')
-  if expected is None:
-    return
-  there = _checksums(found)
-  names = there.keys() | expected.keys() if whole else there.keys()
-  wrong = sorted(name for name in names if there.get(name) != expected.get(name))
-  if wrong:
-    raise Damaged(f'the checkpoint {folder} is damaged: {wrong[0]} is not what was saved.')
-
-
-def _about(folder: pathlib.Path) -> dict[str, Any]:
-  """Checksums and progress; empty for a checkpoint of a time when these were not saved, which does
-  not name them among its items."""
-  if (folder / _PROGRESS).is_dir():
-    return ocp.JsonCheckpointHandler().restore(folder / _PROGRESS)
-  if _PROGRESS in json.loads((folder / _ABOUT).read_bytes())['item_handlers']:
-    raise Damaged(f'the checkpoint {folder} is damaged: {_PROGRESS} is missing.')
-  return {}
-
-
 def load_progress(workdir: str | os.PathLike[str], step: int) -> dict[str, Any]:
   """The `progress` that a step was saved with."""
-  return _sound(_folder(workdir) / str(step), _about).get('progress', {})
+  return damage.sound(_folder(workdir) / str(step), damage.about).get('progress', {})
 
 
 def shapes(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
@@ -362,10 +292,9 @@ def set_damaged_aside(workdir: str | os.PathLike[str]) -> int | None:
   for step in reversed(steps):
     folder = _folder(workdir) / str(step)
     try:
-      _sound(folder, _scores_of)
+      damage.sound(folder, _scores_of)
       if newest is None:
-        _sound(folder, _load)
-        _sound(folder, _about)
+        damage.sound(folder, _load)
         newest = step
     except Damaged as damaged:
       aside.append((folder, damaged))
