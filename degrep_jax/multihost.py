@@ -15,7 +15,7 @@ from degrep_jax.faults import Interrupted
 
 # A process that no longer answers for so long ends the others.
 HEARTBEAT_SECONDS = 20
-LONGEST_WORK = 7 * 24 * 3600 * 1000  # ms that the others wait for process 0, which evaluates
+LONGEST_WORK = 7 * 24 * 3600 * 1000  # ms that processes wait for others that evaluate or compile
 BEHIND = 2  # steps after which the processes read what they said to each other
 _names = itertools.count()
 
@@ -53,6 +53,20 @@ def is_first() -> bool:
   return jax.process_index() == 0
 
 
+def _client() -> Any:
+  """Of the service that started the processes: a collective of devices would wait on them, and some
+  give up after a while."""
+  from jax._src import distributed
+
+  return distributed.global_state.client
+
+
+def wait_for_all() -> None:
+  """Until all processes are here."""
+  if jax.process_count() > 1:
+    _client().wait_at_barrier(f'degrep_jax/wait_for_all/{next(_names)}', LONGEST_WORK)
+
+
 def from_first(work: Callable[[], Any]) -> Any:
   """work() of process 0, which alone does it; all get its result, or fail as it does.
 
@@ -65,11 +79,7 @@ def from_first(work: Callable[[], Any]) -> Any:
   """
   if jax.process_count() == 1:
     return work()
-  # Through the service that started the processes: a collective of devices would wait on them, and
-  # some give up after a while.
-  from jax._src import distributed
-
-  client: Any = distributed.global_state.client
+  client = _client()
   key = f'degrep_jax/from_first/{next(_names)}'
   if not is_first():
     told = json.loads(client.blocking_key_value_get(key, LONGEST_WORK))

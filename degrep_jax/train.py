@@ -154,6 +154,7 @@ def _train(
   if first < last:
     compiled = stop.run(lambda: _compile(config, stage, state, constants))
     step_fn, compile_seconds = compiled
+  stop.run(multihost.wait_for_all)  # some compile longer than others
   evaluator = Evaluator(
     stage.network, sources[1], tile=config.eval.tile, batch=config.eval.batch_size
   )
