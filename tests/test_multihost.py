@@ -46,10 +46,8 @@ def pair(workdir, *flags, cache, configs=(SMOKE, SMOKE)):
     ]
 
 
-def patched(folder, code):
+def patched(path, code):
   """The smoke config in a file that changes the program, too."""
-  path = folder / 'patched' / f'smoke_{len(code)}.py'
-  path.parent.mkdir(exist_ok=True)
   path.write_text(f'from configs.smoke import get_config\n{code}')
   return path
 
@@ -138,7 +136,7 @@ setattr(train, name, later)
 def test_who_takes_long_is_waited_for(tmp_path, cache):
   """The second to compile, the first to report: longer than who does not answer would be."""
   flags = '--config.train.steps=1', '--config.log.evaluate_every_steps=1'
-  configs = [patched(tmp_path, SLOW.format(name)) for name in ('panel', '_compile')]
+  configs = [patched(tmp_path / f'{of}.py', SLOW.format(of)) for of in ('panel', '_compile')]
   both_end(tmp_path / 'run', *flags, cache=cache, configs=configs)
   assert (tmp_path / 'run' / 'panel.png').exists()
 
@@ -151,9 +149,8 @@ def add(self, step, metrics):
   raise KeyError(f'unexpected at step {step}')
 logs.Recorder.add = add
 """
-  with pair(
-    tmp_path / 'run', *LONG, cache=cache, configs=(SMOKE, patched(tmp_path, failing))
-  ) as processes:
+  configs = SMOKE, patched(tmp_path / 'failing.py', failing)
+  with pair(tmp_path / 'run', *LONG, cache=cache, configs=configs) as processes:
     status, printed = ended(processes[1])
     start = time.monotonic()
     other, told = ended(processes[0])
