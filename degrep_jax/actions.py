@@ -58,8 +58,7 @@ class Run:
       self.save(step, state)
       self.totals = self._of_first(step, state, lambda: self._stop.run(scores))
       self._recorder.write_scores(step, self.totals)
-      if not self._saved.has_scores(step):
-        self._saved.add_scores(step, self.totals)
+      self._saved.add_scores(step, self.totals)
     say(format_table(self.totals))
 
   def _of_first(self, step: int, state: Any, work: Callable[[], Any]) -> Any:

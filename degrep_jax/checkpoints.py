@@ -92,11 +92,13 @@ class Checkpoints:
 
   def add_scores(self, step: int, scores: dict[str, float]) -> None:
     """Gives a checkpoint that was saved without scores its own, and lets go of the one that was the
-    best before it, as a save would."""
+    best before it, as a save would; one that has scores keeps them."""
     self._manager.wait_until_finished()
 
     def write() -> None:
       folder = _folder(self._workdir) / str(step)
+      if (folder / _SCORES).exists():
+        return
       partial = folder / f'.{_SCORES}.part'
       partial.mkdir(exist_ok=True)
       ocp.JsonCheckpointHandler(_SCORES).save(partial, args=ocp.args.JsonSave(scores))

@@ -434,7 +434,8 @@ def test_scores_that_come_later(tmp_path):
   save(tmp_path, 1, 2, scores={1: 20.0})
   with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
     assert (saved.has_scores(1), saved.has_scores(2)) == (True, False)
-    saved.add_scores(2, {'deblurred_psnr': 25.0})
+    for psnr in (25.0, 15.0):
+      saved.add_scores(2, {'deblurred_psnr': psnr})
     assert saved.has_scores(2)
   assert checkpoints.saved_steps(tmp_path) == [2]  # 1 was the best
   save(tmp_path, 3, 4, keep=1)
