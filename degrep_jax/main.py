@@ -4,6 +4,7 @@ import itertools
 import os
 import pathlib
 import sys
+import time
 
 # Before TensorFlow is imported: it only reads pictures here, and tells of itself at every start.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
@@ -97,9 +98,16 @@ def _run_mode() -> None:
   jax.distributed.shutdown()  # waits for all: the first to be gone would end the others
 
 
+def _main_and_leave(argv: list[str]) -> None:
+  status = main(argv)
+  if status and jax.distributed.is_initialized() and multihost.is_first():
+    time.sleep(5)  # others that end for the same reason say so before they are ended
+  faults.leave(status)
+
+
 def run() -> None:
   """Parses the flags and runs `main`."""
-  app.run(lambda argv: faults.leave(main(argv)), flags_parser=_parse)
+  app.run(_main_and_leave, flags_parser=_parse)
 
 
 if __name__ == '__main__':

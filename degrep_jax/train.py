@@ -167,10 +167,7 @@ def _train(
     progress=progress,
     nan_skips=config.train.nan_skips if skip else 0,
   )
-  with (
-    recorder,
-    checkpoints.Checkpoints(workdir, config.log.keep_checkpoints) as saved,
-  ):
+  with recorder, checkpoints.Checkpoints(workdir, config.log.keep_checkpoints) as saved:
     recorder.compile_seconds += compile_seconds
     run = Run(config, workdir, evaluator, recorder, saved, stop)
     if first and multihost.from_first(lambda: run.lacks_scores(first)):
