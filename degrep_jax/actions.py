@@ -46,7 +46,8 @@ class Run:
     return self._stop.interrupted(sentence)
 
   def evaluate(self, step: int, state: Any) -> None:
-    """Scores a state, and saves it with its scores."""
+    """Saves a state, and scores it; the checkpoint gets its scores when they are there, so that
+    what was trained is kept, whatever befalls its evaluation."""
     self._recorder.require_finite()
 
     def scores() -> dict[str, float]:
@@ -54,36 +55,40 @@ class Run:
       return self._evaluator.scores(state.variables, directory, f'step_{step}', check)
 
     with self._recorder.paused(state):
-      try:
-        self.totals = multihost.from_first(lambda: self._stop.run(scores))
-      except faults.Interrupted:
-        self.save(step, state)
-        raise self.stopped(step) from None
-      except BaseException:  # what was trained is kept, whatever befell its evaluation
-        self.save(step, state)
-        raise
+      self.save(step, state)
+      self.totals = self._of_first(step, state, lambda: self._stop.run(scores))
       self._recorder.write_scores(step, self.totals)
-      if not self._saved.has(step):
-        self.save(step, state, self.totals)
-      elif not self._saved.has_scores(step):
-        self._saved.add_scores(step, self.totals)
+      self._saved.add_scores(step, self.totals)
     say(format_table(self.totals))
 
-  def save(self, step: int, state: Any, scores: dict[str, float] | None = None) -> None:
-    """Saves a state, unless it is already, as an evaluation's."""
+  def _of_first(self, step: int, state: Any, work: Callable[[], Any]) -> Any:
+    """work() of process 0, which a signal may break off; the state is saved then."""
+    try:
+      return multihost.from_first(work)
+    except faults.Interrupted:
+      self.save(step, state)
+      raise self.stopped(step) from None
+
+  def save(self, step: int, state: Any) -> None:
+    """Saves a state, unless it is already, as one that is evaluated."""
     if not self._saved.has(step):
       progress = self._recorder.progress()
-      self._saved.save(step, parallel.unreplicate(state), scores, progress)
+      self._saved.save(step, parallel.unreplicate(state), None, progress)
 
   def _write(self, step: int, state: Any) -> None:
     del state
     self._recorder.write(step)
+    self._saved.check()
 
   def _show(self, step: int, state: Any) -> None:
     self._recorder.require_finite()
+
+    def show() -> None:
+      samples = self._stop.run(lambda: self._evaluator.samples(state.variables))
+      self._recorder.write_pictures(step, samples)
+
     with self._recorder.paused(state):
-      if multihost.is_first():
-        self._recorder.write_pictures(step, self._evaluator.samples(state.variables))
+      self._of_first(step, state, show)
 
   def actions(self, first: int) -> list[Callable]:
     """What happens every so many steps, in this order within a step: (step, state=...)."""

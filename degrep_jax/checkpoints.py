@@ -2,9 +2,9 @@
 
 import os
 import pathlib
-import zlib
+import shutil
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import flax.serialization
 import flax.traverse_util
@@ -12,22 +12,16 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from degrep_jax import multihost
-from degrep_jax.errors import UserError, is_out_of_memory
+from degrep_jax import damage, multihost
+from degrep_jax.damage import PROGRESS, Damaged, Read
+from degrep_jax.errors import UserError
 from degrep_jax.progress import say
 from degrep_jax.state import merged, split
 
 FOLDER = 'checkpoints'
 ASIDE = 'damaged'  # folder of a workdir where a training puts checkpoints that cannot be read
 BEST = 'deblurred_psnr'  # the score by which the best checkpoint is kept
-# Items of a checkpoint, each a folder in it: the arrays; checksums of them and where the log was.
-_STATE, _PROGRESS, _SCORES = 'default', 'progress', 'metrics'
-
-Read = TypeVar('Read')
-
-
-class Damaged(UserError):
-  """A checkpoint that cannot be read, or does not hold what was written."""
+_STATE, _SCORES = 'default', 'metrics'  # items of a checkpoint, folders in it, besides PROGRESS
 
 
 def _score(metrics: dict[str, float]) -> float:
@@ -51,9 +45,9 @@ class Checkpoints:
     options = ocp.CheckpointManagerOptions(
       best_fn=_score, preservation_policy=preservation, cleanup_tmp_directories=True
     )
-    self._workdir = workdir
+    self._workdir, self._keep = workdir, keep
     self._manager = ocp.CheckpointManager(
-      _folder(workdir), item_names=(_STATE, _PROGRESS), options=options
+      _folder(workdir), item_names=(_STATE, PROGRESS), options=options
     )
 
   def __enter__(self) -> 'Checkpoints':
@@ -87,30 +81,36 @@ class Checkpoints:
     """
     if not self.has(step):
       tree = _without_none(flax.serialization.to_state_dict(state))
-      about = {'checksums': _checksums(tree), 'progress': progress or {}}
-      items = {_STATE: ocp.args.StandardSave(tree), _PROGRESS: ocp.args.JsonSave(about)}
+      about = {'checksums': damage.checksums(tree), 'progress': progress or {}}
+      items = {_STATE: ocp.args.StandardSave(tree), PROGRESS: ocp.args.JsonSave(about)}
       self._manager.save(step, args=ocp.args.Composite(**items), metrics=scores)
 
+  def check(self) -> None:
+    """Raises what a save met in its own thread, where it has ended."""
+    if not self._manager.is_saving_in_progress():
+      self._manager.wait_until_finished()  # its `check_for_errors` has lost it by then
+
   def add_scores(self, step: int, scores: dict[str, float]) -> None:
-    """Gives a checkpoint that was saved without scores its own."""
+    """Gives a checkpoint that was saved without scores its own, and lets go of the one that was the
+    best before it, as a save would; one that has scores keeps them."""
     self._manager.wait_until_finished()
-    if multihost.is_first():
+
+    def write() -> None:
       folder = _folder(self._workdir) / str(step)
+      if (folder / _SCORES).exists():
+        return
       partial = folder / f'.{_SCORES}.part'
       partial.mkdir(exist_ok=True)
       ocp.JsonCheckpointHandler(_SCORES).save(partial, args=ocp.args.JsonSave(scores))
       partial.rename(folder / _SCORES)
+      scored = saved_scores(self._workdir)
+      best = max(scored, key=lambda step: _score(scored[step]))
+      for old in saved_steps(self._workdir)[: -self._keep]:
+        if old != best:
+          shutil.rmtree(folder.with_name(str(old)))
+
+    multihost.from_first(write)
     self._manager.reload()
-
-
-def _checksums(tree: dict[str, Any]) -> dict[str, int]:
-  """CRC-32 of the bytes of every array, by its path."""
-  leaves = flax.traverse_util.flatten_dict(tree, sep='/')
-  return {
-    name: zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data)
-    for name, leaf in leaves.items()
-    if leaf is not None
-  }
 
 
 def _without_none(tree: dict[str, Any]) -> dict[str, Any]:
@@ -151,8 +151,14 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, 
 
 
 def _load(folder: pathlib.Path) -> dict[str, Any]:
-  with ocp.StandardCheckpointer() as checkpointer:
-    return checkpointer.restore(folder / _STATE)
+  found = _arrays(folder)
+  damage.verify(folder, found)
+  return found
+
+
+def _arrays(folder: pathlib.Path) -> dict[str, Any]:
+  # By the handler: a checkpointer waits for all processes, and the first may read alone.
+  return ocp.StandardCheckpointHandler().restore(folder / _STATE, args=ocp.args.StandardRestore())
 
 
 def load_network(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
@@ -162,15 +168,15 @@ def load_network(workdir: str | os.PathLike[str], step: int | None = None) -> di
 
 
 def _load_network(folder: pathlib.Path) -> dict[str, Any]:
-  with ocp.PyTreeCheckpointer() as checkpointer:
-    # Asked of the handler: the checkpointer warns that training saves no metadata of the item.
-    saved = ocp.PyTreeCheckpointHandler().metadata(folder / _STATE).tree
-    wanted = _without(saved, ('opt_state', 'discriminator'))
-    if 'ema' in wanted:
-      wanted['generator'] = _without(wanted['generator'], ('params',))
-    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-    partly = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
-    return checkpointer.restore(folder / _STATE, args=partly)
+  handler = ocp.PyTreeCheckpointHandler()
+  wanted = _without(handler.metadata(folder / _STATE).tree, ('opt_state', 'discriminator'))
+  if 'ema' in wanted:
+    wanted['generator'] = _without(wanted['generator'], ('params',))
+  as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+  partly = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
+  found = handler.restore(folder / _STATE, args=partly)
+  damage.verify(folder, found, whole=False)
+  return found
 
 
 def _without(tree: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -194,23 +200,13 @@ def _chosen(workdir: str | os.PathLike[str], step: int | None) -> list[pathlib.P
 
 
 def _read(
-  workdir: str | os.PathLike[str],
-  step: int | None,
-  read: Callable[[pathlib.Path], Read],
-  verify: bool = True,
+  workdir: str | os.PathLike[str], step: int | None, read: Callable[[pathlib.Path], Read]
 ) -> Read:
-  """What `read` makes of the folder of a step, or of the newest that is not damaged.
-
-  Args:
-    workdir: of the run.
-    step: of the checkpoint, or None.
-    read: gives arrays in nested dictionaries, where `verify` is to compare their checksums.
-    verify: whether to.
-  """
+  """What `read` makes of the folder of a step, or of the newest that is not damaged."""
   folders = _chosen(workdir, step)
   for folder, before in zip(folders, [*folders[1:], None], strict=True):
     try:
-      return _sound(folder, read, verify)
+      return damage.sound(folder, read)
     except Damaged as damaged:
       if before is None:
         raise
@@ -218,33 +214,9 @@ def _read(
   raise AssertionError('there is a folder at least')
 
 
-def _sound(folder: pathlib.Path, read: Callable[[pathlib.Path], Read], verify: bool) -> Read:
-  """What `read` makes of a folder; raises Damaged where it cannot, or reads other values."""
-  try:
-    found: Any = read(folder)
-    expected = _about(folder).get('checksums', {}) if verify else {}
-  except PermissionError as error:
-    raise UserError(f'the checkpoint {folder} cannot be read: {error.strerror}.') from error
-  except Exception as error:  # files cut short or zeroed make the libraries raise anything
-    if is_out_of_memory(error):
-      raise
-    raise Damaged(f'the checkpoint {folder} is damaged.') from error
-  there = _checksums(found) if expected else {}
-  wrong = sorted(name for name, checksum in there.items() if expected.get(name) != checksum)
-  if wrong:
-    raise Damaged(f'the checkpoint {folder} is damaged: {wrong[0]} is not what was saved.')
-  return found
-
-
-def _about(folder: pathlib.Path) -> dict[str, Any]:
-  """Checksums and progress; empty for a checkpoint of a time when these were not saved."""
-  path = folder / _PROGRESS
-  return ocp.JsonCheckpointHandler().restore(path) if path.is_dir() else {}
-
-
 def load_progress(workdir: str | os.PathLike[str], step: int) -> dict[str, Any]:
   """The `progress` that a step was saved with."""
-  return _sound(_folder(workdir) / str(step), _about, verify=False).get('progress', {})
+  return damage.sound(_folder(workdir) / str(step), damage.about).get('progress', {})
 
 
 def shapes(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
@@ -258,7 +230,7 @@ def shapes(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str
   def read(folder: pathlib.Path) -> dict[str, Any]:
     return ocp.StandardCheckpointHandler().metadata(folder / _STATE).tree
 
-  return _read(workdir, step, read, verify=False)
+  return _read(workdir, step, read)
 
 
 def saved_scores(workdir: str | os.PathLike[str]) -> dict[int, dict[str, float]]:
@@ -315,26 +287,28 @@ def set_damaged_aside(workdir: str | os.PathLike[str]) -> int | None:
     The newest step that is left; None where there was no checkpoint.
 
   Raises:
-    UserError: all are damaged, or one that a training would need cannot be read.
+    UserError: all are damaged, or one that a training would need cannot be read; none is moved.
   """
   steps, newest = saved_steps(workdir), None
+  aside: list[tuple[pathlib.Path, Damaged]] = []
   for step in reversed(steps):
     folder = _folder(workdir) / str(step)
     try:
-      _sound(folder, _scores_of, verify=False)
+      damage.sound(folder, _scores_of)
       if newest is None:
-        _sound(folder, _load, verify=True)
-        _sound(folder, _about, verify=False)
+        damage.sound(folder, _load)
         newest = step
     except Damaged as damaged:
-      aside = pathlib.Path(workdir) / ASIDE / str(step)
-      while aside.exists():
-        aside = aside.with_name(f'{aside.name}_again')
-      aside.parent.mkdir(exist_ok=True)
-      folder.rename(aside)
-      say(f'{damaged} It is now {aside}.')
+      aside.append((folder, damaged))
   if steps and newest is None:
     raise UserError(f'all checkpoints of {workdir} are damaged: start again in another --workdir.')
+  for folder, why in aside:
+    place = pathlib.Path(workdir) / ASIDE / folder.name
+    while place.exists():
+      place = place.with_name(f'{place.name}_again')
+    place.parent.mkdir(exist_ok=True)
+    folder.rename(place)
+    say(f'{why} It is now {place}.')
   return newest
 
 
@@ -344,13 +318,20 @@ def _scores_of(folder: pathlib.Path) -> dict[str, float] | None:
   return ocp.JsonCheckpointHandler(_SCORES).restore(path) if path.is_dir() else None
 
 
-def restore(workdir: str | os.PathLike[str], state: Any, step: int | None = None) -> Any:
+def restore(
+  workdir: str | os.PathLike[str], state: Any, step: int | None = None, verified: bool = False
+) -> Any:
   """A saved state in the structure of `state`.
+
+  Args:
+    workdir, step: as `load`.
+    state: arrays or their shapes.
+    verified: whether its checksums were compared already (`set_damaged_aside`).
 
   Raises:
     UserError: as `load`, or a checkpoint of other networks.
   """
-  saved = load(workdir, step)
+  saved = _read(workdir, step, _arrays if verified else _load)
   expected = flax.serialization.to_state_dict(state)
   require_same_shapes(workdir, saved, expected)
   absent = {name: None for name, x in expected.items() if x is None}

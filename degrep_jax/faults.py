@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TypeVar
 
@@ -37,8 +38,8 @@ class Interrupted(Exception):
 
 
 def status_of(work: Callable[[], None]) -> int:
-  """Does what a command is for; its exit status: 0, 2 with one sentence on stderr, or 128 + the
-  signal that stopped it."""
+  """Does what a command is for; its exit status: 0, 2 with one sentence on stderr, 128 + the signal
+  that stopped it, or 1 with the trace of an error that nobody expected."""
   # Libraries log errors with their traces, and raise them after that: we tell.
   logging.set_verbosity(logging.FATAL)
   logging.set_stderrthreshold(logging.FATAL)
@@ -51,6 +52,10 @@ def status_of(work: Callable[[], None]) -> int:
     return interrupted.status
   except KeyboardInterrupt:  # where there is nothing to save
     return 128 + signal.SIGINT
+  except Exception:
+    # Left to Python, one of several processes would wait for the others, and they for it.
+    traceback.print_exc()
+    return 1
   return 0
 
 
@@ -75,6 +80,7 @@ class StopSignals:
   def __init__(self) -> None:
     self._number: int | None = None
     self._handlers: dict[int, Any] = {}
+    self._listener: threading.Thread | None = None
 
   def __enter__(self) -> 'StopSignals':
     if threading.current_thread() is threading.main_thread():
@@ -90,7 +96,7 @@ class StopSignals:
     return self
 
   def __exit__(self, *_) -> None:
-    if self._handlers or hasattr(self, '_listener'):
+    if self._listener is not None:
       for number, handler in self._handlers.items():
         signal.signal(number, handler)
       signal.set_wakeup_fd(self._wakeup)
@@ -149,7 +155,8 @@ class StopSignals:
 
 @contextlib.contextmanager
 def locked(workdir: pathlib.Path) -> Iterator[None]:
-  """Nobody else trains in a workdir meanwhile. The lock ends with the process, however that ends.
+  """Nobody else trains in a workdir meanwhile, but for a warning where its disk knows no locks. The
+  lock ends with the process, however that ends.
 
   Raises:
     UserError: another process trains there, or the workdir cannot be written.
@@ -168,6 +175,8 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
       raise UserError(
         f'{workdir} is in use by {holder}: wait for that run, end it, or choose another --workdir.'
       ) from None
+    except OSError as error:  # some disks of networks and clouds know no locks
+      say(f'Warning: {workdir} cannot be locked ({error.strerror}): start no second run there.')
     file.truncate(0)
     file.write(f'process {os.getpid()} on {socket.gethostname()}')
     file.flush()

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from degrep_jax.errors import UserError
 from degrep_jax.files import write_atomically
 
-_EVERY_STEP = '--config.log.every_steps=1'  # a field may be given once
+_EVERY = 'config.log.every_steps'  # a field may be given once
 SKIPPED = 'skipped'  # metric of a step: 1 where it changed nothing
 
 
@@ -45,6 +45,18 @@ def skipping(step: Callable[..., Any]) -> Callable[..., Any]:
   return guarded
 
 
+def _without(flag: str, arguments: list[str]) -> list[str]:
+  """Arguments of a command but for a flag, given as --flag=value or --flag value."""
+  kept, rest = [], iter(arguments)
+  for argument in rest:
+    name, equals, _ = argument.partition('=')
+    if name.lstrip('-') != flag:
+      kept.append(argument)
+    elif not equals:
+      next(rest, None)
+  return kept
+
+
 def report(
   workdir: pathlib.Path, error: NotFinite, items: Sequence[tuple[int, int, str]]
 ) -> pathlib.Path:
@@ -64,8 +76,7 @@ def report(
   path = workdir / 'not_finite.json'
   module = getattr(sys.modules['__main__'], '__spec__', None)
   program = ['-m', module.name] if module else [sys.argv[0]]
-  given = [of for of in sys.argv[1:] if not of.startswith(_EVERY_STEP[:-1])]
-  command = ['python', *program, *given, _EVERY_STEP]
+  command = ['python', *program, *_without(_EVERY, sys.argv[1:]), f'--{_EVERY}=1']
   found = {
     'step': error.step,
     'not_finite': list(error.names),

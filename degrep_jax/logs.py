@@ -25,6 +25,7 @@ from degrep_jax.progress import duration, say
 Item = TypeVar('Item')
 
 FILE = 'metrics.jsonl'
+_SCORE = 'eval_'  # begins the names of an evaluation's means
 COUNTS = (SKIPPED, 'replaced')  # metrics that add up: steps left out, damaged pictures
 # Of a line, what differs between two runs of one training.
 CLOCKS = ('pictures_per_second', 'step_seconds', 'input_wait', 'train_seconds', 'compile_seconds')
@@ -61,15 +62,21 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
   return {name: float(np.sum(of) if name in COUNTS else np.mean(of)) for name, of in values.items()}
 
 
-def _forget(workdir: pathlib.Path, step: int) -> None:
-  """Takes out of TensorBoard's files what an earlier process wrote after a step: it comes anew.
+def _forget(workdir: pathlib.Path, step: int, scored: bool) -> None:
+  """Takes out of TensorBoard's files what an earlier process wrote after a step, and the scores of
+  that step unless it is `scored`: they come anew.
 
   (TensorBoard's own event for this makes it forget everything but what TensorFlow 2 writes.)
   """
+
+  def is_kept(event: event_pb2.Event) -> bool:
+    scores = any(value.tag.startswith(_SCORE) for value in event.summary.value)
+    return event.step < step or (event.step == step and (scored or not scores))
+
   for path in workdir.glob('events.out.tfevents.*'):
     # A file that a kill cut short is read as far as it goes.
     events = list(RawEventFileLoader(str(path)).Load())
-    kept = [event for event in events if event_pb2.Event.FromString(event).step <= step]
+    kept = [event for event in events if is_kept(event_pb2.Event.FromString(event))]
     if len(kept) < len(events):
       file = io.BytesIO()
       writer = RecordWriter(file)
@@ -112,20 +119,21 @@ class Recorder:
     self._fetched: list[dict[str, float]] = []
     self._writes = multihost.is_first()
     lines = _kept_lines(self._path, first)
+    logged = [json.loads(line) for line in lines]
+    self._scored = {line['step'] for line in logged if f'{_SCORE}deblurred_psnr' in line}
     if self._writes:
       # Never in part: a kill here would lose lines that nobody writes again.
       write_atomically(self._path, ''.join(f'{line}\n' for line in lines).encode())
-      _forget(workdir, first)
+      _forget(workdir, first, first in self._scored)
     self._tensorboard = metric_writers.create_default_writer(
       str(workdir), just_logging=not self._writes
     )
-    logged = [json.loads(line) for line in lines]
-    self._scored = {line['step'] for line in logged if 'eval_deblurred_psnr' in line}
     # An evaluation's line, often the last, says nothing about time.
     written = max((line.get('train_seconds', 0.0) for line in logged), default=0.0)
     self.train_seconds: float = written
     self.compile_seconds = 0.0
     self._written_seconds, self._waited, self._in_a_row = written, 0.0, 0
+    self._skipped = sum(line.get(SKIPPED, 0) for line in logged)
     if progress:
       self._fetched = progress['metrics']
       self.train_seconds, self._written_seconds = progress['train_seconds']
@@ -150,7 +158,7 @@ class Recorder:
     self._stop_clock()
     self._tensorboard.flush()
     return {
-      'metrics': self._fetched,
+      'metrics': list(self._fetched),  # written in a thread, while steps join ours
       'train_seconds': [self.train_seconds, self._written_seconds],
       'compile_seconds': self.compile_seconds,
       'waited': self._waited,
@@ -221,11 +229,13 @@ class Recorder:
     self._fetch()
     rows, self._fetched = self._fetched, []
     scalars = _means(rows)
+    self._skipped += int(scalars.get(SKIPPED, 0))
     self._stop_clock()
     seconds = self.train_seconds - self._written_seconds
     step_seconds = seconds / len(rows)
     scalars |= {
-      'learning_rate': float(self._schedule(step - 1)),
+      # The optimiser does not count the steps that were left out.
+      'learning_rate': float(self._schedule(max(0, step - self._skipped - 1))),
       'pictures_per_second': self._batch_size / step_seconds,
       'step_seconds': step_seconds,
       'input_wait': self._waited / seconds,
@@ -245,10 +255,11 @@ class Recorder:
     """Writes the means of an evaluation, once for a step."""
     if step not in self._scored:
       self._scored.add(step)
-      self._write_scalars(step, {f'eval_{name}': value for name, value in totals.items()})
+      self._write_scalars(step, {f'{_SCORE}{name}': value for name, value in totals.items()})
 
   def _write_scalars(self, step: int, scalars: dict[str, float]) -> None:
     self._tensorboard.write_scalars(step, scalars)
+    self._tensorboard.flush()  # a line that is there stands for both
     if self._writes:
       # JSON has no infinity, the PSNR of identical pictures: it is the text 'inf'.
       plain = {key: x if np.isfinite(x) else str(x) for key, x in scalars.items()}

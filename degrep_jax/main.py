@@ -4,6 +4,7 @@ import itertools
 import os
 import pathlib
 import sys
+import time
 
 # Before TensorFlow is imported: it only reads pictures here, and tells of itself at every start.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
@@ -11,6 +12,7 @@ os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 # OpenCV would report damaged pictures as well as we do, after our sentence.
 os.environ.setdefault('OPENCV_LOG_LEVEL', 'ERROR')
 
+import jax
 from absl import app, flags
 from ml_collections import config_flags
 
@@ -48,6 +50,15 @@ def _has_workdir(values) -> bool:
   return values['mode'] == 'plan' or values['workdir'] is not None
 
 
+@flags.multi_flags_validator(
+  ['multihost', 'coordinator', 'num_processes', 'process_id'],
+  message='--coordinator, --num_processes and --process_id go with --multihost.',
+)
+def _are_several(values) -> bool:
+  told = values['coordinator'], values['num_processes'], values['process_id']
+  return values['multihost'] or told == (None, None, None)
+
+
 def _parse(argv: list[str]) -> list[str]:
   """Flags as absl reads them, but a bad one costs a sentence instead of a trace or the help."""
   for argument, following in itertools.pairwise([*argv, '']):
@@ -68,8 +79,7 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def main(argv: list[str]) -> int:
-  """Runs the chosen mode; status 0, 2 with one sentence on stderr, or 128 + the signal that stopped
-  the run."""
+  """Runs the chosen mode; its exit status, as `faults.status_of` says."""
   if len(argv) > 1:
     return fail(f'{argv[1]!r} is not understood: flags start with --.')
   return faults.status_of(_run_mode)
@@ -85,11 +95,19 @@ def _run_mode() -> None:
     plan(_CONFIG.value, [amount(text) for text in _MEMORY.value], _DEVICES.value)
   else:
     evaluate_run(_CONFIG.value, workdir, _STEP.value)
+  jax.distributed.shutdown()  # waits for all: the first to be gone would end the others
+
+
+def _main_and_leave(argv: list[str]) -> None:
+  status = main(argv)
+  if status and jax.distributed.is_initialized() and multihost.is_first():
+    time.sleep(5)  # others that end for the same reason say so before they are ended
+  faults.leave(status)
 
 
 def run() -> None:
   """Parses the flags and runs `main`."""
-  app.run(lambda argv: faults.leave(main(argv)), flags_parser=_parse)
+  app.run(_main_and_leave, flags_parser=_parse)
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ from degrep_jax.faults import Interrupted
 
 # A process that no longer answers for so long ends the others.
 HEARTBEAT_SECONDS = 20
-LONGEST_WORK = 7 * 24 * 3600 * 1000  # ms that the others wait for process 0, which evaluates
+LONGEST_WORK = 7 * 24 * 3600 * 1000  # ms that processes wait for others that evaluate or compile
 BEHIND = 2  # steps after which the processes read what they said to each other
 _names = itertools.count()
 
@@ -53,6 +53,20 @@ def is_first() -> bool:
   return jax.process_index() == 0
 
 
+def _client() -> Any:
+  """Of the service that started the processes: a collective of devices would wait on them, and some
+  give up after a while."""
+  from jax._src import distributed
+
+  return distributed.global_state.client
+
+
+def wait_for_all() -> None:
+  """Until all processes are here."""
+  if jax.process_count() > 1:
+    _client().wait_at_barrier(f'degrep_jax/wait_for_all/{next(_names)}', LONGEST_WORK)
+
+
 def from_first(work: Callable[[], Any]) -> Any:
   """work() of process 0, which alone does it; all get its result, or fail as it does.
 
@@ -65,11 +79,7 @@ def from_first(work: Callable[[], Any]) -> Any:
   """
   if jax.process_count() == 1:
     return work()
-  # Through the service that started the processes: a collective of devices would wait on them, and
-  # some give up after a while.
-  from jax._src import distributed
-
-  client: Any = distributed.global_state.client
+  client = _client()
   key = f'degrep_jax/from_first/{next(_names)}'
   if not is_first():
     told = json.loads(client.blocking_key_value_get(key, LONGEST_WORK))
@@ -90,6 +100,22 @@ def from_first(work: Callable[[], Any]) -> Any:
   return result
 
 
+class Sum:
+  """The sum of what every process gives, on the devices, so that nobody waits for the steps under
+  way; to be asked by all processes alike."""
+
+  def __init__(self) -> None:
+    self._sum = jax.pmap(lambda x: jax.lax.psum(x, parallel.AXIS), axis_name=parallel.AXIS)
+
+  def __call__(self, mine: int) -> jax.Array | int:
+    """A replicated scalar; of one process its own number."""
+    if jax.process_count() == 1:
+      return mine
+    shares = np.zeros(jax.local_device_count(), np.int32)
+    shares[0] = mine
+    return self._sum(parallel.shard(shares))
+
+
 class Agreement:
   """Whether any process asked for something, known to all at the same step.
 
@@ -98,15 +124,14 @@ class Agreement:
   """
 
   def __init__(self) -> None:
-    self._sum = jax.pmap(lambda x: jax.lax.psum(x, parallel.AXIS), axis_name=parallel.AXIS)
+    self._sum = Sum()
     self._said: collections.deque[Any] = collections.deque()
 
   def __call__(self, asked: bool) -> bool:
     """To be called once a step by all processes."""
     if jax.process_count() == 1:
       return asked
-    mine = np.full(jax.local_device_count(), asked, np.int32)
-    self._said.append(self._sum(parallel.shard(mine)))
+    self._said.append(self._sum(asked))
     if len(self._said) <= BEHIND:
       return False
     return bool(self._said.popleft().addressable_shards[0].data.any())

@@ -82,8 +82,18 @@ class Line(NamedTuple):
     return Needs(arguments, outputs, temporaries + self.gradients, self.at(share).flops)
 
   def largest(self, memory: int) -> int:
-    """The most pictures of a device at a time that fit into a memory; 0: none."""
+    """The most pictures of a device at a time that fit into a memory; 0: none.
+
+    Raises:
+      UserError: by XLA's analysis more pictures take no more.
+    """
     more = (self.two[1].memory - self.two[0].memory) / (COMPILED[1] - COMPILED[0])
+    if more <= 0:
+      few, many = COMPILED
+      raise UserError(
+        f"by XLA's analysis a step of {many} pictures takes no more memory than one of {few}, so "
+        'that no largest batch can be told: plan with a larger config.data.crop.'
+      )
     return max(0, math.floor(COMPILED[0] + (memory - self.two[0].memory) / more))
 
 

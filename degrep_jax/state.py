@@ -8,12 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-STATISTICS = (
-  'spectral',
-  'batch_stats',
-)  # collections that a training pass moves and no gradient reaches
-
-
+# Collections that a training pass moves and no gradient reaches.
+STATISTICS = ('spectral', 'batch_stats')
 DTYPES = ('float32', 'bfloat16')  # that networks compute in, see `cast`
 FROZEN = ('encoder', 'pyramid')  # parts of a deblurring net that come from the joint stage
 
@@ -54,7 +50,6 @@ class TrainState(flax.struct.PyTreeNode):
   step: jax.Array
   generator: NetworkState
   discriminator: Any
-
   ema: Any = None
 
   @property

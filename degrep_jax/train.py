@@ -1,6 +1,7 @@
 """Training of any stage: restore, loop, evaluate."""
 
 import contextlib
+import functools
 import json
 import pathlib
 import time
@@ -45,22 +46,29 @@ def _initial_state(workdir: pathlib.Path, stage: Stage) -> tuple[Any, dict[str, 
   step = multihost.from_first(lambda: checkpoints.set_damaged_aside(workdir))
   if step is None:
     return stage.prepare(stage.create()), {}
-  state = checkpoints.restore(workdir, jax.eval_shape(stage.create), step)
+  state = checkpoints.restore(workdir, jax.eval_shape(stage.create), step, verified=True)
   say(f'continuing {workdir} from step {step}')
   return state, checkpoints.load_progress(workdir, step)
+
+
+def _choice(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """What decides which pictures a batch shows."""
+  return {
+    'crop': config.data.crop,
+    'batch_size': config.train.batch_size,
+    'seed': config.seed,
+    'on_error': config.data.on_error,
+  }
 
 
 def _batches(config: ml_collections.ConfigDict, source: Source, first: int) -> Batches:
   return train_batches(
     source,
-    crop=config.data.crop,
-    batch_size=config.train.batch_size,
-    seed=config.seed,
+    **_choice(config),
     start_step=first,
     augment=config.data.augment,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
-    on_error=config.data.on_error,
   )
 
 
@@ -82,6 +90,13 @@ def _report(
     'parameters': parameters,
   }
   write_atomically(workdir / 'report.json', (json.dumps(report, indent=2) + '\n').encode())
+
+
+def _report_not_finite(
+  workdir: pathlib.Path, config: ml_collections.ConfigDict, source: Source, error: finite.NotFinite
+) -> str:
+  items = batch_items(error.step, source, **_choice(config))
+  return str(finite.report(workdir, error, items))
 
 
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
@@ -109,12 +124,13 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
     try:
       return _train(config, workdir, sources, stage, stop)
     except finite.NotFinite as error:
-      items = batch_items(error.step, config.train.batch_size, sources[0], config.seed)
-      path = finite.report(workdir, error, items)
+      report = functools.partial(_report_not_finite, workdir, config, sources[0], error)
+      path = multihost.from_first(report)
+      skip = 'nan_skips=N, a larger one' if config.train.nan_policy == 'skip' else 'nan_policy=skip'
       raise UserError(
         f'{error}; such a state is not saved: {path} names the batch and the command that comes '
         'there again; start a new --workdir with a lower config.optimizer.learning_rate, or go on '
-        'with --config.train.nan_policy=skip.'
+        f'with --config.train.{skip}.'
       ) from None
 
 
@@ -138,27 +154,34 @@ def _train(
   if first < last:
     compiled = stop.run(lambda: _compile(config, stage, state, constants))
     step_fn, compile_seconds = compiled
+  stop.run(multihost.wait_for_all)  # some compile longer than others
   evaluator = Evaluator(
     stage.network, sources[1], tile=config.eval.tile, batch=config.eval.batch_size
   )
-  nan_skips = config.train.nan_skips if skip else 0
-  about = first, last, config.train.batch_size, stage.schedule, progress, nan_skips
-  with (
-    Recorder(workdir, *about) as recorder,
-    checkpoints.Checkpoints(workdir, config.log.keep_checkpoints) as saved,
-  ):
+  recorder = Recorder(
+    workdir,
+    first,
+    last,
+    batch_size=config.train.batch_size,
+    schedule=stage.schedule,
+    progress=progress,
+    nan_skips=config.train.nan_skips if skip else 0,
+  )
+  with recorder, checkpoints.Checkpoints(workdir, config.log.keep_checkpoints) as saved:
     recorder.compile_seconds += compile_seconds
     run = Run(config, workdir, evaluator, recorder, saved, stop)
-    if first and run.lacks_scores(first):
+    if first and multihost.from_first(lambda: run.lacks_scores(first)):
       run.evaluate(first, state)
-    actions, agreed = run.actions(first), multihost.Agreement()
+    actions, agreed, replaced = run.actions(first), multihost.Agreement(), multihost.Sum()
     batches = _batches(config, sources[0], first)
     steps = zip(
       range(first + 1, last + 1), recorder.timed(parallel.prefetch(batches)), strict=False
     )
     for step, batch in track(steps, 'training', last, first):
       state, metrics = step_fn(state, constants, batch)
-      recorder.add(step, metrics, **_counts(config, batches, step))
+      if config.data.on_error == 'skip':
+        metrics |= {'replaced': replaced(batches.replaced(step))}
+      recorder.add(step, metrics)
       for action in actions:
         action(step, state=state)
       if agreed(stop.asked):
@@ -166,13 +189,11 @@ def _train(
         raise run.stopped(step)
     if not run.totals:  # a run that had ended is only scored again
       run.evaluate(first, state)
-  if multihost.is_first():
+
+  def sum_up() -> None:
     _report(workdir, run.totals, recorder, max(first, last), parameters)
     panel(evaluator.samples(state.variables), workdir / 'panel.png')
     say(f'wrote {workdir / "report.json"} and {workdir / "panel.png"}')
+
+  multihost.from_first(sum_up)  # a process that leaves earlier would end the others
   return run.totals
-
-
-def _counts(config: ml_collections.ConfigDict, batches: Batches, step: int) -> dict[str, int]:
-  """What the host counts of a step."""
-  return {'replaced': batches.replaced(step)} if config.data.on_error == 'skip' else {}

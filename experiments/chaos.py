@@ -1,12 +1,13 @@
 """Kills a small training again and again, at moments drawn at random, and compares what it ends in
-with a run that nobody disturbed: parameters, optimisers and logs, to the bit.
+with a run that nobody disturbed: the newest and the best checkpoint, its scores, the log and the
+scalars of TensorBoard, to the bit.
 
 python experiments/chaos.py --kills=30 --signal=KILL
 python experiments/chaos.py --kills=30 --signal=TERM --seed=7
 
 The moments: while the process starts, restores and compiles; while it trains; while it writes a
 checkpoint; while it evaluates. A run that comes to its end before all kills are spent is compared,
-and another one takes the rest.
+and another one takes the rest. After a signal that can be heard, the run must say what it saved.
 """
 
 import argparse
@@ -21,13 +22,16 @@ import sys
 import tempfile
 import time
 
-import numpy as np
-from flax import traverse_util
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
+
+sys.path.append(str(pathlib.Path(__file__).parents[1] / 'tests'))
+
+from command import ROOT, differing, timeless
 
 from degrep_jax import checkpoints
 from degrep_jax.logs import CLOCKS
 
-ROOT = pathlib.Path(__file__).parents[1]
 PHASES = ('starting', 'training', 'saving', 'evaluating')
 EVALUATE, STEPS = 12, 48
 FLAGS = (
@@ -41,6 +45,11 @@ FLAGS = (
 )
 
 
+def log_of(workdir: pathlib.Path) -> pathlib.Path:
+  """What the starts of a run printed."""
+  return workdir.with_name(f'{workdir.name}.log')
+
+
 def start(workdir: pathlib.Path, cache: pathlib.Path) -> subprocess.Popen:
   """The real command, which shares its compiled programs with the others."""
   environment = os.environ | {
@@ -50,7 +59,7 @@ def start(workdir: pathlib.Path, cache: pathlib.Path) -> subprocess.Popen:
     'XLA_FLAGS': '--xla_backend_optimization_level=0',
   }
   command = [sys.executable, '-m', 'degrep_jax.main', *FLAGS, f'--workdir={workdir}']
-  with (workdir.parent / f'{workdir.name}.log').open('a') as log:
+  with log_of(workdir).open('a') as log:
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
 
 
@@ -89,19 +98,47 @@ def disturb(
   return True
 
 
+def tensorboard(workdir: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
+  """The scalars that TensorBoard shows, but clocks: (step, value) by name."""
+  events = EventAccumulator(str(workdir), size_guidance={'tensors': 0})
+  events.Reload()
+  found = {name: events.Tensors(name) for name in events.Tags()['tensors'] if name not in CLOCKS}
+  arrays = {
+    name: [(event.step, make_ndarray(event.tensor_proto)) for event in of]
+    for name, of in found.items()
+  }
+  return {
+    name: [(step, float(array)) for step, array in of]
+    for name, of in arrays.items()
+    if of[0][1].dtype.kind == 'f'  # no pictures
+  }
+
+
+def best(workdir: pathlib.Path) -> tuple[int, dict[str, float]]:
+  """(step, scores) of the best checkpoint."""
+  scores = checkpoints.saved_scores(workdir)
+  return max(scores.items(), key=lambda of: of[1][checkpoints.BEST])
+
+
 def differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
-  """What is not equal in the last checkpoints and logs of two runs."""
-  states = [traverse_util.flatten_dict(checkpoints.load(of), sep='/') for of in (one, other)]
-  found = [
-    name
-    for name in states[0].keys() | states[1].keys()
-    if not np.array_equal(states[0].get(name), states[1].get(name))
-  ]
-  plain = [
-    [{k: v for k, v in line.items() if k not in CLOCKS} for line in lines(of)]
-    for of in (one, other)
-  ]
-  return found + ['metrics.jsonl'] * (plain[0] != plain[1])
+  """What is not equal in two runs. (A signal leaves a checkpoint at a step of its own, so that not
+  all need be the same.)"""
+  logs = {'metrics.jsonl': timeless, 'TensorBoard': tensorboard, 'best checkpoint': best}
+  found = [name for name, read in logs.items() if read(one) != read(other)]
+  for step in () if found else (None, best(one)[0]):
+    found += differing(*(checkpoints.load(of, step) for of in (one, other)))
+  return found
+
+
+def as_it_should(workdir: pathlib.Path, phase: str, number: int, status: int) -> bool:
+  """Whether a run ended by a signal as it says that it does."""
+  if number == signal.SIGKILL:
+    return status == -number
+  # Before our command hears signals, and after all is done, Python itself ends by them.
+  if phase == 'starting' or (workdir / 'report.json').exists():
+    return status in (-number, 128 + number)
+  last = log_of(workdir).read_text().splitlines()[-1]
+  return status == 128 + number and f'step {checkpoints.saved_steps(workdir)[-1]} is saved' in last
 
 
 def chain(
@@ -118,12 +155,10 @@ def chain(
       spent[phase] += 1
       steps = checkpoints.saved_steps(workdir)
       print(f'{sum(spent.values()):3} {phase:10} status {status:4}  saved {steps}', flush=True)
-    # Python itself, not yet at our command, ends by the signal.
-    expected = {-number, 128 + number} if hit else set()
     if status == 0:
       return spent
-    if status not in expected:
-      raise SystemExit(f'the run failed: see {workdir}.log')
+    if not (hit and as_it_should(workdir, phase, number, status)):
+      raise SystemExit(f'the run did not end as it should: see {log_of(workdir)}')
 
 
 def main() -> None:
@@ -136,15 +171,16 @@ def main() -> None:
   number, rng = getattr(signal, f'SIG{args.signal}'), random.Random(seed)
   folder = pathlib.Path(tempfile.mkdtemp(prefix='chaos_'))
   print(f'seed {seed}, {args.kills} times SIG{args.signal}, in {folder}', flush=True)
-  if start(folder / 'undisturbed', folder / 'cache').wait():
-    raise SystemExit(f'the undisturbed run failed: see {folder}/undisturbed.log')
+  undisturbed = folder / 'undisturbed'
+  if start(undisturbed, folder / 'cache').wait():
+    raise SystemExit(f'the undisturbed run failed: see {log_of(undisturbed)}')
   total: collections.Counter = collections.Counter()
   runs = 0
   while sum(total.values()) < args.kills:
     workdir = folder / f'disturbed_{runs}'
     total += chain(workdir, folder / 'cache', rng, number, args.kills - sum(total.values()))
     runs += 1
-    if found := differences(folder / 'undisturbed', workdir):
+    if found := differences(undisturbed, workdir):
       raise SystemExit(f'seed {seed}: {workdir} differs in {found[:5]}')
   phases = ', '.join(f'{count} {phase}' for phase, count in total.items())
   print(f'{sum(total.values())} restarts ({phases}), {runs} runs: all equal to the bit')

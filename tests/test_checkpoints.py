@@ -1,7 +1,11 @@
 """Which checkpoints stay, and that a state comes back bit by bit."""
 
+import errno
 import gc
+import os
+import resource
 import shutil
+import time
 
 import flax.linen as nn
 import jax
@@ -336,9 +340,58 @@ def test_nothing_but_damaged_checkpoints(two_steps, tmp_path):
   shutil.copytree(two_steps, workdir)
   for step in ('5', '6'):
     _cut(workdir / 'checkpoints' / step / 'default' / '_METADATA')
-  with pytest.raises(UserError, match=r'all checkpoints of .* are damaged') as caught:
+  for _ in range(2):  # nor does the same command again find an empty workdir
+    with pytest.raises(UserError, match=r'all checkpoints of .* are damaged') as caught:
+      checkpoints.set_damaged_aside(workdir)
+    assert str(workdir) in str(caught.value)
+  assert checkpoints.saved_steps(workdir) == [5, 6]
+
+
+@left_behind
+def test_a_disk_that_does_not_answer_is_no_damage(two_steps, tmp_path, monkeypatch):
+  workdir = tmp_path / 'run'
+  shutil.copytree(two_steps, workdir)
+  refused = pytest.raises(UserError, match=r'6 cannot be read: .*symbolic links')
+  for file in (workdir / 'checkpoints' / '6' / 'default' / 'd').iterdir():
+    file.unlink()
+    file.symlink_to(file)
+  with refused:
     checkpoints.set_damaged_aside(workdir)
-  assert str(workdir) in str(caught.value)
+  with refused:
+    checkpoints.load_network(workdir)
+
+  def fail(folder):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+  monkeypatch.setattr(checkpoints, '_scores_of', fail)
+  with pytest.raises(UserError, match=r'6 cannot be read: Input/output error'):
+    checkpoints.set_damaged_aside(workdir)
+  assert checkpoints.saved_steps(workdir) == [5, 6]
+  gc.collect()
+
+
+def test_checksums_and_progress_that_are_gone(two_steps, tmp_path):
+  """Such a checkpoint is none of earlier times."""
+  workdir = tmp_path / 'run'
+  shutil.copytree(two_steps, workdir)
+  shutil.rmtree(workdir / 'checkpoints' / '6' / 'progress')
+  with pytest.raises(checkpoints.Damaged, match='progress is missing'):
+    checkpoints.load_progress(workdir, 6)
+  assert checkpoints.set_damaged_aside(workdir) == 5
+
+
+def test_arrays_that_are_gone(two_steps, tmp_path):
+  workdir = tmp_path / 'run'
+  shutil.copytree(two_steps, workdir)
+  with checkpoints.Checkpoints(tmp_path / 'less', keep=1) as saved:
+    saved.save(6, state(6, discriminator=False), None)
+  shutil.rmtree(workdir / 'checkpoints' / '6' / 'default')
+  shutil.copytree(
+    tmp_path / 'less' / 'checkpoints' / '6' / 'default', workdir / 'checkpoints' / '6' / 'default'
+  )
+  with pytest.raises(checkpoints.Damaged, match=r'6 is damaged: discriminator/'):
+    checkpoints.load(workdir, 6)
+  assert checkpoints.set_damaged_aside(workdir) == 5
 
 
 def test_what_a_killed_save_left_is_cleared(tmp_path):
@@ -359,12 +412,32 @@ def test_a_killed_removal_of_an_old_one_is_no_obstacle(tmp_path):
   assert checkpoints.saved_steps(tmp_path) == [3, 4]
 
 
+def test_a_save_that_failed_is_told_before_the_next(tmp_path):
+  rng, limits = np.random.default_rng(0), resource.getrlimit(resource.RLIMIT_FSIZE)
+  with checkpoints.Checkpoints(tmp_path, keep=2) as saved:
+    saved.save(1, {'step': np.int32(1)}, None)
+    saved.check()  # also while it saves
+    saved._manager.wait_until_finished()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+      saved.save(2, {'x': rng.random(100_000)}, None)
+      with pytest.raises(Exception, match='File too large'):
+        for _ in range(500):
+          saved.check()
+          time.sleep(0.01)
+    finally:
+      resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  assert checkpoints.load(tmp_path) == {'step': 1}
+
+
 def test_scores_that_come_later(tmp_path):
   save(tmp_path, 1, 2, scores={1: 20.0})
   with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
     assert (saved.has_scores(1), saved.has_scores(2)) == (True, False)
-    saved.add_scores(2, {'deblurred_psnr': 25.0})
+    for psnr in (25.0, 15.0):
+      saved.add_scores(2, {'deblurred_psnr': psnr})
     assert saved.has_scores(2)
+  assert checkpoints.saved_steps(tmp_path) == [2]  # 1 was the best
   save(tmp_path, 3, 4, keep=1)
   assert checkpoints.saved_steps(tmp_path) == [2, 4]  # the best now, and the newest
   assert checkpoints.saved_scores(tmp_path) == {2: {'deblurred_psnr': 25.0}}

@@ -200,8 +200,7 @@ def test_everything_together_learns_what_the_plain_step_does(tiny):
   fields = {'train__remat': True, 'train__accumulate_steps': 2, 'train__ema_decay': DECAY}
   _, half, low = _trained(tiny, train__dtype='bfloat16', **fields)
   assert half.ema is not None
-  if tiny is tiny_deblur:  # without batch norm
-    _near(first, plain, half.replace(ema=None), rows, low)
+  _near(first, plain, half.replace(ema=None), rows, low)
 
 
 # --- the moving average --------------------------------------------------------------------------

@@ -147,6 +147,24 @@ def test_a_lock_keeps_others_out_until_its_holder_is_gone(tmp_path):
     pass
 
 
+def test_a_disk_without_locks_is_told(tmp_path, monkeypatch, capsys):
+  def flock(*_):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+  monkeypatch.setattr(faults.fcntl, 'flock', flock)
+  with faults.locked(tmp_path):
+    pass
+  assert f'{tmp_path} cannot be locked (No locks available)' in capsys.readouterr().err
+
+
+def test_an_error_that_nobody_expected_has_a_status_of_its_own(capsys):
+  def work():
+    return {}['mine']
+
+  assert faults.status_of(work) == 1
+  assert capsys.readouterr().err.endswith("KeyError: 'mine'\n")
+
+
 @pytest.mark.parametrize(
   'error',
   [

@@ -219,6 +219,30 @@ def test_skips_in_a_row_are_counted_across_restarts(tmp_path, clock):
       recorder.require_finite()
 
 
+def test_the_learning_rate_is_that_of_an_optimiser_that_counts_no_skipped_steps(tmp_path, clock):
+  with open_recorder(tmp_path, nan_skips=2) as recorder:
+    train(recorder, clock, [1])
+    skip(recorder, 2)
+    train(recorder, clock, [3])
+    recorder.write(3)
+  with open_recorder(tmp_path, first=3, nan_skips=2) as recorder:
+    skip(recorder, 4)
+    train(recorder, clock, [5])
+    recorder.write(5)
+  # The second and third time that it moves anything.
+  assert [line['learning_rate'] for line in read(tmp_path)] == pytest.approx([0.9, 0.8])
+
+
+def test_what_a_checkpoint_was_given_stays_as_it_was(tmp_path, clock):
+  """It is written in another thread."""
+  with open_recorder(tmp_path) as recorder:
+    train(recorder, clock, [1, 2])
+    kept = recorder.progress()
+    train(recorder, clock, [3])
+    recorder.require_finite()
+  assert [row['l_gan'] for row in kept['metrics']] == [1, 2]
+
+
 def test_means_go_on_where_a_checkpoint_lay_between_two_lines(tmp_path, clock):
   losses = [0.1, 0.7, 1 / 3, 1e-3, 2.2]
 
@@ -275,6 +299,27 @@ def test_a_score_is_written_once_also_after_a_restart(tmp_path, clock):
   assert read(tmp_path) == [{'step': 4, 'eval_deblurred_psnr': 30.5}]
 
 
+def tensorboard(workdir, name):
+  """[(step, value)] of a scalar."""
+  events = EventAccumulator(str(workdir), size_guidance={'tensors': 0})
+  events.Reload()
+  return [(of.step, float(make_ndarray(of.tensor_proto))) for of in events.Tensors(name)]
+
+
+@pytest.mark.parametrize('killed', ['before the line', 'after the line'])
+def test_a_made_up_score_is_in_tensorboard_once(tmp_path, clock, killed):
+  recorder = open_recorder(tmp_path)
+  recorder.write_scores(2, {'deblurred_psnr': 20.5})
+  recorder.write_scores(4, {'deblurred_psnr': 30.5})
+  if killed == 'before the line':
+    write_lines(tmp_path, *read(tmp_path)[:1])
+  with open_recorder(tmp_path, first=4) as restarted:
+    restarted.write_scores(4, {'deblurred_psnr': 30.5})
+  assert [line['step'] for line in read(tmp_path)] == [2, 4]
+  assert tensorboard(tmp_path, 'eval_deblurred_psnr') == [(2, 20.5), (4, 30.5)]
+  recorder.__exit__()
+
+
 def test_tensorboard_forgets_what_a_restart_trains_again(tmp_path, clock):
   def write(recorder, step, value):
     clock.now += 1
@@ -286,11 +331,7 @@ def test_tensorboard_forgets_what_a_restart_trains_again(tmp_path, clock):
       write(recorder, step, step)
   with open_recorder(tmp_path, first=2) as recorder:
     write(recorder, 3, 30)
-  events = EventAccumulator(str(tmp_path), size_guidance={'tensors': 0})
-  events.Reload()
-  found = {event.step: make_ndarray(event.tensor_proto) for event in events.Tensors('l_gan')}
-  assert found == {1: 1, 2: 2, 3: 30}
-  assert len(events.Tensors('l_gan')) == 3
+  assert tensorboard(tmp_path, 'l_gan') == [(1, 1), (2, 2), (3, 30)]
 
 
 def test_scores_are_written_under_names_of_their_own(tmp_path, clock):

@@ -277,3 +277,20 @@ def test_listed_partners_of_different_sizes(realblur):
   save(realblur / GT, picture(0, width=61))
   with pytest.raises(UserError, match=r'blur_7\.png is 60x40 but .* is 61x40'):
     ListPairs(realblur, 'RealBlur_J', 'train')
+
+
+@pytest.mark.parametrize('data', [b'', bytes(2000)], ids=['empty', 'zeroed'])
+def test_a_picture_without_a_header_may_be_passed_over(gopro, data):
+  """By who asks for its item; a whole training need not end for it."""
+  broken = gopro / 'train/GOPR1/sharp/000047.png'
+  broken.write_bytes(data)
+  config = default.get_config().data
+  config.source, config.root, config.crop = 'folder', str(gopro), 16
+  with pytest.raises(UserError, match=r'000047\.png cannot be read as a picture'):
+    open_source(config, 'train')
+  config.on_error = 'skip'
+  source = open_source(config, 'train')
+  assert source.names == ('GOPR1/000047', 'GOPR2/000002')
+  with pytest.raises(UserError, match=r'000047\.png cannot be read as a picture'):
+    source.crop(0, 16, np.random.default_rng(0))
+  np.testing.assert_array_equal(source.pair(1).blurry, picture(0))

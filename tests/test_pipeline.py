@@ -231,7 +231,13 @@ def test_other_errors_are_not_passed_over():
 
 def test_the_items_of_a_batch():
   (_, second) = batches(2)
-  found = batch_items(2, 6, Numbers(10), seed=0)
+  options = {'crop': 4, 'batch_size': 6, 'seed': 0}
+  found = batch_items(2, Numbers(10), **options)
   assert [number for number, _, _ in found] == [6, 7, 8, 9, 10, 11]
   assert [item for _, item, _ in found] == items([second])
   assert [name for _, _, name in found] == [str(item) for item in items([second])]
+  # Of damaged ones those that were shown in their place.
+  shown = items([batches(2, Damaged(10, {2, 6}), on_error='skip')[1]])
+  assert shown != items([second])
+  found = batch_items(2, Damaged(10, {2, 6}), **options, on_error='skip')
+  assert [item for _, item, _ in found] == shown

@@ -34,6 +34,11 @@ def test_needs_follow_from_two_programs():
   assert [line.largest(int(size * GIB)) for size in (3, 3.49, 3.5, 7, 7.25)] == [0, 0, 1, 8, 8]
 
 
+def test_no_largest_batch_where_pictures_take_no_memory():
+  with pytest.raises(UserError, match=r'a step of 4 pictures takes no more memory than one of 2'):
+    _line(fixed=1, each=0).largest(7 * GIB)
+
+
 def test_the_nearest_settings_keep_the_batch():
   train = tiny_joint.config(train__batch_size=8).train
   lines = {
@@ -129,7 +134,8 @@ def test_other_batches_and_micro_batches_are_as_predicted(network):
 @pytest.mark.slow
 def test_the_command_needs_neither_data_nor_workdir(tmp_path):
   flags = ('--mode=plan', '--memory=1GiB,100KiB', '--devices=2', '--config.data.source=folder')
-  result = succeeded(run('', *flags))
+  workdir = tmp_path / 'run'
+  result = succeeded(run(workdir, *flags))
   assert 'fits' in result.stdout and 'rematerialised' in result.stdout
-  refused(run('', '--mode=plan', '--memory=some'), '--memory', 'some')
-  assert not list(tmp_path.iterdir())
+  refused(run(workdir, '--mode=plan', '--memory=some'), '--memory', 'some')
+  assert not workdir.exists()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -54,6 +54,7 @@ class FilePairs(Source):
     files: (name, blurry file, sharp file) each, names unique.
     min_size: smallest height and width that will do, the training crop; 0 asks for none.
     cache_bytes: decoded pictures are kept up to this many bytes.
+    defer_errors: raise the errors below where an item is asked for.
 
   Raises:
     UserError: a file of another size than its partner, smaller than min_size or not a picture. Only
@@ -62,10 +63,20 @@ class FilePairs(Source):
   """
 
   def __init__(
-    self, files: Sequence[tuple[str, Path, Path]], min_size: int = 0, cache_bytes: int = 2**30
+    self,
+    files: Sequence[tuple[str, Path, Path]],
+    min_size: int = 0,
+    cache_bytes: int = 2**30,
+    defer_errors: bool = False,
   ):
-    for _, blurry, sharp in files:
-      _check_sizes(blurry, sharp, min_size)
+    self._errors: dict[int, str] = {}
+    for item, (_, blurry, sharp) in enumerate(files):
+      try:
+        _check_sizes(blurry, sharp, min_size)
+      except UserError as error:
+        if not defer_errors:
+          raise
+        self._errors[item] = str(error)
     self.names = tuple(name for name, _, _ in files)
     self._files = [(blurry, sharp) for _, blurry, sharp in files]
     self._cache = PictureCache(cache_bytes)
@@ -75,6 +86,8 @@ class FilePairs(Source):
 
   def pair(self, item: int) -> Pair:
     """The whole pictures, read-only. Raises UserError where a file cannot be decoded."""
+    if item in self._errors:
+      raise UserError(self._errors[item])
     blurry, sharp = (
       self._cache.picture(path, partial(read_picture, path)) for path in self._files[item]
     )
@@ -97,15 +110,13 @@ class FolderPairs(FilePairs):
   Args:
     root: folder of the data.
     split: 'train' or 'test'.
-    min_size, cache_bytes: see `FilePairs`.
+    options: see `FilePairs`.
 
   Raises:
     UserError: nothing to read in root, a file without partner, or as `FilePairs`.
   """
 
-  def __init__(
-    self, root: str | os.PathLike, split: str, min_size: int = 0, cache_bytes: int = 2**30
-  ):
+  def __init__(self, root: str | os.PathLike, split: str, **options: Any):
     files = sorted(_find_pairs(_split_folder(Path(root), split)))
     if not files:
       raise UserError(
@@ -114,7 +125,7 @@ class FolderPairs(FilePairs):
     for (name, *_), (following, *_) in pairwise(files):
       if name == following:
         raise UserError(f'{root} has two blurry files for {name}; keep one of them.')
-    super().__init__(files, min_size, cache_bytes)
+    super().__init__(files, **options)
 
 
 class ListPairs(FilePairs):
@@ -125,20 +136,13 @@ class ListPairs(FilePairs):
     root: folder of the data.
     list_name: start of the lists' names, for instance RealBlur_J.
     split: 'train' or 'test'.
-    min_size, cache_bytes: see `FilePairs`.
+    options: see `FilePairs`.
 
   Raises:
     UserError: no such list, an empty one, a line that is no pair of files, or as `FilePairs`.
   """
 
-  def __init__(
-    self,
-    root: str | os.PathLike,
-    list_name: str,
-    split: str,
-    min_size: int = 0,
-    cache_bytes: int = 2**30,
-  ):
+  def __init__(self, root: str | os.PathLike, list_name: str, split: str, **options: Any):
     path = Path(root) / f'{list_name}_{split}_list.txt'
     try:
       data = path.read_bytes()
@@ -146,7 +150,7 @@ class ListPairs(FilePairs):
       raise UserError(f'The list of pairs {path} cannot be read: {error.strerror}.') from None
     items = read_list(data, str(path))
     files = [(item.name, Path(root) / item.blurry, Path(root) / item.sharp) for item in items]
-    super().__init__(files, min_size, cache_bytes)
+    super().__init__(files, **options)
 
 
 def has_splits(root: Path) -> bool:

@@ -1,8 +1,10 @@
 """Training batches by tf.data: repeatable, resumable at any step and shared between processes."""
 
 import atexit
+import itertools
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +13,8 @@ from degrep_jax.data import preprocess
 from degrep_jax.data.pairs import Source
 from degrep_jax.errors import UserError
 from degrep_jax.progress import say
+
+Read = TypeVar('Read')
 
 ATTEMPTS = 16  # items tried for an example before its own error counts after all
 
@@ -105,33 +109,21 @@ def train_batches(
       blurry, sharp = preprocess.augment(blurry, sharp, rng)
     return preprocess.to_float(blurry), preprocess.to_float(sharp)
 
-  def others(index: int, item: int, error: UserError) -> tuple[np.ndarray, np.ndarray]:
-    name = source.names[item]
-    if name not in named:
-      named.add(name)
-      say(f'{error} Others are shown in its place.')
-    for attempt in range(1, ATTEMPTS):
-      rng = np.random.default_rng([seed, index, attempt])
-      try:
-        found = pictures(int(rng.integers(len(source))), rng)
-      except UserError:
-        continue
-      replaced[index] = name
-      return found
-    raise error
-
   def example(index: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    number, rng = int(index), np.random.default_rng([seed, int(index)])
+    number = int(index)
+    candidates = _candidates(number, int(item), len(source), seed)
     try:
-      try:
-        return pictures(int(item), rng)
-      except UserError as error:
-        if on_error != 'skip':
-          raise
-        return others(number, int(item), error)
+      shown = candidates if on_error == 'skip' else itertools.islice(candidates, 1)
+      _, found, errors = _first_sound(shown, pictures)
     except Exception as error:
       failures[number] = error
       raise
+    if errors:
+      name = replaced[number] = source.names[int(item)]
+      if name not in named:
+        named.add(name)
+        say(f'{errors[0]} Others are shown in its place.')
+    return found
 
   def load(count: tf.Tensor) -> dict[str, tf.Tensor]:
     index = count // share * batch_size + process_index * share + count % share
@@ -147,13 +139,47 @@ def train_batches(
   return Batches(batches, batch_size, replaced)
 
 
+def _candidates(
+  number: int, item: int, count: int, seed: int
+) -> Iterator[tuple[int, np.random.Generator]]:
+  """Items of `count` for an example, its own and then those that stand for a damaged one, with what
+  draws the window of each."""
+  yield item, np.random.default_rng([seed, number])
+  for attempt in range(1, ATTEMPTS):
+    rng = np.random.default_rng([seed, number, attempt])
+    yield int(rng.integers(count)), rng
+
+
+def _first_sound(
+  candidates: Iterable[tuple[int, np.random.Generator]],
+  read: Callable[[int, np.random.Generator], Read],
+) -> tuple[int, Read, list[UserError]]:
+  """(the first item that is not damaged, what `read` gives of it, errors of those before it)."""
+  errors: list[UserError] = []
+  for item, rng in candidates:
+    try:
+      return item, read(item, rng), errors
+    except UserError as error:
+      errors.append(error)
+  raise errors[0]
+
+
 def batch_items(
-  step: int, batch_size: int, source: Source, seed: int
+  step: int, source: Source, *, crop: int, batch_size: int, seed: int, on_error: str = 'stop'
 ) -> list[tuple[int, int, str]]:
-  """(number of the example, of its item, the item's name) of a whole batch; steps begin at 1."""
-  numbers = np.arange((step - 1) * batch_size, step * batch_size)
-  items = [int(shuffled_item(tf.constant(n, tf.int64), len(source), seed)) for n in numbers]
-  return [(int(n), item, source.names[item]) for n, item in zip(numbers, items, strict=True)]
+  """(number of the example, of the item shown, the item's name) of a whole batch of
+  `train_batches`; steps begin at 1."""
+
+  def shown(number: int) -> int:
+    item = int(shuffled_item(tf.constant(number, tf.int64), len(source), seed))
+    if on_error != 'skip':
+      return item
+    candidates = _candidates(number, item, len(source), seed)
+    return _first_sound(candidates, lambda item, rng: source.crop(item, crop, rng))[0]
+
+  numbers = range((step - 1) * batch_size, step * batch_size)
+  items = map(shown, numbers)
+  return [(number, item, source.names[item]) for number, item in zip(numbers, items, strict=True)]
 
 
 def shuffled_item(index: tf.Tensor, count: int, seed: int) -> tf.Tensor:

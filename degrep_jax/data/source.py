@@ -55,6 +55,7 @@ def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
   if data.source == 'tfds':
     return PreparedPairs(root, data.name, split, data.pictures if train else 'full', **limits)
   skip = train and data.on_error == 'skip'
+  limits['defer_errors'] = skip
   if data.source == 'list':
     return _looked_at(ListPairs(root, data.list_name, split, **limits), root, skip)
   if not train and not data.eval_root and not has_splits(root):
