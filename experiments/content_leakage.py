@@ -8,13 +8,13 @@ pictures under one field. "Another picture" is always cut from another photograp
 
 (a) Transfer gap: PSNR against the true blurry picture of Gr(x, M), M of the true picture itself,
     of another picture under the same blur, of the same picture under another blur, of another
-    picture under another blur. If M were the picture, another picture's would ruin the result; if
-    it were the blur, another blur's.
+    picture under another blur, of the same picture without blur. If M were the picture, another
+    picture's would ruin the result; if it were the blur, another blur's, or none's.
 (b) Probe: a small convolutional decoder is trained to rebuild y from M alone, on maps of training
     photographs' scenes, and scored on held-out ones: PSNR and correlation of the grey pictures (the
     encoder's instance norms take away brightness and contrast, which PSNR counts). Beside it: the
-    mean training picture, and the picture reduced to the map's grid and enlarged again, which is a
-    map that carries as many places of the picture and nothing more.
+    mean training picture, and the picture reduced to the map's grid, enlarged again, and by the
+    same decoder trained on it: a map that carries as many places of the picture and nothing more.
 (c) Retrieval: is the map that lies nearest to a map one of the same blur on another picture, or one
     of another blur on the same picture? The gallery holds as many of either (chance: one half), by
     cosine and Euclidean distance of maps standardised by the training maps. In the whole gallery,
@@ -22,7 +22,7 @@ pictures under one field. "Another picture" is always cut from another photograp
     shares of their variance that go with the picture, with the blur, and with both together (blur
     shows where a picture has edges).
 
-Three nets, and an untrained one as control (b and c): features of any convolutions say something
+Three nets, and each untrained as control (b and c): features of any convolutions say something
 about their picture, so what counts is how far training moved the answers. For (c) also the blurry
 pictures themselves in place of maps.
 
@@ -60,7 +60,9 @@ GIVEN = {  # which map Gr gets
   'other_picture': 'of another picture, same blur',
   'other_blur': 'of the same picture, another blur',
   'other_both': 'of another picture, another blur',
+  'sharp': 'of the same picture, unblurred',
 }
+LEFT = 'left_sharp'  # what Gr is compared with: nothing done
 VISIBLE = 0.25  # px, mean extent over the scene: an eighth of it moves by 2 px
 BLOCK = 4  # px a side of the blocks that the decoder writes
 BATCH = 32
@@ -149,16 +151,16 @@ def train_decoder(maps: np.ndarray, pictures: np.ndarray, steps: int, seed: int)
   return decode
 
 
+def reduced(pictures: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+  """Means of pictures (N, S, S, 3) over the places of a grid (h, w): (N, h, w, 3)."""
+  return np.stack([cv2.resize(p, grid[::-1], interpolation=cv2.INTER_AREA) for p in pictures])
+
+
 def thumbnails(pictures: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
   """Pictures (N, S, S, 3) reduced to a grid (h, w) of means and enlarged again, bicubic."""
   size = pictures.shape[2], pictures.shape[1]
-  return np.stack(
-    [
-      cv2.resize(cv2.resize(p, grid[::-1], interpolation=cv2.INTER_AREA), size, interpolation=how)
-      for p in pictures
-      for how in [cv2.INTER_CUBIC if min(grid) > 1 else cv2.INTER_NEAREST]
-    ]
-  )
+  how = cv2.INTER_CUBIC if min(grid) > 1 else cv2.INTER_NEAREST
+  return np.stack([cv2.resize(p, size, interpolation=how) for p in reduced(pictures, grid)])
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -257,15 +259,18 @@ def cross(args: argparse.Namespace) -> Crossed:
   return Crossed(sharp, np.stack(blurry), photographs, pictures.names)
 
 
-def given_maps(maps: np.ndarray, per_photograph: int) -> dict[str, np.ndarray]:
-  """Maps (P, B, ...) for Gr as `GIVEN` names them: each picture's own, or that of a picture of the
-  next photograph, of the next blur, or of both."""
+def given_maps(
+  maps: np.ndarray, unblurred: np.ndarray, per_photograph: int
+) -> dict[str, np.ndarray]:
+  """Maps (P, B, ...) for Gr as `GIVEN` names them: each picture's own, that of a picture of the
+  next photograph, of the next blur, of both, or that of the picture `unblurred`, (P, ...)."""
   other = np.roll(maps, -per_photograph, 0)
   return {
     'right': maps,
     'other_picture': other,
     'other_blur': np.roll(maps, -1, 1),
     'other_both': np.roll(other, -1, 1),
+    'sharp': np.broadcast_to(unblurred[:, None], maps.shape),
   }
 
 
@@ -273,8 +278,8 @@ def transfer_gap(net: study.Trained, maps: np.ndarray, data: Crossed, per: int) 
   """PSNR (P, B) of Gr by the maps of `GIVEN`, and of the sharp picture left as it is."""
   pictures, blurs = data.blurry.shape[:2]
   sharp = data.sharp.repeat(blurs, 0)
-  results = {'sharp': sharp}
-  for name, given in given_maps(maps, per).items():
+  results = {LEFT: sharp}
+  for name, given in given_maps(maps, net.maps(data.sharp), per).items():
     results[name] = net.reblur(sharp, given.reshape(len(sharp), *maps.shape[2:]))
   truth = data.blurry.reshape(sharp.shape)
   return {
@@ -329,16 +334,12 @@ def figure(
   left.invert_yaxis()
   left.legend(fontsize=8, loc='lower left')
   trained = [name for name in names if report['nets'][name].get('transfer')]
-  labels = ('right', 'other_picture', 'other_blur', 'other_both', 'sharp')
-  words = ('right map', "other picture's", "other blur's", 'both wrong', 'left sharp')
-  for number, (label, word) in enumerate(zip(labels, words, strict=True)):
+  words = ('right map', "other picture's", "other blur's", 'both wrong', "unblurred picture's")
+  for label, word, marker in zip((*GIVEN, LEFT), (*words, 'left sharp'), 'os^vDx', strict=True):
     values = [report['nets'][name]['transfer']['psnr'][label] for name in trained]
-    right.bar(np.arange(len(trained)) + 0.16 * (number - 2), values, 0.15, label=word)
-  scores = [x for name in trained for x in report['nets'][name]['transfer']['psnr'].values()]
-  scores = [x for x in scores if np.isfinite(x)]
-  right.set(ylim=(min(scores) - 1, max(scores) + 1), title='Gr by the maps of others, dB')
-  right.set_xticks(np.arange(len(trained)), trained)
-  right.legend(fontsize=7, ncols=3)
+    right.plot(values, trained, marker, label=word)
+  right.set(title='Gr by the maps of others, dB', ylim=(len(trained) - 0.5, -1.5))
+  right.legend(fontsize=8, ncols=3, loc='upper center')
   fields.save(drawing, path)
 
 
@@ -350,28 +351,21 @@ def tables(report: Mapping[str, Any]) -> str:
     if of.get('transfer'):
       scores, less = of['transfer']['psnr'], of['transfer']['right_less']['other_picture']
       interval = '' if less['low'] is None else f' ({less["low"]:z.2f} .. {less["high"]:z.2f})'
-      cells = [f'{scores[key]:z.2f}' for key in ('sharp', *GIVEN)]
+      cells = [f'{scores[key]:z.2f}' for key in (LEFT, *GIVEN)]
       rows.append([name, *cells, f'{less["mean"]:z.2f}{interval}'])
   head = ['Gr(x, M), PSNR, dB', 'sharp as it is', *GIVEN.values(), 'transfer gap']
   parts.append(fields.markdown(head, rows))
   head = ['y from M alone', 'map', 'probe, dB', 'mean picture', 'thumbnail of the grid']
-  head += ['probe: correlation', 'thumbnail', 'probe on training maps, dB']
+  head += ['decoded', 'probe: correlation', 'thumbnail', 'decoded', 'probe on training maps, dB']
   rows = []
   for name, of in nets.items():
     if of.get('probe'):
-      probe, thumbnail = of['probe']['decoder'], of['probe']['thumbnail']
-      rows.append(
-        [
-          name,
-          'x'.join(map(str, of['shape'])),
-          f'{probe["psnr"]:z.2f}',
-          f'{of["probe"]["mean"]["psnr"]:z.2f}',
-          f'{thumbnail["psnr"]:z.2f}',
-          f'{probe["correlation"]:z.2f}',
-          f'{thumbnail["correlation"]:z.2f}',
-          f'{of["probe"]["decoder_on_training"]["psnr"]:z.2f}',
-        ]
-      )
+      three = [of['probe'][key] for key in ('decoder', 'thumbnail', 'decoded_thumbnail')]
+      psnrs, correlations = ([f'{x[key]:z.2f}' for x in three] for key in ('psnr', 'correlation'))
+      psnrs.insert(1, f'{of["probe"]["mean"]["psnr"]:z.2f}')
+      on_training = f'{of["probe"]["decoder_on_training"]["psnr"]:z.2f}'
+      shape = 'x'.join(map(str, of['shape']))
+      rows.append([name, shape, *psnrs, *correlations, on_training])
   parts.append(fields.markdown(head, rows))
   head = ['variance of maps', *(f'by {name}' for name in ('picture', 'blur', 'both together'))]
   rows = [[name, *(f'{x:.1%}' for x in of['variance'].values())] for name, of in nets.items()]
@@ -402,16 +396,18 @@ def conclusion(report: Mapping[str, Any]) -> list[str]:
     rates = of['retrieval']['cosine']
     picture, blur = less['other_picture']['mean'], less['other_blur']['mean']
     gain = probe['decoder']['psnr'] - probe['mean']['psnr']
-    room = probe['thumbnail']['psnr'] - probe['mean']['psnr']
+    room = probe['decoded_thumbnail']['psnr'] - probe['mean']['psnr']
     nearer = 'the blur' if rates['blur'] > rates['blur_chance'] else 'the picture'
     sentences.append(
       f'{name}: (a) Gr loses {picture:z.2f} dB by the map of another picture under the same blur,'
-      f' and {blur:z.2f} dB by that of the same picture under another blur; the right map is'
-      f' {less["sharp"]["mean"]:+z.2f} dB from leaving the picture sharp. (b) The probe rebuilds y'
-      f' {gain:+z.2f} dB from the mean picture, where a thumbnail of the grid has {room:+z.2f} dB;'
-      f' its correlation with y is {probe["decoder"]["correlation"]:z.2f}. (c) The nearest map'
-      f' mostly shares {nearer} ({rates["blur"]:.0%} share the blur rather than the picture, chance'
-      f' {rates["blur_chance"]:.0%}); of the variance of maps'
+      f' {blur:z.2f} dB by that of the same picture under another blur and'
+      f' {less["sharp"]["mean"]:z.2f} dB by that of the same picture unblurred; the right map is'
+      f' {less[LEFT]["mean"]:+z.2f} dB from leaving the picture sharp. (b) The probe rebuilds y'
+      f' {gain:+z.2f} dB from the mean picture, where it rebuilds it {room:+z.2f} dB from a'
+      f' thumbnail of the grid; its correlation with y is {probe["decoder"]["correlation"]:z.2f},'
+      f' that of the thumbnail {probe["decoded_thumbnail"]["correlation"]:z.2f}. (c) The nearest'
+      f' map mostly shares {nearer} ({rates["blur"]:.0%} share the blur rather than the picture,'
+      f' chance {rates["blur_chance"]:.0%}); of the variance of maps'
       f' {of["variance"]["picture"]:.0%} goes with the picture alone and'
       f' {of["variance"]["blur"]:.0%} with the blur alone. {_answer(less, gain, rates)}'
     )
@@ -431,26 +427,42 @@ def _answer(less: Mapping[str, Any], gain: float, rates: Mapping[str, float]) ->
   return f'So M carries some of the picture, and Gr makes use of it, {share}.'
 
 
-def probe_scores(
-  decode: Any, maps: np.ndarray, truth: np.ndarray, training: tuple[np.ndarray, np.ndarray]
-) -> tuple[dict[str, Any], np.ndarray]:
-  """The decoder's scores beside those of its baselines, and what it rebuilt.
+class Probe(NamedTuple):
+  """What is rebuilt from maps: of held-out pictures `truth`, by what `training` ones taught.
 
-  Args:
-    maps, truth: of the held-out scenes.
-    training: maps and pictures of the training scenes.
+  Attributes:
+    truth, training: (N, S, S, 3) uint8.
+    steps, seed: of the decoders' training.
   """
-  result = decode(maps)
-  mean = np.broadcast_to(np.rint(training[1].mean(0)).astype(np.uint8), truth.shape)
-  grid = maps.shape[1:3] if np.ptp(maps, (1, 2)).any() else (1, 1)  # a code: one place
-  few = slice(0, 256)
-  scores = {
-    'decoder': rebuilt(result, truth),
-    'decoder_on_training': rebuilt(decode(training[0][few]), training[1][few]),
-    'mean': rebuilt(mean, truth),
-    'thumbnail': rebuilt(thumbnails(truth, grid), truth),
-  }
-  return scores, result
+
+  truth: np.ndarray
+  training: np.ndarray
+  steps: int
+  seed: int
+
+  def __call__(
+    self, maps: np.ndarray, known: np.ndarray, name: str
+  ) -> tuple[dict[str, Any], np.ndarray]:
+    """Scores of a decoder of maps of `truth`, trained on those `known` of `training`, and what it
+    rebuilt."""
+    say(f'{name}: training the probe')
+    scale = Scale.of(known)
+    decode = train_decoder(scale(known), self.training, self.steps, self.seed)
+    result, few = decode(scale(maps)), slice(0, 256)
+    on_training = rebuilt(decode(scale(known[few])), self.training[few])
+    return {'decoder': rebuilt(result, self.truth), 'decoder_on_training': on_training}, result
+
+  def baselines(self, grid: tuple[int, int]) -> tuple[dict[str, Any], np.ndarray]:
+    """Scores of what needs no map, and what a decoder made of the pictures reduced to a grid."""
+    mean = np.broadcast_to(np.rint(self.training.mean(0)).astype(np.uint8), self.truth.shape)
+    small = (to_float(reduced(pictures, grid)) for pictures in (self.truth, self.training))
+    decoded, result = self(*small, f'thumbnails of {grid[0]}x{grid[1]}')
+    scores = {
+      'mean': rebuilt(mean, self.truth),
+      'thumbnail': rebuilt(thumbnails(self.truth, grid), self.truth),
+      'decoded_thumbnail': decoded['decoder'],
+    }
+    return scores, result
 
 
 def main(args: argparse.Namespace) -> None:
@@ -459,37 +471,40 @@ def main(args: argparse.Namespace) -> None:
   data = cross(args)
   training = fields.all_scenes(fields.fields(args, 'train', args.probe_scenes)).blurry
   truth = data.blurry.reshape(-1, *data.blurry.shape[2:])
-  nets = fields.nets(args)
-  nets[fields.UNTRAINED] = fields.untrained(args, next(iter(nets)))
+  probe = Probe(truth, training, args.probe_steps, args.seed)
+  trained = fields.nets(args)
+  nets = trained | {f'{name}, {fields.UNTRAINED}': fields.untrained(args, name) for name in trained}
   report: dict[str, Any] = {
     'setting': {'steps': study.settings(args).train.steps, 'seed': args.seed},
     'pictures': len(data.sharp),
     'blurs': data.blurry.shape[1],
     'nets': {},
   }
-  rows, decoded = [], {}
+  rows: list[dict[str, Any]] = []
+  baselines: dict[tuple[int, int], Any] = {}
+  decoded = {}
   for name, net in nets.items():
     maps, known = net.maps(truth), net.maps(training)
-    scale = Scale.of(known)
-    standard, known = scale(maps), scale(known)
-    say(f'{name}: training the probe')
-    decode = train_decoder(known, training, args.probe_steps, args.seed)
-    probe, decoded[name] = probe_scores(decode, standard, truth, (known, training))
-    crossed = standard.reshape(*data.blurry.shape[:2], -1)
+    grid = maps.shape[1:3] if np.ptp(maps, (1, 2)).any() else (1, 1)  # a code: one place
+    if grid not in baselines:
+      baselines[grid], thumbnail = probe.baselines(grid)
+      decoded[f'thumbnail {grid[0]}x{grid[1]}, decoded'] = thumbnail
+    scores, decoded[name] = probe(maps, known, name)
+    crossed = Scale.of(known)(maps).reshape(*data.blurry.shape[:2], -1)
     of = {
       'shape': list(maps.shape[1:]),
-      'probe': probe,
+      'probe': scores | baselines[grid],
       'retrieval': {m: retrieval(crossed, data.photographs, m) for m in DISTANCES},
       'variance': variance_shares(crossed),
     }
-    if name != fields.UNTRAINED:
-      scores = transfer_gap(
+    if name in trained:
+      gap = transfer_gap(
         net, maps.reshape(*data.blurry.shape[:2], *maps.shape[1:]), data, args.scenes
       )
-      of = {'transfer': gap_summary(scores)} | of
+      of = {'transfer': gap_summary(gap)} | of
       for p, picture in enumerate(data.names):
         for b in range(data.blurry.shape[1]):
-          row = {key: float(x[p, b]) for key, x in scores.items()}
+          row = {key: float(x[p, b]) for key, x in gap.items()}
           rows.append({'net': name, 'picture': picture, 'blur': b} | row)
     report['nets'][name] = of
   pixels = to_float(data.blurry).reshape(*data.blurry.shape[:2], -1)

@@ -7,15 +7,17 @@ has a mean extent, px, and an axis: the mean of (cos 2a, sin 2a) of the pixels' 
 weighted by their extents. Linear ridge probes are trained on scenes of the training photographs and
 scored on held-out ones:
 
-- extent: R^2 (0: no better than the mean of all places).
+- extent: R^2 (0: no better than the mean of all places), and R^2 within scenes: of how a place
+  differs from the mean of its scene, which is what a map knows and a code cannot.
 - direction: (cos 2a, sin 2a) are predicted, where the extent is 2 px or more; median error of the
-  axis in degrees. Chance is 45.
+  axis in degrees, with a 95 % interval by resampling scenes, most of which have one direction.
+  Chance is 45.
 
 What a place of the grid has in common in all training pictures is subtracted: the borders leave
 their traces in a map. The strength of the regularisation is chosen by cross-validation over the
 training photographs. The same is done with an untrained net's map, and with what can be had by hand
-from the gradients of every place (and their products): the second moments at two scales, in windows
-of two sizes.
+from the gradients of every place: the second moments at two scales, in windows of two sizes; by a
+linear probe as well, and by one of their products too.
 
 The embedding is t-SNE of places of held-out scenes, the trained net's and the untrained one's:
 coloured by extent, by direction, and by the photograph that they come from. Places of one blur side
@@ -34,6 +36,7 @@ from typing import Any, NamedTuple
 import fields
 import numpy as np
 import study
+from fields import MOVED_PX
 from matplotlib.figure import Figure
 from scipy import ndimage
 from sklearn.linear_model import RidgeCV
@@ -47,11 +50,12 @@ from degrep_jax.data.exposure import BlurExample
 from degrep_jax.data.synthetic import PHOTOGRAPHS
 from degrep_jax.report import write_csv, write_json
 
-LEAST = 2.0  # px of blur below which a place has no direction to be asked for
 ALPHAS = np.logspace(-1, 6, 8)
 FOLDS = 4
 SIGMAS = (1.0, 2.0)  # px, of the derivatives of Gaussians
 MEAN, BY_HAND = 'mean of the training places', 'gradients of the picture'
+PRODUCTS = 'gradients and their products'
+RESAMPLES = 999
 CHANCE = 45.0  # degrees, median of an axis that knows nothing
 
 
@@ -144,7 +148,7 @@ def probe(
   'extent' (N, h, w) and 'axis' (N, h, w, 2)."""
   columns = train.shape[-1]
   groups = np.broadcast_to(known.photographs[:, None, None], known.blur.extent.shape)
-  seen = known.blur.extent >= LEAST
+  seen = known.blur.extent >= MOVED_PX
   extent = fit(train.reshape(-1, columns), known.blur.extent.ravel(), groups.ravel(), products)
   axis = fit(train[seen], known.blur.axis[seen], groups[seen], products)
   flat = test.reshape(-1, columns)
@@ -157,21 +161,45 @@ def probe(
 
 
 def scores(guess: Mapping[str, np.ndarray], blur: Places) -> dict[str, Any]:
-  """R^2 of extents, median error of directions, degrees, where there is one."""
-  seen = blur.extent >= LEAST
-  error = axis_error(guess['axis'][seen], blur.axis[seen])
+  """R^2 of extents, over all places and within scenes, and median error of directions, degrees,
+  where there is one, with its interval."""
+  seen = blur.extent >= MOVED_PX
+  errors = [
+    axis_error(axis[there], true[there])
+    for axis, true, there in zip(guess['axis'], blur.axis, seen, strict=True)
+  ]
+  low, high = interval([error for error in errors if len(error)])
   return {
     'extent_r2': float(r2_score(blur.extent.ravel(), guess['extent'].ravel())),
-    'direction_degrees': float(np.median(error)) if seen.any() else None,
+    'extent_r2_within_scenes': float(r2_score(within(blur.extent), within(guess['extent']))),
+    'direction_degrees': float(np.median(np.concatenate(errors))) if seen.any() else None,
+    'direction_low': low,
+    'direction_high': high,
     'places': int(seen.size),
     'places_with_direction': int(seen.sum()),
   }
 
 
+def within(values: np.ndarray) -> np.ndarray:
+  """Values (N, h, w) less the mean of their scene, in a row."""
+  return (values - values.mean((1, 2), keepdims=True)).ravel()
+
+
+def interval(errors: Sequence[np.ndarray]) -> tuple[float | None, float | None]:
+  """95 % of the medians of what scenes have, drawn with replacement; None of fewer than two."""
+  if len(errors) < 2:
+    return None, None
+  rng = np.random.default_rng(0)
+  drawn = rng.integers(len(errors), size=(RESAMPLES, len(errors)))
+  medians = [np.median(np.concatenate([errors[i] for i in row])) for row in drawn]
+  low, high = np.percentile(medians, (2.5, 97.5))
+  return float(low), float(high)
+
+
 def means(known: Data, held_out: Data) -> dict[str, Any]:
   """The scores of predicting the training places' mean everywhere."""
   blur, shape = known.blur, held_out.blur.extent.shape
-  axis = blur.axis[blur.extent >= LEAST].mean(0)
+  axis = blur.axis[blur.extent >= MOVED_PX].mean(0)
   guess = {
     'extent': np.full(shape, blur.extent.mean()),
     'axis': np.broadcast_to(axis, (*shape, 2)),
@@ -187,7 +215,7 @@ def per_scene(
   rows = []
   for number, name in enumerate(names):
     extent, axis = blur.extent[number], blur.axis[number]
-    seen = extent >= LEAST
+    seen = extent >= MOVED_PX
     error = axis_error(guess['axis'][number][seen], axis[seen])
     rows.append(
       {
@@ -224,7 +252,7 @@ def figure(embedded: Mapping[str, Embedded], path: pathlib.Path) -> None:
   axes = drawing.subplots(len(embedded), 3, squeeze=False)
   for row, (name, of) in zip(axes, embedded.items(), strict=True):
     x, y = of.points.T
-    seen = of.extent >= LEAST
+    seen = of.extent >= MOVED_PX
     degrees = np.rad2deg(np.arctan2(of.axis[:, 1], of.axis[:, 0]) / 2)
     for cell in row:
       cell.set_xticks([])
@@ -242,7 +270,9 @@ def figure(embedded: Mapping[str, Embedded], path: pathlib.Path) -> None:
       row[2].scatter(x[chosen], y[chosen], s=5, label=pathlib.Path(file).stem)
     row[2].legend(fontsize=8, markerscale=3)
   for cell, title in zip(
-    axes[0], ('by extent', f'by direction ({LEAST:.0f} px and more)', 'by photograph'), strict=True
+    axes[0],
+    ('by extent', f'by direction ({MOVED_PX:.0f} px and more)', 'by photograph'),
+    strict=True,
   ):
     cell.set_title(title)
   fields.save(drawing, path)
@@ -250,13 +280,15 @@ def figure(embedded: Mapping[str, Embedded], path: pathlib.Path) -> None:
 
 def tables(report: Mapping[str, Any]) -> str:
   """Markdown."""
-  head = ['features', 'places', 'R^2 of extent', 'median error of direction, degrees']
+  head = ['features', 'places', 'R^2 of extent', 'within scenes', 'error of direction, degrees']
   rows = []
   for grid, of in report['grids'].items():
     for name, score in of.items():
-      degrees = score['direction_degrees']
-      cells = [f'{score["extent_r2"]:z.3f}', '-' if degrees is None else f'{degrees:.1f}']
-      rows.append([name, grid, *cells])
+      degrees = '-' if score['direction_degrees'] is None else f'{score["direction_degrees"]:.0f}'
+      if score['direction_low'] is not None:
+        degrees += f' ({score["direction_low"]:.0f} .. {score["direction_high"]:.0f})'
+      r2 = (f'{score[key]:z.2f}' for key in ('extent_r2', 'extent_r2_within_scenes'))
+      rows.append([name, grid, *r2, degrees])
   return fields.markdown(head, rows)
 
 
@@ -276,7 +308,8 @@ def conclusion(report: Mapping[str, Any]) -> list[str]:
       ]
       sentences.append(
         f'{name} ({grid}): a linear probe reads R^2 {score["extent_r2"]:z.2f} of the local extent'
-        f' of blur from it, {" and ".join(words)}; directions are off by'
+        f' of blur from it ({score["extent_r2_within_scenes"]:z.2f} within scenes),'
+        f' {" and ".join(words)}; directions are off by'
         f' {score["direction_degrees"] or CHANCE:.0f} degrees in the median (chance 45).'
       )
   return sentences
@@ -307,19 +340,26 @@ def main(args: argparse.Namespace) -> None:
     ):
       maps = {split: net.maps(scenes.blurry) for split, (scenes, _) in data.items()}
       # What a place of the grid has in all pictures (borders leave their traces) is not asked for.
-      maps = {split: m - common for common in [maps['train'].mean(0)] for split, m in maps.items()}
+      common = maps['train'].mean(0)
+      maps = {split: m - common for split, m in maps.items()}
       grid = maps['test'].shape[1:3]
       known, held_out = (
         Data(*data[split], places(data[split][0], grid)) for split in ('train', 'test')
       )
-      of = report['grids'].setdefault(f'{grid[0]}x{grid[1]}', {})
-      if not of:
-        of[MEAN] = means(known, held_out)
-        train, test = (gradient_features(d.scenes.blurry, grid) for d in (known, held_out))
-        of[BY_HAND], guess = probe(train, test, known, held_out, products=True)
-        rows += _labelled(guess, held_out, names, BY_HAND, grid)
-      of[label], guess = probe(maps['train'], maps['test'], known, held_out)
-      rows += _labelled(guess, held_out, names, label, grid)
+      size = f'{grid[0]}x{grid[1]}'
+      asked = {label: (maps['train'], maps['test'], known, held_out)}
+      if size not in report['grids']:
+        report['grids'][size] = {MEAN: means(known, held_out)}
+        by_hand = (
+          *(gradient_features(d.scenes.blurry, grid) for d in (known, held_out)),
+          known,
+          held_out,
+        )
+        asked = {BY_HAND: by_hand, PRODUCTS: (*by_hand, True)} | asked
+      for features, given in asked.items():
+        report['grids'][size][features], guess = probe(*given)
+        key = {'features': features, 'grid': size}
+        rows += [key | row for row in per_scene(guess, held_out.blur, names)]
       if len(embedded) < 2:
         embedded[label] = _embedded(maps['test'], held_out, args)
   report['conclusion'] = conclusion(report)
@@ -328,11 +368,6 @@ def main(args: argparse.Namespace) -> None:
   figure(embedded, folder / 'space.png')
   print(tables(report), *report['conclusion'], sep='\n\n')
   print(f'wrote {folder}/space.json, space.csv and space.png')
-
-
-def _labelled(guess, held_out, names, label, grid):
-  key = {'features': label, 'grid': f'{grid[0]}x{grid[1]}'}
-  return [key | row for row in per_scene(guess, held_out.blur, names)]
 
 
 def _embedded(maps: np.ndarray, held_out: Data, args: argparse.Namespace) -> Embedded:

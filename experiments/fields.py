@@ -71,8 +71,10 @@ def fields(
 
 
 def photographs(split: str, per_photograph: int) -> np.ndarray:
-  """The number of the photograph that each of `fields` was cut from, (N,)."""
-  return np.repeat(np.arange(len(PHOTOGRAPHS[split])), per_photograph)
+  """The number of the photograph that each of `fields` was cut from, (N,); two that show the same
+  (motorcycle_left and motorcycle_right) have one number."""
+  shown = [file.split('_')[0] for file in PHOTOGRAPHS[split]]
+  return np.repeat([shown.index(name) for name in shown], per_photograph)
 
 
 def all_scenes(source: SyntheticPairs) -> BlurExample:

@@ -26,6 +26,7 @@ import fields
 import study
 
 from degrep_jax.data.exposure import BlurExample
+from degrep_jax.data.synthetic import PHOTOGRAPHS as PHOTOGRAPH_FILES
 from degrep_jax.models import factory
 from degrep_jax.state import create_state
 
@@ -102,6 +103,14 @@ def test_an_untrained_net_has_the_weights_that_training_begins_from():
 def test_the_crossing_is_balanced():
   data = content_leakage.cross(ARGS)
   assert data.blurry.shape == (6, 5, 32, 32, 3)
+  # The first five fields that can be seen, each on every picture.
+  source = fields.fields(ARGS, 'test', 4, noise=False)
+  seen = [i for i in range(12) if source.example(i).extent.mean() >= content_leakage.VISIBLE][:5]
+  assert len(seen) == 5
+  for p, b in ((0, 0), (3, 2), (5, 4)):
+    expected = source.example(seen[b], data.sharp[p])
+    np.testing.assert_array_equal(data.blurry[p, b], expected.blurry)
+    np.testing.assert_array_equal(data.sharp[p], expected.sharp)
   np.testing.assert_array_equal(data.photographs, [0, 0, 1, 1, 2, 2])
 
 
@@ -189,7 +198,8 @@ def test_retrieval_leaves_out_pictures_of_the_same_photograph():
 
 def test_other_maps_are_those_of_another_photograph_or_blur():
   numbers = np.stack(np.meshgrid(np.arange(6), np.arange(5), indexing='ij'), -1)
-  given = content_leakage.given_maps(numbers, 2)
+  given = content_leakage.given_maps(numbers, -numbers[:, 0], 2)
+  np.testing.assert_array_equal(given['sharp'], -numbers[:, :1].repeat(5, 1))
   pictures, blurs = numbers[..., 0], numbers[..., 1]
   for name, other_picture, other_blur in (
     ('right', False, False),
@@ -303,6 +313,32 @@ def test_probes_read_what_is_there_and_nothing_else():
   assert degradation_space.probe(*factors, known, held_out, products=True)[0]['extent_r2'] > 0.99
 
 
+def test_what_scenes_have_in_common_explains_nothing_within_them():
+  held_out = _data(np.random.default_rng(0), 12)
+  scenes = held_out.blur.extent.mean((1, 2), keepdims=True)
+  guess = {'extent': 0 * held_out.blur.extent + scenes, 'axis': held_out.blur.axis}
+  score = degradation_space.scores(guess, held_out.blur)
+  assert score['extent_r2'] > 0.02
+  assert score['extent_r2_within_scenes'] == pytest.approx(0, abs=1e-9)
+  assert (score['direction_low'], score['direction_high']) == pytest.approx((0, 0), abs=1e-4)
+
+
+def test_an_interval_is_over_scenes():
+  # Ten scenes, each with one error in all its places: as uncertain as ten numbers.
+  errors = [np.full(500, error) for error in np.linspace(0, 90, 10)]
+  low, high = degradation_space.interval(errors)
+  assert low < 25 and high > 65
+  assert degradation_space.interval(errors[:1]) == (None, None)
+
+
+def test_photographs_of_one_scene_have_one_number():
+  numbers = fields.photographs('train', 2)
+  files = [file for file in PHOTOGRAPH_FILES['train'] for _ in range(2)]
+  left, right = (files.index(f'motorcycle_{side}.png') for side in ('left', 'right'))
+  assert numbers[left] == numbers[right]
+  assert len(set(numbers.tolist())) == len(PHOTOGRAPH_FILES['train']) - 1
+
+
 def test_the_mean_explains_nothing():
   known = _data(np.random.default_rng(0), 10)
   score = degradation_space.means(known, known)
@@ -388,7 +424,7 @@ def test_blur_transfer(folder):
 
 def test_content_leakage(folder):
   report, tables, _ = run('content_leakage', folder, 'leakage', ONE)
-  assert list(report['nets']) == [NET, fields.UNTRAINED, content_leakage.PIXELS]
+  assert list(report['nets']) == [NET, f'{NET}, {fields.UNTRAINED}', content_leakage.PIXELS]
   rows = tables['leakage.csv']
   assert len(rows) == report['pictures'] * report['blurs'] == 9
   for name, score in report['nets'][NET]['transfer']['psnr'].items():
@@ -404,10 +440,11 @@ def test_degradation_space(folder):
   assert list(grid) == [
     degradation_space.MEAN,
     degradation_space.BY_HAND,
+    degradation_space.PRODUCTS,
     NET,
     f'{NET}, {fields.UNTRAINED}',
   ]
-  assert len(tables['space.csv']) == 3 * report['scenes']['test']
+  assert len(tables['space.csv']) == 4 * report['scenes']['test']
 
 
 @pytest.mark.slow
