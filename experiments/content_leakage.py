@@ -24,7 +24,8 @@ pictures under one field. "Another picture" is always cut from another photograp
 
 Three nets, and each untrained as control (b and c): features of any convolutions say something
 about their picture, so what counts is how far training moved the answers. For (c) also the blurry
-pictures themselves in place of maps.
+pictures themselves in place of maps. Intervals are over pictures, and these come from three
+photographs: between photographs results may vary more.
 
 Writes leakage.json, leakage.csv (a line per net, picture and blur) and leakage.png into --output.
 Nets are trained once; the probes, a minute or so each, again whenever the script runs.
@@ -64,6 +65,8 @@ GIVEN = {  # which map Gr gets
 }
 LEFT = 'left_sharp'  # what Gr is compared with: nothing done
 VISIBLE = 0.25  # px, mean extent over the scene: an eighth of it moves by 2 px
+FAINT = 0.05  # a correlation, or a difference of two, that says nothing
+LEAST_DB = 0.01  # a cost that a map Gr hardly reads may have as well
 BLOCK = 4  # px a side of the blocks that the decoder writes
 BATCH = 32
 DISTANCES = ('cosine', 'euclidean')
@@ -289,15 +292,20 @@ def transfer_gap(net: study.Trained, maps: np.ndarray, data: Crossed, per: int) 
 
 
 def gap_summary(scores: Mapping[str, np.ndarray]) -> dict[str, Any]:
-  """Means, and what each wrong map costs, with 95 % intervals over pictures."""
-  by_picture = {name: x.mean(1) for name, x in scores.items()}
+  """Means, and what each wrong map costs, with 95 % intervals over pictures. Also how much better
+  than another picture's map, which knows the blur, the unblurred picture's own is, which knows what
+  is shown."""
+  by_picture = {name: x.mean(1).tolist() for name, x in scores.items()}
+
+  def less(one: str, other: str) -> dict[str, Any]:
+    difference = paired_difference(by_picture[one], by_picture[other])
+    assert difference is not None  # every picture has all scores
+    return difference._asdict()
+
   return {
-    'psnr': {name: float(x.mean()) for name, x in by_picture.items()},
-    'right_less': {
-      name: paired_difference(by_picture['right'].tolist(), x.tolist())._asdict()
-      for name, x in by_picture.items()
-      if name != 'right'
-    },
+    'psnr': {name: float(np.mean(x)) for name, x in by_picture.items()},
+    'right_less': {name: less('right', name) for name in by_picture if name != 'right'},
+    'content_less_blur': less('sharp', 'other_picture'),
   }
 
 
@@ -308,8 +316,8 @@ def figure(
   path: pathlib.Path,
 ) -> None:
   """What the decoders make of maps, what these vary with, and what Gr makes of wrong ones."""
-  drawing = Figure(figsize=(12, 11.5), dpi=80, layout='constrained')
-  upper, lower = drawing.subfigures(2, 1, height_ratios=(2.6, 1))
+  drawing = Figure(figsize=(12, 8.8), dpi=70, layout='constrained')
+  upper, lower = drawing.subfigures(2, 1, height_ratios=(2.1, 1))
   pictures, blurs = data.blurry.shape[:2]
   chosen = np.linspace(0, pictures - 1, 4).astype(int)
   columns = {'blurry y': data.blurry} | {
@@ -323,7 +331,7 @@ def figure(
       db = '' if name == 'blurry y' else f'{psnr(x[number, blur], data.blurry[number, blur]):.1f}'
       fields.show(cell, x[number, blur], db)
   for cell, name in zip(axes[0], columns, strict=True):
-    cell.set_title(name, fontsize=9)
+    cell.set_title(name.replace(', ', ',\n'), fontsize=9)
   left, right = lower.subplots(1, 2)
   names, start = list(report['nets']), np.zeros(len(report['nets']))
   for part, label in (('picture', 'picture'), ('both', 'both together'), ('blur', 'blur')):
@@ -332,7 +340,7 @@ def figure(
     start += shares
   left.set(xlim=(0, 1), title='Variance of maps that goes with')
   left.invert_yaxis()
-  left.legend(fontsize=8, loc='lower left')
+  left.legend(fontsize=8, ncols=3, loc='upper center', bbox_to_anchor=(0.5, -0.1))
   trained = [name for name in names if report['nets'][name].get('transfer')]
   words = ('right map', "other picture's", "other blur's", 'both wrong', "unblurred picture's")
   for label, word, marker in zip((*GIVEN, LEFT), (*words, 'left sharp'), 'os^vDx', strict=True):
@@ -348,13 +356,17 @@ def tables(report: Mapping[str, Any]) -> str:
   parts, nets = [], report['nets']
   rows = []
   for name, of in nets.items():
-    if of.get('transfer'):
-      scores, less = of['transfer']['psnr'], of['transfer']['right_less']['other_picture']
-      interval = '' if less['low'] is None else f' ({less["low"]:z.2f} .. {less["high"]:z.2f})'
-      cells = [f'{scores[key]:z.2f}' for key in (LEFT, *GIVEN)]
-      rows.append([name, *cells, f'{less["mean"]:z.2f}{interval}'])
-  head = ['Gr(x, M), PSNR, dB', 'sharp as it is', *GIVEN.values(), 'transfer gap']
+    if gap := of.get('transfer'):
+      for key, words in (GIVEN | {LEFT: 'none: the picture left sharp'}).items():
+        less = gap['right_less'].get(key)
+        cells = ['', ''] if less is None else [f'{less["mean"]:+z.2f}', _interval(less)]
+        rows.append([name, words, f'{gap["psnr"][key]:z.2f}', *cells])
+  head = ['Gr(x, M)', 'M', 'PSNR, dB', 'right map less this, dB', '95 % interval']
   parts.append(fields.markdown(head, rows))
+  parts.append(
+    f'{report["pictures"]} pictures under {report["blurs"]} blurs. Intervals are over pictures,'
+    f' which come from {report["photographs"]} photographs.'
+  )
   head = ['y from M alone', 'map', 'probe, dB', 'mean picture', 'thumbnail of the grid']
   head += ['decoded', 'probe: correlation', 'thumbnail', 'decoded', 'probe on training maps, dB']
   rows = []
@@ -381,6 +393,11 @@ def tables(report: Mapping[str, Any]) -> str:
   return '\n\n'.join(parts)
 
 
+def _interval(difference: Mapping[str, Any]) -> str:
+  low, high = difference['low'], difference['high']
+  return '' if low is None else f'{low:+z.2f} .. {high:+z.2f}'
+
+
 def _ordered(rates: Mapping[str, float]) -> list[float]:
   keys = ('blur', 'same_blur', 'same_picture')
   return [rates[key + end] for key in keys for end in ('', '_chance')]
@@ -392,39 +409,45 @@ def conclusion(report: Mapping[str, Any]) -> list[str]:
   for name, of in report['nets'].items():
     if not of.get('transfer'):
       continue
-    less, probe = of['transfer']['right_less'], of['probe']
-    rates = of['retrieval']['cosine']
-    picture, blur = less['other_picture']['mean'], less['other_blur']['mean']
-    gain = probe['decoder']['psnr'] - probe['mean']['psnr']
-    room = probe['decoded_thumbnail']['psnr'] - probe['mean']['psnr']
-    nearer = 'the blur' if rates['blur'] > rates['blur_chance'] else 'the picture'
+    control = report['nets'][f'{name}, {fields.UNTRAINED}']
+    cost = {key: f'{less["mean"]:z.2f} dB' for key, less in of['transfer']['right_less'].items()}
+    shares = (
+      f'{of["variance"][key]:.0%} (untrained {control["variance"][key]:.0%}) goes with {words}'
+      for key, words in (('picture', 'the picture alone'), ('blur', 'the blur alone'))
+    )
+    probe, rates = of['probe'], of['retrieval']['cosine']
     sentences.append(
-      f'{name}: (a) Gr loses {picture:z.2f} dB by the map of another picture under the same blur,'
-      f' {blur:z.2f} dB by that of the same picture under another blur and'
-      f' {less["sharp"]["mean"]:z.2f} dB by that of the same picture unblurred; the right map is'
-      f' {less[LEFT]["mean"]:+z.2f} dB from leaving the picture sharp. (b) The probe rebuilds y'
-      f' {gain:+z.2f} dB from the mean picture, where it rebuilds it {room:+z.2f} dB from a'
-      f' thumbnail of the grid; its correlation with y is {probe["decoder"]["correlation"]:z.2f},'
-      f' that of the thumbnail {probe["decoded_thumbnail"]["correlation"]:z.2f}. (c) The nearest'
-      f' map mostly shares {nearer} ({rates["blur"]:.0%} share the blur rather than the picture,'
-      f' chance {rates["blur_chance"]:.0%}); of the variance of maps'
-      f' {of["variance"]["picture"]:.0%} goes with the picture alone and'
-      f' {of["variance"]["blur"]:.0%} with the blur alone. {_answer(less, gain, rates)}'
+      f'{name}: (a) Gr loses {cost["other_picture"]} by the map of another picture under the same'
+      f' blur, {cost["other_blur"]} by that of the same picture under another blur and'
+      f' {cost["sharp"]} by that of the same picture unblurred; the right map is {cost[LEFT]} above'
+      f' leaving the picture sharp. (b) What the probe rebuilds has a correlation of'
+      f' {probe["decoder"]["correlation"]:z.2f} with y, from the untrained map'
+      f' {control["probe"]["decoder"]["correlation"]:z.2f}, from the thumbnail'
+      f' {probe["decoded_thumbnail"]["correlation"]:z.2f}. (c) The nearest map shares the blur'
+      f' rather than the picture in {rates["blur"]:.0%} (chance {rates["blur_chance"]:.0%}); of the'
+      f' variance of maps {" and ".join(shares)}. {answer(of, control)}'
     )
   return sentences
 
 
-def _answer(less: Mapping[str, Any], gain: float, rates: Mapping[str, float]) -> str:
-  """Whether M carries the picture, and whether Gr makes anything of that."""
-  carries = gain > 1 or rates['blur'] < rates['blur_chance']
-  uses = (less['other_picture']['low'] or 0) > 0
-  if not carries:
-    return 'So M does not carry the picture as far as these can tell.'
-  if not uses:
-    return 'So M carries some of the picture, and Gr gains nothing certain by it.'
-  worse = less['other_picture']['mean'] > less['other_blur']['mean']
-  share = 'more than of the blur' if worse else 'but less than of the blur'
-  return f'So M carries some of the picture, and Gr makes use of it, {share}.'
+def answer(of: Mapping[str, Any], control: Mapping[str, Any]) -> str:
+  """Whether M shows the picture, beside the untrained map, and which of picture and blur Gr uses; a
+  cost counts where its interval over pictures lies above `LEAST_DB`."""
+  correlation, untrained = (x['probe']['decoder']['correlation'] for x in (of, control))
+  shown = 'something' if correlation > FAINT else 'hardly anything'
+  more = correlation - untrained
+  beside = 'as much as' if abs(more) < FAINT else 'more than' if more > 0 else 'less than'
+  less, both = of['transfer']['right_less'], of['transfer']['content_less_blur']
+  picture, blur = ((less[key]['low'] or 0) > LEAST_DB for key in ('other_picture', 'sharp'))
+  if picture and blur:
+    share = 'the picture more' if both['low'] > 0 else 'the blur more' if both['high'] < 0 else ''
+    use = f'both the picture and the blur in it, {share or "neither certainly more"}'
+  elif picture or blur:
+    one, other = ('picture', 'blur') if picture else ('blur', 'picture')
+    use = f'the {one} in it, not certainly the {other}'
+  else:
+    use = 'nothing in it that is certain'
+  return f'So M shows {shown} of the picture, {beside} an untrained map, and Gr uses {use}.'
 
 
 class Probe(NamedTuple):
@@ -478,6 +501,7 @@ def main(args: argparse.Namespace) -> None:
     'setting': {'steps': study.settings(args).train.steps, 'seed': args.seed},
     'pictures': len(data.sharp),
     'blurs': data.blurry.shape[1],
+    'photographs': len(set(data.photographs.tolist())),
     'nets': {},
   }
   rows: list[dict[str, Any]] = []

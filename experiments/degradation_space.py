@@ -248,7 +248,7 @@ class Embedded(NamedTuple):
 
 def figure(embedded: Mapping[str, Embedded], path: pathlib.Path) -> None:
   """A row per net: t-SNE by extent, direction and photograph."""
-  drawing = Figure(figsize=(13.5, 4.2 * len(embedded)), dpi=72, layout='constrained')
+  drawing = Figure(figsize=(13.5, 4.2 * len(embedded)), dpi=64, layout='constrained')
   axes = drawing.subplots(len(embedded), 3, squeeze=False)
   for row, (name, of) in zip(axes, embedded.items(), strict=True):
     x, y = of.points.T
@@ -310,9 +310,17 @@ def conclusion(report: Mapping[str, Any]) -> list[str]:
         f'{name} ({grid}): a linear probe reads R^2 {score["extent_r2"]:z.2f} of the local extent'
         f' of blur from it ({score["extent_r2_within_scenes"]:z.2f} within scenes),'
         f' {" and ".join(words)}; directions are off by'
-        f' {score["direction_degrees"] or CHANCE:.0f} degrees in the median (chance 45).'
+        f' {score["direction_degrees"] or CHANCE:.0f} degrees in the median, {_certain(score)}.'
       )
   return sentences
+
+
+def _certain(score: Mapping[str, Any]) -> str:
+  """Whether the error of directions is another than that of an axis that knows nothing."""
+  low, high = score['direction_low'], score['direction_high']
+  if low is None or low <= CHANCE <= high:
+    return f'no other than chance ({CHANCE:.0f}) by its interval'
+  return 'better than chance' if high < CHANCE else 'worse than chance'
 
 
 def _compared(difference: float) -> str:

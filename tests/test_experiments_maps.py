@@ -212,6 +212,39 @@ def test_other_maps_are_those_of_another_photograph_or_blur():
     assert ((of[..., 1] != blurs) == other_blur).all()
 
 
+@pytest.mark.parametrize(
+  ('picture', 'blur', 'use'),
+  [  # dB that another picture's map costs, and the unblurred picture's own
+    (0, 0, 'uses nothing in it that is certain'),
+    (0, 0.001, 'uses nothing in it that is certain'),
+    (2, 0, 'uses the picture in it, not certainly the blur'),
+    (0, 2, 'uses the blur in it, not certainly the picture'),
+    (3, 1, 'the picture more'),
+    (1, 3, 'the blur more'),
+    (2, 2, 'neither certainly more'),
+  ],
+)
+def test_the_answer_is_that_of_the_costs(picture, blur, use):
+  levels = {'right': 30, 'other_picture': 30 - picture, 'sharp': 30 - blur}
+  # 24 pictures, 5 blurs; of each map half of the pictures are a little better, half a little worse.
+  # The unblurred picture's map is better or worse than the right one by the same in all.
+  wave = [np.resize(pattern, 24) for pattern in ([0.1, -0.1], [0.1, 0.1, -0.1, -0.1], [0.1, -0.1])]
+  scores = {
+    name: level + np.repeat(x[:, None], 5, 1)
+    for (name, level), x in zip(levels.items(), wave, strict=True)
+  }
+  gap = content_leakage.gap_summary(scores)
+  assert gap['psnr'] == pytest.approx(levels)
+  assert gap['content_less_blur']['mean'] == pytest.approx(picture - blur)
+  faint, some, more = (
+    {'probe': {'decoder': {'correlation': x}}, 'transfer': gap} for x in (0.01, 0.3, 0.5)
+  )
+  assert use in content_leakage.answer(some, more)
+  assert 'something of the picture, less than an' in content_leakage.answer(some, more)
+  assert 'something of the picture, as much as an' in content_leakage.answer(more, more)
+  assert 'hardly anything of the picture, less than' in content_leakage.answer(faint, some)
+
+
 def test_correlation_of_grey_pictures():
   a = np.random.default_rng(0).integers(0, 100, (2, 8, 8, 3), np.uint8)
   assert content_leakage.correlation(a, 2 * a + 5) == pytest.approx(1)
