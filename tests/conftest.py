@@ -4,12 +4,15 @@ parity table."""
 import math
 import os
 import pathlib
+import signal
 
 import pytest
 
 # jax and tensorflow read these when first imported; pytest loads this file before any test module.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+# Jobs in the background ignore it, and so would the commands that are tested: they inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PARITY = 'parity'  # property of a test's report: differences that it compared
 
