@@ -51,6 +51,7 @@ def assert_same_end(workdir, whole):
   assert reports[0]['deblurred_psnr'] == reports[1]['deblurred_psnr']
 
 
+@pytest.mark.slow
 def test_a_signal_while_training_and_a_second_run_in_the_workdir(whole, tmp_path, cache):
   workdir = tmp_path / 'run'
   with started(workdir, *FLAGS, cache=cache) as process:
