@@ -31,6 +31,7 @@ import jax.numpy as jnp
 import optax
 
 from degrep_jax import losses
+from degrep_jax.models.layers import widened
 from degrep_jax.state import (
   FROZEN,
   STATISTICS,
@@ -75,15 +76,15 @@ class JointNets(NamedTuple):
   vgg: Any
 
 
-def _float32(tree: Any) -> Any:
-  return jax.tree.map(lambda x: x.astype(jnp.float32), tree)
+def _widened(tree: Any) -> Any:
+  return jax.tree.map(widened, tree)
 
 
 def _train_pass(module: nn.Module, params: Any, statistics: Any, *inputs: jax.Array, dtype: str):
   """(outputs, statistics after the pass), both float32, computed in `dtype`."""
   variables = {'params': cast(params, dtype), **statistics}
   outputs, moved = module.apply(variables, *inputs, train=True, mutable=STATISTICS)
-  return _float32(outputs), dict(moved)
+  return _widened(outputs), dict(moved)
 
 
 def _discriminate(module, params, statistics, sharp, pictures, dtype):
@@ -112,7 +113,7 @@ def _generator_loss(params, state: TrainState, frozen, batch, nets: JointNets, w
       terms['l_feature'] = losses.feature_matching(*outputs)
   if weights.l_vgg:
     vgg = {'params': cast(frozen['vgg'], dtype)}
-    fake, real = (_float32(nets.vgg.apply(vgg, picture)) for picture in (reblurred, blurry))
+    fake, real = (_widened(nets.vgg.apply(vgg, picture)) for picture in (reblurred, blurry))
     terms['l_vgg'] = losses.perceptual(fake, real)
   total = sum(getattr(weights, name) * term for name, term in terms.items())
   return total, (terms | {'l_g': total}, reblurred, statistics, dis_statistics)

@@ -4,8 +4,8 @@ Every convolution of the project passes through `conv2d`, so that a faster path 
 are NHWC, kernels HWIO. Initial weights follow PyTorch's default (uniform with bound 1 / sqrt(fan
 in), biases too), which is what the released networks start from.
 
-Convolutions compute in the type of their kernels, norms take their statistics in float32 whatever
-they are given: casting the parameters to bfloat16 makes a network compute in it.
+Convolutions compute in the type of their kernels, norms take their statistics in float32 or what is
+wider: casting the parameters to bfloat16 makes a network compute in it.
 """
 
 import functools
@@ -34,6 +34,11 @@ def rematerialised(block: type[nn.Module], remat: bool) -> type[nn.Module]:
   arguments = list(inspect.signature(block.__call__).parameters)
   static = (arguments.index('train'),) if 'train' in arguments else ()
   return nn.remat(block, static_argnums=static)
+
+
+def widened(x: jax.Array) -> jax.Array:
+  """bfloat16 as float32; float32 and float64 as they are."""
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:
@@ -165,7 +170,7 @@ def upconv2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def _biased(y: jax.Array, bias: jax.Array) -> jax.Array:
   """y + bias; in float32, in which the bias' gradient then is summed over all pixels."""
-  return (y.astype(jnp.float32) + bias.astype(jnp.float32)).astype(y.dtype)
+  return (widened(y) + widened(bias)).astype(y.dtype)
 
 
 def _uniform(bound: float):
@@ -215,7 +220,7 @@ class Conv(nn.Module):
       u = jax.random.normal(self.make_rng('params'), (self.features,))
       return u / jnp.linalg.norm(u)
 
-    dtype, kernel = kernel.dtype, kernel.astype(jnp.float32)
+    dtype, kernel = kernel.dtype, widened(kernel)
     u = self.variable('spectral', 'u', initial_u)
     # Not drawn at random as PyTorch does: an untrained network then has a meaningful sigma too.
     v = self.variable('spectral', 'v', lambda: spectral_norm.right_vector(kernel, u.value))
@@ -250,7 +255,7 @@ def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def instance_norm(x: jax.Array) -> jax.Array:
   """Instance normalisation without affine parameters over height and width of `(B, H, W, C)`."""
-  dtype, x = jnp.result_type(x), x.astype(jnp.float32)
+  dtype, x = jnp.result_type(x), widened(x)
   mean, variance = moments(x)
   return ((x - mean) * lax.rsqrt(variance + NORM_EPS)).astype(dtype)
 
@@ -267,7 +272,7 @@ class HalfInstanceNorm(nn.Module):
   def __call__(self, x: jax.Array, moments: Moments = moments) -> jax.Array:
     """Args: x `(B, H, W, C)`; moments: gives the mean and variance of the first half, in a shape
     that broadcasts with it."""
-    dtype, x = x.dtype, x.astype(jnp.float32)
+    dtype, x = x.dtype, widened(x)
     half = x.shape[-1] // 2
     mean, variance = moments(x[..., :half])
     scale = self.param('scale', nn.initializers.ones, (half,)) * lax.rsqrt(variance + NORM_EPS)
