@@ -27,6 +27,8 @@ from command import (
 
 from degrep_jax import checkpoints
 
+pytestmark = pytest.mark.slow  # test_end_to_end resumes a run at the pace of every day
+
 # No checkpoint, but the last, lies at a line of the log.
 FLAGS = (
   '--config.train.steps=12',
@@ -51,7 +53,6 @@ def assert_same_end(workdir, whole):
   assert reports[0]['deblurred_psnr'] == reports[1]['deblurred_psnr']
 
 
-@pytest.mark.slow
 def test_a_signal_while_training_and_a_second_run_in_the_workdir(whole, tmp_path, cache):
   workdir = tmp_path / 'run'
   with started(workdir, *FLAGS, cache=cache) as process:
@@ -70,7 +71,6 @@ def test_a_signal_while_training_and_a_second_run_in_the_workdir(whole, tmp_path
   assert_same_end(workdir, whole)
 
 
-@pytest.mark.slow
 def test_a_kill_at_random_while_it_trains(whole, tmp_path, cache):
   seed = int(os.environ.get('DEGREP_SEED') or random.SystemRandom().randrange(2**32))
   print(f'DEGREP_SEED={seed}')
@@ -83,10 +83,6 @@ def test_a_kill_at_random_while_it_trains(whole, tmp_path, cache):
   assert_same_end(workdir, whole)
 
 
-# --- slow: the same at other moments, and the other faults ---------------------------------------
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize('moment', ['compiling', 'evaluating'])
 def test_a_signal_while_it_compiles_or_evaluates(whole, tmp_path, cache, number, moment):
@@ -113,7 +109,6 @@ def test_a_signal_while_it_compiles_or_evaluates(whole, tmp_path, cache, number,
   assert set(checkpoints.saved_scores(workdir)) == {6, 12}
 
 
-@pytest.mark.slow
 def test_the_newest_checkpoint_is_damaged(whole, tmp_path, cache):
   workdir = tmp_path / 'run'
   shutil.copytree(whole, workdir)
@@ -126,7 +121,6 @@ def test_the_newest_checkpoint_is_damaged(whole, tmp_path, cache):
   assert_same_end(workdir, whole)
 
 
-@pytest.mark.slow
 def test_a_full_disk(whole, tmp_path, cache):
   disk = tmp_path / 'disk'
   disk.mkdir()
@@ -152,7 +146,6 @@ def test_a_full_disk(whole, tmp_path, cache):
     subprocess.run(['umount', disk], check=True)
 
 
-@pytest.mark.slow
 def test_losses_that_are_not_finite(tmp_path, cache):
   """A rate at which the nets are gone after some steps."""
   workdir, wild = tmp_path / 'run', '--config.optimizer.learning_rate=1e30'
@@ -175,7 +168,6 @@ def test_losses_that_are_not_finite(tmp_path, cache):
   refused(result, after, '--config.train.nan_skips=')
 
 
-@pytest.mark.slow
 def test_a_damaged_picture_is_passed_over(tmp_path, cache):
   tree = gopro(tmp_path / 'data')
   broken = tree / 'train' / 'GOPR0001' / 'sharp' / '000001.png'
@@ -197,7 +189,6 @@ def test_a_damaged_picture_is_passed_over(tmp_path, cache):
   assert counts[0] == counts[1]
 
 
-@pytest.mark.slow
 def test_a_trace_of_some_steps(tmp_path, cache):
   window = '--config.log.profile_first_step=3', '--config.log.profile_steps=2'
   succeeded(run(tmp_path / 'run', *FLAGS, *window, cache=cache))
