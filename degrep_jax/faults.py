@@ -37,12 +37,21 @@ class Interrupted(Exception):
     self.status = 128 + number
 
 
+def _report(unraisable: Any) -> None:
+  """As Python reports what cannot be raised, but for what follows a save that failed: threads that
+  are still writing find the event loop closed, hundreds of times, before the error is told."""
+  error = unraisable.exc_value
+  if not (isinstance(error, RuntimeError) and str(error) == 'Event loop is closed'):
+    sys.__unraisablehook__(unraisable)
+
+
 def status_of(work: Callable[[], None]) -> int:
   """Does what a command is for; its exit status: 0, 2 with one sentence on stderr, 128 + the signal
   that stopped it, or 1 with the trace of an error that nobody expected."""
   # Libraries log errors with their traces, and raise them after that: we tell.
   logging.set_verbosity(logging.FATAL)
   logging.set_stderrthreshold(logging.FATAL)
+  sys.unraisablehook = _report
   try:
     work()
   except UserError as error:

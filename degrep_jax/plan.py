@@ -72,14 +72,16 @@ class Line(NamedTuple):
 
   def at(self, share: int, parts: int = 1) -> Needs:
     """For a share of the batch in so many micro-batches: activations are those of one, a sum of
-    gradients is kept beside the gradient, the pictures are there from the start."""
+    gradients is kept beside the gradient, the pictures are there from the start, and a second time
+    as micro-batches."""
     (few, many), (a, b) = COMPILED, self.two
     needs = [x + (y - x) * (share // parts - few) / (many - few) for x, y in zip(a, b, strict=True)]
     if parts == 1:
       return Needs(*needs)
     arguments, outputs, temporaries, _ = needs
-    arguments += self.pictures * (share - share // parts)
-    return Needs(arguments, outputs, temporaries + self.gradients, self.at(share).flops)
+    later = self.pictures * (share - share // parts)
+    temporaries += self.gradients + later
+    return Needs(arguments + later, outputs, temporaries, self.at(share).flops)
 
   def largest(self, memory: int) -> int:
     """The most pictures of a device at a time that fit into a memory; 0: none.

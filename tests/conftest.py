@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 import signal
+import sys
 
 import pytest
 
@@ -34,6 +35,14 @@ def golden():
 def cache(tmp_path_factory):
   """A folder for compiled programs, which the runs of a module share."""
   return tmp_path_factory.mktemp('compiled')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _programs_do_not_outlive_their_module():
+  """Each takes thousands of the memory maps that Linux grants a process: XLA crashes without."""
+  yield
+  if 'jax' in sys.modules:
+    sys.modules['jax'].clear_caches()
 
 
 @pytest.fixture

@@ -165,6 +165,23 @@ def test_an_error_that_nobody_expected_has_a_status_of_its_own(capsys):
   assert capsys.readouterr().err.endswith("KeyError: 'mine'\n")
 
 
+class _Late:
+  def __init__(self, text):
+    self.text = text
+
+  def __del__(self):
+    raise RuntimeError(self.text)  # Python cannot raise it where this object is let go of
+
+
+def test_what_threads_meet_after_a_failed_save_is_not_told(monkeypatch, capsys):
+  monkeypatch.setattr(sys, 'unraisablehook', sys.unraisablehook)  # put back afterwards
+  assert faults.status_of(lambda: None) == 0
+  _Late('Event loop is closed')
+  assert not capsys.readouterr().err
+  _Late('another')
+  assert capsys.readouterr().err.endswith('RuntimeError: another\n')
+
+
 @pytest.mark.parametrize(
   'error',
   [

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import default
-from degrep_jax import parallel, stages, state
+from degrep_jax import parallel, stages
 
 BATCH = 4  # over all devices
 # Unoptimised machine code: compiling takes longer than running a few steps.
@@ -30,10 +30,7 @@ def config(**fields):
 
 def initial_state(config):
   """The state before the first step, not replicated."""
-  nets, _ = stages.build_joint(config)
-  optimizer, _ = stages.build_optimizer(config)
-  pair = nets.generator, nets.discriminator
-  return state.create_state(*pair, optimizer, config.seed, config.data.crop)
+  return stages.open_stage(config, FROZEN).create()
 
 
 def batches(count):
