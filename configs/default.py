@@ -79,7 +79,7 @@ def get_config() -> ml_collections.ConfigDict:
   data.pictures = 'full'  # tfds: what crops are cut from; sub512: sub-pictures, as released [C]
   data.eval_root = ''  # where the evaluation pairs lie; empty: data.root
   data.crop = 256  # side of the training crops, pixels
-  # stop: a damaged picture ends the run; skip: other items take its place, counted in the log
+  # stop: a damaged training picture ends the run; skip: others take its place, counted in the log
   data.on_error = 'stop'
   data.augment = True  # flips and transposition
   data.shake = 14.0  # synthetic: largest path of the camera over the exposure, pixels

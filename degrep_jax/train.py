@@ -129,8 +129,8 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
       skip = 'nan_skips=N, a larger one' if config.train.nan_policy == 'skip' else 'nan_policy=skip'
       raise UserError(
         f'{error}; such a state is not saved: {path} names the batch and the command that comes '
-        'there again; start a new --workdir with a lower config.optimizer.learning_rate, or go on '
-        f'with --config.train.{skip}.'
+        'there again; start a new --workdir with a lower config.optimizer.learning_rate, or, where '
+        f'this is rare, go on with --config.train.{skip}.'
       ) from None
 
 

@@ -62,7 +62,9 @@ _DATASET = flags.DEFINE_string(
   'dataset', SYNTHETIC, f'{SYNTHETIC}, or what degrep evaluate takes: a folder, list or name.'
 )
 _DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where degrep prepare put the dataset.')
-_OUTPUT = flags.DEFINE_string('output', 'runs/full_frame', 'Folder for all that is written.')
+_OUTPUT = flags.DEFINE_string(
+  'output', None, 'Folder for all that is written; by default runs/full_frame, or with _smoke.'
+)
 _MODE = flags.DEFINE_enum('mode', 'tiles', restore.MODES, 'How pictures are restored.')
 _TILE = flags.DEFINE_integer(
   'tile', None, "Side of the tiles, px; by default the network's own.", 1
@@ -150,15 +152,15 @@ def quick_config(network, joint):
 
 def quick_methods(output):
   """{label: workdir} of networks trained here."""
-  joint = _JOINT.value
+  nets, joint = output / ('smoke' if _SMOKE.value else 'quick'), _JOINT.value
   if joint is None:
-    joint = str(output / 'quick' / 'joint')
+    joint = str(nets / 'joint')
     study.train_to_end(quick_config('joint', ''), pathlib.Path(joint))
   else:
     checkpoints.load_parts(joint, FROZEN)  # what is wrong with it is said before HINet is trained
   workdirs = {}
   for network, label in LABELS.items():
-    workdirs[label] = output / 'quick' / network
+    workdirs[label] = nets / network
     study.train_to_end(quick_config(network, joint), workdirs[label])
   return workdirs
 
@@ -269,7 +271,8 @@ def draw(shown, scores, path):
 
 def compare():
   """Trains where that is asked for, restores, scores, writes and prints."""
-  workdirs, output = named_methods(), pathlib.Path(_OUTPUT.value)
+  default = 'runs/full_frame_smoke' if _SMOKE.value else 'runs/full_frame'
+  workdirs, output = named_methods(), pathlib.Path(_OUTPUT.value or default)
   source, dataset = open_dataset()
   make_folder_of(output / 'full_frame.json')
   cache.enable()

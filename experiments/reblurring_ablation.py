@@ -125,12 +125,13 @@ def format_table(result: Mapping[str, Any]) -> str:
   """The means, as the rows of a Markdown table."""
   head = ['', *(f'{region} {metric}' for region in REGIONS for metric in ('PSNR', 'SSIM'))]
   head += ['spectrum, dB', 'fine power, dB']
+  several = len(result['setting']['seeds']) > 1
   rows = []
   for name, columns in result['variants'].items():
     cells = [name]
     for column, x in columns.items():
       form = '.3f' if column.endswith('ssim') else '.2f'
-      spread = f' ± {x["std"]:{form}}' if name != UNBLURRED else ''
+      spread = f' ± {x["std"]:{form}}' if several and name != UNBLURRED else ''
       cells.append(f'{x["mean"]:{form}}{spread}')
     rows.append(cells)
   held = [

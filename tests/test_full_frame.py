@@ -267,7 +267,7 @@ def test_networks_are_trained_first_and_an_interrupted_run_continues(tmp_path):
   assert found['pictures'] == 3
   assert 'PSNR' in whole.stdout
   # As if it had been stopped in the middle of its last training.
-  shutil.rmtree(output / 'quick' / 'msdi_net' / 'checkpoints' / '6')
+  shutil.rmtree(output / 'smoke' / 'msdi_net' / 'checkpoints' / '6')
   shutil.rmtree(output / 'restored')
   for name in before:
     (output / name).unlink()

@@ -249,7 +249,7 @@ def decode(data: bytes, name: str) -> np.ndarray:
   picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
   if picture is None:
     raise UserError(
-      f'{name} cannot be decoded, it is damaged or of an unusual kind: save it as 8-bit RGB again.'
+      f'{name} cannot be decoded: replace it if it is damaged, or save it as RGB of 8 or 16 bits.'
     )
   if picture.dtype == np.uint16:
     picture = np.rint(picture / 257).astype(np.uint8)
