@@ -139,8 +139,14 @@ class StopSignals:
     if self.asked:
       raise self.interrupted('nothing was left to save.')
 
-  def run(self, work: Callable[[], Result]) -> Result:
+  def run(
+    self, work: Callable[[], Result], elsewhere: Callable[[], bool] = lambda: False
+  ) -> Result:
     """work(), which a signal does not wait for: it is left behind in a thread of its own.
+
+    Args:
+      work: gives the result.
+      elsewhere: asked ten times a second, whether another process of the run got a signal.
 
     Raises:
       Interrupted: a signal came first.
@@ -157,7 +163,8 @@ class StopSignals:
 
     threading.Thread(target=fill, daemon=True).start()
     while not future.done():
-      self.check()
+      if self.asked or elsewhere():
+        raise self.interrupted('nothing was left to save.')
       concurrent.futures.wait([future], timeout=0.1)
     return future.result()
 

@@ -4,20 +4,22 @@ import collections
 import itertools
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 from degrep_jax import parallel, progress
 from degrep_jax.errors import UserError
-from degrep_jax.faults import Interrupted
+from degrep_jax.faults import Interrupted, StopSignals
 
 # A process that no longer answers for so long ends the others.
 HEARTBEAT_SECONDS = 20
 LONGEST_WORK = 7 * 24 * 3600 * 1000  # ms that processes wait for others that evaluate or compile
 BEHIND = 2  # steps after which the processes read what they said to each other
 _names = itertools.count()
+
+Result = TypeVar('Result')
 
 
 def initialize(
@@ -65,6 +67,22 @@ def wait_for_all() -> None:
   """Until all processes are here."""
   if jax.process_count() > 1:
     _client().wait_at_barrier(f'degrep_jax/wait_for_all/{next(_names)}', LONGEST_WORK)
+
+
+def until_stopped(stop: StopSignals, work: Callable[[], Result]) -> Result:
+  """stop.run(work) of what all do before the first step; a signal to one of them stops all."""
+  if jax.process_count() == 1:
+    return stop.run(work)
+  client, key = _client(), 'degrep_jax/stopped'
+
+  def elsewhere() -> bool:
+    return bool(client.key_value_dir_get(key))
+
+  try:
+    return stop.run(work, elsewhere)
+  except Interrupted as interrupted:
+    client.key_value_set(f'{key}/{jax.process_index()}', str(interrupted.status))
+    raise
 
 
 def from_first(work: Callable[[], Any]) -> Any:

@@ -142,7 +142,7 @@ def _train(
   stop: faults.StopSignals,
 ) -> dict[str, float]:
   say(f'{jax.device_count()} {jax.devices()[0].platform} device(s); initialising and compiling')
-  state, progress = stop.run(lambda: _initial_state(workdir, stage))
+  state, progress = multihost.until_stopped(stop, lambda: _initial_state(workdir, stage))
   parameters = count_parameters(state.generator.params)
   first, last = int(state.step), config.train.steps
   state, constants = parallel.replicate((state, stage.constants))
@@ -152,9 +152,9 @@ def _train(
   step_fn: Any = stage.step
   compile_seconds = 0.0
   if first < last:
-    compiled = stop.run(lambda: _compile(config, stage, state, constants))
+    compiled = multihost.until_stopped(stop, lambda: _compile(config, stage, state, constants))
     step_fn, compile_seconds = compiled
-  stop.run(multihost.wait_for_all)  # some compile longer than others
+  multihost.until_stopped(stop, multihost.wait_for_all)  # some compile longer than others
   evaluator = Evaluator(
     stage.network, sources[1], tile=config.eval.tile, batch=config.eval.batch_size
   )

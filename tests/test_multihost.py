@@ -99,6 +99,20 @@ def test_a_signal_to_one_stops_both_at_the_same_step(tmp_path, cache):
   assert [line['step'] for line in lines(tmp_path / 'run')] == [*range(1, saved + 1)]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('stopped', [0, 1])
+def test_a_signal_to_one_that_compiles_stops_both(tmp_path, stopped):
+  with pair(tmp_path / 'run', *LONG, cache=tmp_path / 'nothing compiled yet') as processes:
+    wait_for(processes[0], 'initialising and compiling')
+    time.sleep(4)
+    processes[stopped].terminate()
+    results = [ended(process) for process in processes]
+  for status, printed in results:
+    assert status == 143, printed
+    assert 'stopped by SIGTERM: nothing was left to save.' in printed
+  assert not checkpoints.saved_steps(tmp_path / 'run')
+
+
 def test_flags_of_several_processes_without_multihost(tmp_path):
   """All would train alone."""
   refused(run(tmp_path / 'run', '--process_id=1'), '--process_id', 'go with --multihost')
