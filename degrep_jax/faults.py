@@ -134,9 +134,9 @@ class StopSignals:
     number = self._number or signal.SIGTERM  # another process of the run may have got it
     return Interrupted(number, f'stopped by {signal.Signals(number).name}: {what_is_kept}')
 
-  def check(self) -> None:
-    """Raises Interrupted where a signal came."""
-    if self.asked:
+  def check(self, elsewhere: bool = False) -> None:
+    """Raises Interrupted where a signal came, here or `elsewhere`."""
+    if self.asked or elsewhere:
       raise self.interrupted('nothing was left to save.')
 
   def run(
@@ -163,8 +163,7 @@ class StopSignals:
 
     threading.Thread(target=fill, daemon=True).start()
     while not future.done():
-      if self.asked or elsewhere():
-        raise self.interrupted('nothing was left to save.')
+      self.check(elsewhere())
       concurrent.futures.wait([future], timeout=0.1)
     return future.result()
 

@@ -4,22 +4,20 @@ import collections
 import itertools
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
 
 from degrep_jax import parallel, progress
 from degrep_jax.errors import UserError
-from degrep_jax.faults import Interrupted, StopSignals
+from degrep_jax.faults import Interrupted, Result, StopSignals
 
 # A process that no longer answers for so long ends the others.
 HEARTBEAT_SECONDS = 20
 LONGEST_WORK = 7 * 24 * 3600 * 1000  # ms that processes wait for others that evaluate or compile
 BEHIND = 2  # steps after which the processes read what they said to each other
 _names = itertools.count()
-
-Result = TypeVar('Result')
 
 
 def initialize(

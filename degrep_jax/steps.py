@@ -81,7 +81,7 @@ def _widened(tree: Any) -> Any:
 
 
 def _train_pass(module: nn.Module, params: Any, statistics: Any, *inputs: jax.Array, dtype: str):
-  """(outputs, statistics after the pass), both float32, computed in `dtype`."""
+  """(outputs, statistics after the pass), both float32 or wider, computed in `dtype`."""
   variables = {'params': cast(params, dtype), **statistics}
   outputs, moved = module.apply(variables, *inputs, train=True, mutable=STATISTICS)
   return _widened(outputs), dict(moved)
