@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import ml_collections
@@ -61,6 +61,10 @@ def _require(condition: bool, field: str, value: Any, demand: str) -> None:
     raise UserError(f'config.{field} is {value!r}: {demand}.')
 
 
+def _one_of(choices: Iterable[str]) -> str:
+  return f'choose one of {", ".join(choices)}'
+
+
 def check_evaluation(config: ml_collections.ConfigDict, devices: int) -> None:
   """Raises UserError, naming the field, where an evaluation with `config` must fail."""
   _check_data(config.data)
@@ -70,17 +74,15 @@ def check_evaluation(config: ml_collections.ConfigDict, devices: int) -> None:
 
 
 def _check_data(data: ml_collections.ConfigDict) -> None:
-  _require(data.source in SOURCES, 'data.source', data.source, f'choose one of {SOURCES}')
+  _require(data.source in SOURCES, 'data.source', data.source, _one_of(SOURCES))
   if data.source != 'synthetic':
     demand = 'name the folder that holds the pairs'
     if data.source == 'folder':
       demand = 'name the folder that holds train/ and test/ with blur/ and sharp/'
     if data.source == 'tfds':
       demand = 'name the folder that degrep prepare wrote to (its --data_dir)'
-      choices = f'choose one of {tuple(DATASETS)}'
-      _require(data.name in DATASETS, 'data.name', data.name, choices)
-      choices = f'choose one of {PICTURES}'
-      _require(data.pictures in PICTURES, 'data.pictures', data.pictures, choices)
+      _require(data.name in DATASETS, 'data.name', data.name, _one_of(DATASETS))
+      _require(data.pictures in PICTURES, 'data.pictures', data.pictures, _one_of(PICTURES))
     _require(data.root or data.eval_root, 'data.root', data.root, demand)
     demand = "name the lists of pairs, for instance 'RealBlur_J'"
     _require(data.source != 'list' or data.list_name, 'data.list_name', data.list_name, demand)
@@ -90,8 +92,8 @@ def _check_data(data: ml_collections.ConfigDict) -> None:
 
 
 def _check_model(model: ml_collections.ConfigDict) -> None:
-  choices = f'choose one of {", ".join(factory.NETWORKS)}'
-  _require(model.network in factory.NETWORKS, 'model.network', model.network, choices)
+  networks = factory.NETWORKS
+  _require(model.network in networks, 'model.network', model.network, _one_of(networks))
   for field in ('width', 'encoder_width', 'modulation_hidden', 'discriminator_width'):
     _require(model[field] > 0, f'model.{field}', model[field], 'it must be positive')
 
@@ -122,7 +124,7 @@ def check(config: ml_collections.ConfigDict, devices: int) -> None:
     ('train.nan_policy', train.nan_policy, NAN_POLICIES),
     ('data.on_error', data.on_error, ON_ERROR),
   ):
-    _require(value in choices, field, value, f'choose one of {", ".join(choices)}')
+    _require(value in choices, field, value, _one_of(choices))
   _require(train.nan_skips > 0, 'train.nan_skips', train.nan_skips, 'it must be positive')
   _require(config.train.steps > 0, 'train.steps', config.train.steps, 'it must be positive')
   _require(config.seed >= 0, 'seed', config.seed, 'it must not be negative')
@@ -185,8 +187,7 @@ def _check_memory(train: ml_collections.ConfigDict, devices: int) -> None:
   share, parts = train.batch_size // devices, train.accumulate_steps
   demand = f'it must divide the {share} pictures that each of the {devices} devices takes'
   _require(parts > 0 and share % parts == 0, 'train.accumulate_steps', parts, demand)
-  demand = f'choose one of {DTYPES}'
-  _require(train.dtype in DTYPES, 'train.dtype', train.dtype, demand)
+  _require(train.dtype in DTYPES, 'train.dtype', train.dtype, _one_of(DTYPES))
   decay = train.ema_decay
   _require(0 <= decay < 1, 'train.ema_decay', decay, 'it must be in [0, 1), 0 for no average')
 

@@ -42,7 +42,11 @@ _NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'multihost: how man
 _PROCESS_ID = flags.DEFINE_integer('process_id', None, 'multihost: of this one, from 0.')
 _MEMORY = flags.DEFINE_list('memory', [], 'plan: of a device, as 16GiB; several with commas.')
 _DEVICES = flags.DEFINE_integer('devices', None, 'plan: of the training; by default those here.')
-flags.mark_flag_as_required('config')
+
+
+@flags.validator('config', message='name a config file, as --config=configs/demo.py.')
+def _has_config(path) -> bool:
+  return path is not None
 
 
 @flags.multi_flags_validator(['mode', 'workdir'], message='--workdir must name a folder.')
@@ -71,10 +75,15 @@ def _parse(argv: list[str]) -> list[str]:
   try:
     return flags.FLAGS(argv)
   except flags.Error as error:
-    raise SystemExit(fail(' '.join(str(error).split()))) from None
+    text = ' '.join(str(error).split())
+    if 'Non-boolean argument' in text:  # absl prints Python's tuple there
+      text = f'{text.partition("(")[0]}choose true or false.'
+    raise SystemExit(fail(text)) from None
   except Exception as error:  # a config is Python: its own code may raise anything
     text = str(error.args[0] if error.args else error).replace('\\n', ' ').replace("\\'", '')
     text = ' '.join(text.strip('\'"').split())
+    if text.isidentifier():  # all that an error of a missing name says
+      text = f'there is no {text}'
     raise SystemExit(fail(f'--config or a field of it is wrong: {text}')) from None
 
 

@@ -203,7 +203,11 @@ def plan(
   configs.check_step(config, devices)
   train, share = config.train, config.train.batch_size // devices
   platform = jax.devices()[0].platform
-  say(f"planning by XLA's analysis on this machine's {platform}; nothing is trained")
+  programs = len(COMPILED) * (len(SETTINGS) if memories else 1)
+  say(
+    f"planning by XLA's analysis on this machine's {platform}: {programs} programs are compiled, "
+    'nothing is trained'
+  )
   own = train.dtype, train.remat
   lines = {own: line(config)}
   found = lines[own].at(share, train.accumulate_steps)

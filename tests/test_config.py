@@ -52,7 +52,7 @@ def test_the_default_networks_pass():
     ({'train__batch_size': 0}, 'config.train.batch_size is 0'),
     ({'train__accumulate_steps': 3}, 'config.train.accumulate_steps is 3.*8 pictures.*4 devices'),
     ({'train__accumulate_steps': 0}, 'config.train.accumulate_steps is 0'),
-    ({'train__dtype': 'half'}, "config.train.dtype is 'half'.*float32.*bfloat16"),
+    ({'train__dtype': 'half'}, "config.train.dtype is 'half': choose one of float32, bfloat16."),
     ({'train__ema_decay': 1.0}, 'config.train.ema_decay is 1.0'),
     ({'train__ema_decay': -0.5}, 'config.train.ema_decay is -0.5'),
     ({'eval__batch_size': 6}, 'config.eval.batch_size is 6.*4 devices'),

@@ -335,11 +335,14 @@ def test_a_config_that_does_not_run(tmp_path):
 
 
 def test_an_unknown_field(tmp_path):
-  refused(run(tmp_path / 'run', '--config.train.stepz=3'), 'stepz')
+  refused(run(tmp_path / 'run', '--config.train.stepz=3'), 'stepz', '"steps"')
+  refused(run(tmp_path / 'run', '--config.train.precision=3'), 'there is no precision')
 
 
 def test_a_value_of_another_type(tmp_path):
   refused(run(tmp_path / 'run', '--config.train.steps=many'), 'steps')
+  result = run(tmp_path / 'run', '--config.train.remat=perhaps')
+  refused(result, '--config.train.remat=perhaps: choose true or false')
 
 
 def test_a_missing_config(tmp_path):

@@ -99,7 +99,8 @@ def test_a_plan_is_printed(monkeypatch, capsys, hinet):
   monkeypatch.setattr(plan, 'line', lambda config: hinet)
   needed = hinet.at(8).memory
   plan.plan(HINET, [int(2 * needed), int(0.9 * needed), 1000], devices=2)
-  printed = capsys.readouterr().out
+  printed, told = capsys.readouterr()
+  assert '8 programs' in told  # 2 batches, 2 types, with and without rematerialisation
   parameters = count_parameters(jax.eval_shape(stages.open_stage(HINET).create).generator.params)
   assert f'{parameters:,}' in printed
   assert 'a step of 16 pairs of 32 px: 8 on each of 2 devices, float32' in printed
