@@ -26,7 +26,8 @@ Item = TypeVar('Item')
 
 FILE = 'metrics.jsonl'
 _SCORE = 'eval_'  # begins the names of an evaluation's means
-COUNTS = (SKIPPED, 'replaced')  # metrics that add up: steps left out, damaged pictures
+# Metrics that add up, and what the line for people calls them.
+COUNTS = {SKIPPED: 'steps skipped', 'replaced': 'damaged pictures replaced'}
 # Of a line, what differs between two runs of one training.
 CLOCKS = ('pictures_per_second', 'step_seconds', 'input_wait', 'train_seconds', 'compile_seconds')
 SHOWN = {
@@ -244,9 +245,10 @@ class Recorder:
     }
     self._written_seconds, self._waited = self.train_seconds, 0.0
     self._write_scalars(step, scalars)
-    terms = '  '.join(f'{text} {scalars[key]:.4f}' for key, text in SHOWN.items() if key in scalars)
+    terms = [f'{text} {scalars[key]:.4f}' for key, text in SHOWN.items() if key in scalars]
+    terms += [f'{scalars[key]:.0f} {text}' for key, text in COUNTS.items() if scalars.get(key)]
     say(
-      f'step {step:>{len(str(self._last))}}/{self._last}  {terms}  '
+      f'step {step:>{len(str(self._last))}}/{self._last}  {"  ".join(terms)}  '
       f'{scalars["pictures_per_second"]:.1f} pictures/s  '
       f'{duration((self._last - step) * step_seconds)} left'
     )

@@ -34,12 +34,12 @@ def open_recorder(workdir, first=0, last=10, **options):
   return logs.Recorder(workdir, first, last, 8, lambda done: 1 - done / 10, **options)
 
 
-def train(recorder, clock, steps, seconds=0.5):
+def train(recorder, clock, steps, seconds=0.5, **counts):
   """Steps whose GAN loss is the number of the step and whose deblurring loss is its square."""
   for step in steps:
     clock.now += seconds
     losses = {'l_gan': np.float32(step), 'l_deblur': np.float32(step**2)}
-    recorder.add(step, parallel.replicate(losses))
+    recorder.add(step, parallel.replicate(losses), **counts)
 
 
 def read(workdir):
@@ -102,6 +102,16 @@ def test_the_line_for_people(tmp_path, clock, capsys):
     recorder.write(2)
   line = 'step  2/10  deblur L1 2.5000  GAN 1.5000  16.0 pictures/s  0:04 left\n'
   assert capsys.readouterr().err == line
+
+
+def test_the_line_for_people_tells_what_went_wrong(tmp_path, clock, capsys):
+  with open_recorder(tmp_path, nan_skips=2) as recorder:
+    skip(recorder, 1)
+    skip(recorder, 2)
+    train(recorder, clock, [3, 4], replaced=1)
+    recorder.write(4)
+  expected = '  2 steps skipped  2 damaged pictures replaced  '
+  assert expected in capsys.readouterr().err
 
 
 def test_pauses_do_not_count(tmp_path, clock):
