@@ -516,7 +516,7 @@ def main(args: argparse.Namespace) -> None:
     scores, decoded[name] = probe(maps, known, name)
     crossed = Scale.of(known)(maps).reshape(*data.blurry.shape[:2], -1)
     of = {
-      'shape': list(maps.shape[1:]),
+      'shape': [*grid, maps.shape[-1]],
       'probe': scores | baselines[grid],
       'retrieval': {m: retrieval(crossed, data.photographs, m) for m in DISTANCES},
       'variance': variance_shares(crossed),
