@@ -75,6 +75,13 @@ class Run:
       progress = self._recorder.progress()
       self._saved.save(step, parallel.unreplicate(state), None, progress)
 
+  def keep(self, step: int, state: Any) -> None:
+    """Saves what was trained before an error that has nothing to do with it. Not of several
+    processes: the others know nothing of it, and all must save together."""
+    if step and jax.process_count() == 1 and not self._saved.has(step):
+      self.save(step, state)
+      say(f'step {step} is saved')
+
   def _write(self, step: int, state: Any) -> None:
     del state
     self._recorder.write(step)

@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import sys
 
-from degrep_jax.errors import UserError, fail
+from degrep_jax.errors import UserError, fail, is_out_of_memory
 
 # Modules of degrep_jax.commands, in the order of --help.
 COMMANDS = (
@@ -90,6 +90,11 @@ def run() -> None:
     sys.stderr.flush()
     # sys.exit would wait for threads, and one may be in the middle of a long computation.
     os._exit(INTERRUPTED)
+  except Exception as error:
+    if not is_out_of_memory(error):
+      raise
+    what = 'restore by tiles, smaller ones or fewer at a time'
+    sys.exit(fail(f'the memory does not suffice: {what} (degrep {arguments[0]} --help).'))
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from degrep_jax import checkpoints, released
+from degrep_jax import checkpoints, faults, released
 from degrep_jax import config as configs
 from degrep_jax.errors import UserError
 from degrep_jax.files import write_atomically
@@ -327,10 +327,11 @@ def convert_file(kind: str, path: pathlib.Path, out: pathlib.Path) -> None:
   except UserError as error:
     sentence = str(error)
     raise UserError(sentence if str(path) in sentence else f'{path}: {sentence}') from None
+  with faults.full_disk_told(out), checkpoints.Checkpoints(out, keep=1) as saved:
+    saved.save(0, {'step': np.zeros((), np.int32)} | _saved(kind, variables), None)
+  # Last: without it the same command may be given again.
   about = json.dumps({'model': _model_fields(module)}, indent=2)
   write_atomically(out / configs.FILE, f'{about}\n'.encode())
-  with checkpoints.Checkpoints(out, keep=1) as saved:
-    saved.save(0, {'step': np.zeros((), np.int32)} | _saved(kind, variables), None)
   if unread:
     endings = collections.Counter(key.rsplit('.', 2)[-2] for key in unread)
     what = ', '.join(f'{count} of {ending}' for ending, count in sorted(endings.items()))

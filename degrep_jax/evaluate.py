@@ -11,10 +11,11 @@ import ml_collections
 import numpy as np
 
 from degrep_jax import config as configs
-from degrep_jax import metrics, parallel
+from degrep_jax import metrics, parallel, threads
 from degrep_jax.data.pairs import Pair, Source
 from degrep_jax.data.preprocess import to_uint8
 from degrep_jax.data.source import open_source
+from degrep_jax.errors import UserError
 from degrep_jax.figures import panel
 from degrep_jax.progress import say, track
 from degrep_jax.report import format_table, write_scores
@@ -30,38 +31,60 @@ def _pictures(restorer: Restorer) -> tuple[str, ...]:
   return PICTURES if restorer.network == 'joint' else PICTURES[:1]
 
 
-def _score(pair: Pair, restored: dict[str, np.ndarray]) -> dict[str, Any]:
+def _score(
+  pair: Pair, restored: dict[str, np.ndarray], blurry: dict[str, dict[str, float]]
+) -> dict[str, Any]:
   pictures = {name: to_uint8(picture) for name, picture in restored.items()}
   row: dict[str, Any] = {'name': pair.name}
-  for name, metric in METRICS.items():
-    row[f'blurry_{name}'] = metric(pair.blurry, pair.sharp)
-    row[f'deblurred_{name}'] = metric(pictures['deblurred'], pair.sharp)
-    if 'reblurred' in pictures:
-      row[f'identity_{name}'] = row[f'blurry_{name}']  # the metrics are symmetric
-      row[f'reblurred_{name}'] = metric(pictures['reblurred'], pair.blurry)
+  own = blurry.setdefault(pair.name, {})
+  try:
+    for name, metric in METRICS.items():
+      if name not in own:
+        own[name] = metric(pair.blurry, pair.sharp)
+      row[f'blurry_{name}'] = own[name]
+      row[f'deblurred_{name}'] = metric(pictures['deblurred'], pair.sharp)
+      if 'reblurred' in pictures:
+        row[f'identity_{name}'] = row[f'blurry_{name}']  # the metrics are symmetric
+        row[f'reblurred_{name}'] = metric(pictures['reblurred'], pair.blurry)
+  except ValueError as error:
+    raise UserError(f'{pair.name} cannot be scored: {error}.') from error
   return row
 
 
-def scores(restorer: Restorer, source: Source) -> Iterator[dict[str, Any]]:
+def scores(
+  restorer: Restorer, source: Source, blurry: dict[str, dict[str, float]] | None = None
+) -> Iterator[dict[str, Any]]:
   """Per-picture scores of every pair of `source`, whole, clipped and rounded to 8 bits.
 
   A restorer in its mode 'tiles' gives the released protocol: tiles through the whole net (E sees
-  the tile), overlaps averaged.
+  the tile), overlaps averaged. Scoring runs in threads beside the network.
+
+  Args:
+    restorer: of the network.
+    source: the pairs.
+    blurry: scores of the blurry pictures by name; those that lack are added.
 
   Yields:
     'name', and `<row>_<metric>` for the rows blurry, deblurred (against sharp) and, of a joint net,
     identity (sharp as if it were the reblurred picture) and reblurred (against blurry).
+
+  Raises:
+    UserError: a picture that cannot be read, or is too small for the metrics.
   """
+  known = {} if blurry is None else blurry
   # Pairs are read once and kept until they are scored.
   pairs, read = itertools.tee(map(source.pair, range(len(source))))
   sharp = None
   if restorer.network == 'joint':
     read, partners = itertools.tee(read)
     sharp = (pair.sharp for pair in partners)
-  blurry = (pair.blurry for pair in read)
-  results = restorer.apply(blurry, sharp, outputs=_pictures(restorer))
-  for pair, restored in zip(pairs, results, strict=True):
-    yield _score(pair, restored)
+  results = restorer.apply((pair.blurry for pair in read), sharp, outputs=_pictures(restorer))
+  yield from threads.map_ahead(
+    lambda restored: _score(*restored, known),
+    zip(pairs, results, strict=True),
+    metrics.THREADS,
+    ahead=metrics.THREADS,
+  )
 
 
 def _window(picture: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -104,11 +127,13 @@ def write_evaluation(
   directory: pathlib.Path,
   stem: str,
   check: Callable[[], None] = lambda: None,
+  blurry: dict[str, dict[str, float]] | None = None,
 ) -> dict[str, float]:
   """Scores every pair, writes `<stem>.csv` and `<stem>.json`, and returns the means. `check` is
-  called after each pair; what it raises ends the evaluation, of which nothing is written."""
+  called after each pair; what it raises ends the evaluation, of which nothing is written. `blurry`
+  as in `scores`."""
   rows = []
-  for row in track(scores(restorer, source), 'evaluating', len(source)):
+  for row in track(scores(restorer, source, blurry), 'evaluating', len(source)):
     check()
     rows.append(row)
   return write_scores(rows, directory, stem)
@@ -134,6 +159,7 @@ class Evaluator:
   def __init__(self, network: nn.Module, source: Source, *, tile: int, batch: int):
     self._restorer = Restorer(network, None, tile=tile, batch=batch)
     self._source = source
+    self._blurry: dict[str, dict[str, float]] = {}  # their scores never change
 
   def _bound(self, variables: Any) -> Restorer:
     """By replicated variables; nothing is compiled but the first time."""
@@ -147,7 +173,8 @@ class Evaluator:
     check: Callable[[], None] = lambda: None,
   ) -> dict[str, float]:
     """`write_evaluation` by variables that are replicated over the devices."""
-    return write_evaluation(self._bound(variables), self._source, directory, stem, check)
+    restorer = self._bound(variables)
+    return write_evaluation(restorer, self._source, directory, stem, check, self._blurry)
 
   def samples(self, variables: Any, count: int = 4) -> list[dict[str, Any]]:
     """`spread_samples` by variables that are replicated over the devices."""

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, TypeVar
 
 from absl import logging
 
-from degrep_jax.errors import UserError, fail
+from degrep_jax.errors import UserError, fail, is_out_of_memory
 from degrep_jax.progress import say
 
 LOCK = '.lock'  # file of a workdir, held by the process that trains there
@@ -61,7 +61,13 @@ def status_of(work: Callable[[], None]) -> int:
     return interrupted.status
   except KeyboardInterrupt:  # where there is nothing to save
     return 128 + signal.SIGINT
-  except Exception:
+  except Exception as error:
+    if is_out_of_memory(error):
+      return fail(
+        'the memory does not suffice: training takes less with a higher train.accumulate_steps, '
+        'train.remat=True or a lower data.crop (--mode=plan tells what fits), an evaluation with a '
+        'lower eval.batch_size or eval.tile.'
+      )
     # Left to Python, one of several processes would wait for the others, and they for it.
     traceback.print_exc()
     return 1

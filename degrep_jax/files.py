@@ -22,7 +22,10 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, overwrite: bo
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-      partial.write_bytes(data)
+      with partial.open('wb') as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())  # else a power cut may leave the name with nothing behind it
       partial.replace(path)
     finally:
       partial.unlink(missing_ok=True)

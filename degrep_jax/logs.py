@@ -193,9 +193,9 @@ class Recorder:
       self._waited += time.monotonic() - start
       yield batch
 
-  def add(self, step: int, metrics: dict[str, jax.Array], **counts: int) -> None:
-    """Takes the replicated scalars of a step, and what was counted on the host meanwhile."""
-    self._metrics.append((step, metrics | counts))
+  def add(self, step: int, metrics: dict[str, Any]) -> None:
+    """Takes the replicated scalars of a step, and numbers that were counted on the host."""
+    self._metrics.append((step, metrics))
 
   def _fetch(self) -> None:
     """Waits for the steps under way, and looks at every one.

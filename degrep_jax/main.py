@@ -71,7 +71,7 @@ def _parse(argv: list[str]) -> list[str]:
       if not path.is_file():
         raise SystemExit(fail(f'there is no config file {path}: mend --config.'))
       # Configs import each other as `from configs import default`, wherever the command is run.
-      sys.path.append(str(path.parents[1]))
+      sys.path.append(str(path.parent.parent))
   try:
     return flags.FLAGS(argv)
   except flags.Error as error:

@@ -8,6 +8,7 @@ RealBlur's pairs were taken by two cameras that do not see exactly the same: its
 after an alignment, and one that fails is `AlignmentError`, never a number.
 """
 
+import os
 from typing import NamedTuple
 
 import cv2
@@ -23,6 +24,8 @@ _C2 = (0.03 * 255) ** 2
 # BT.601's luma in the studio range: Y of R, G, B in 0 .. 255 is 16 .. 235.
 _LUMA = np.array([65.481, 128.553, 24.966]) / 255
 _LUMA_BLACK = 16
+# Threads that score at once at most: a picture of 1280x720 takes each some 200 MB.
+THREADS = min(8, os.cpu_count() or 1)
 _ECC_ITERATIONS = 100
 _ECC_BLUR = 5  # side of the Gaussian window that ECC smoothes both pictures with, px
 # What tells an alignment from a place where ECC was lost: two shots of one scene from nearly the

@@ -1,7 +1,6 @@
 """Arrays on the devices of `jax.pmap`: a leading axis of devices, named 'batch'."""
 
 import collections
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +8,7 @@ import jax
 import numpy as np
 
 AXIS = 'batch'
+AHEAD = 2  # steps that the host may be ahead of the devices
 
 
 def _sharding() -> jax.sharding.NamedSharding:
@@ -43,11 +43,29 @@ def unreplicate(tree: Any) -> Any:
 
 
 def prefetch(batches: Iterator[Any], size: int = 2) -> Iterator[Any]:
-  """Yields sharded batches, `size` of them under way to the devices."""
+  """Yields sharded batches, `size` of them under way to the devices; an error of theirs comes in
+  its batch's place."""
   queue: collections.deque[Any] = collections.deque()
-  for batch in itertools.islice(batches, size):
-    queue.append(shard(batch))
-  while queue:
-    yield queue.popleft()
-    for batch in itertools.islice(batches, 1):
+  try:
+    for batch in batches:
       queue.append(shard(batch))
+      if len(queue) == size:
+        yield queue.popleft()
+  except Exception:
+    yield from queue
+    raise
+  yield from queue
+
+
+class Pace:
+  """Keeps the host within `AHEAD` steps of the devices, which are never idle for it: a signal is
+  heard in time, and few batches wait in the devices' memory."""
+
+  def __init__(self) -> None:
+    self._under_way: collections.deque[Any] = collections.deque()
+
+  def __call__(self, results: Any) -> None:
+    """Takes what a step gives, and waits for that of `AHEAD` steps before it."""
+    self._under_way.append(results)
+    if len(self._under_way) > AHEAD:
+      jax.block_until_ready(self._under_way.popleft())

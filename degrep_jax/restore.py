@@ -23,7 +23,7 @@ import ml_collections
 import numpy as np
 
 from degrep_jax import checkpoints, tiles
-from degrep_jax.config import FILE
+from degrep_jax.config import ADDED, FILE
 from degrep_jax.errors import UserError
 from degrep_jax.forms import as_picture, finished, fitted, in_the_form_of, pairs, require
 from degrep_jax.models import factory, local_norm, spectral_norm
@@ -506,6 +506,10 @@ def _config(directory: pathlib.Path) -> ml_collections.ConfigDict:
     'network' in config.get('model', {}),
     f'{directory} holds parts of a network alone: name the folder of a joint, msdi_net or hinet',
   )
+  for field, value in ADDED.items():
+    group, name = field.split('.')
+    if group == 'model' and name not in config.model:
+      config.model[name] = value
   return config
 
 

@@ -7,13 +7,13 @@ stands beside them as it is. Everything that is scored is 8 bits, as it would be
 import collections
 import dataclasses
 import importlib.metadata
-import os
 import pathlib
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
+import jax
 import numpy as np
 
 from degrep_jax import comparison, metrics, threads
@@ -26,7 +26,6 @@ from degrep_jax.report import write_csv, write_json
 
 BLURRY = 'blurry'  # the label of the input itself
 MEASURED_BY = ('jax', 'flax', 'numpy', 'scipy', 'scikit-image', 'opencv-python-headless')
-_WORKERS = 8  # threads that score at most, each with some 200 MB for a picture of 1280x720
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,10 +112,12 @@ class Checkpoint:
     return {field: getattr(self._restorer, field) for field in fields}
 
   def about(self) -> dict[str, Any]:
-    """Path, step and config of the checkpoint, and the number of parameters."""
+    """Path, step and config of the checkpoint, the number of parameters, and what multiplied."""
     known = self._restorer.about
     fields = ('checkpoint', 'step', 'parameters', 'config')
-    return {'kind': 'checkpoint', **{field: known[field] for field in fields}}
+    precision = jax.config.jax_default_matmul_precision or 'default'  # type: ignore[attr-defined]
+    by = {'platform': jax.default_backend(), 'matmul_precision': precision}
+    return {'kind': 'checkpoint', **{field: known[field] for field in fields}, **by}
 
   def restore(self, source: Source) -> Iterator[np.ndarray]:
     """Yields the deblurred picture of every pair, uint8 (H, W, 3)."""
@@ -283,8 +284,7 @@ def score(
       for item, picture in enumerate(method.restore(source)):
         yield method, item, picture
 
-  workers = min(_WORKERS, os.cpu_count() or 1)
-  results = threads.map_ahead(measured, work(), workers, ahead=workers)
+  results = threads.map_ahead(measured, work(), metrics.THREADS, ahead=metrics.THREADS)
   for label, item, result in track(results, 'evaluating', len(source) * len(methods)):
     if isinstance(result, str):
       failed.setdefault(label, {})[source.names[item]] = result

@@ -42,24 +42,12 @@ class Side(NamedTuple):
 Layout = Callable[[int, int], Side]  # (size of the side, tile)
 
 
-def tile_corners(height: int, width: int, tile: int = 256) -> list[tuple[int, int]]:
-  """Where the tiles of a picture lie: as few as cover it, evenly spread, the last at its border.
-
-  Args:
-    height, width: of the picture, px.
-    tile: side of the square tiles, px.
-
-  Returns:
-    [(row, column)] of the upper left corners, row by row. A side shorter than a tile has the one
-    corner 0: pad the picture up to the tile.
+def averaged(size: int, tile: int) -> Side:
+  """As few tiles as cover a side, evenly spread, the last at its end; where they overlap they count
+  alike. A side shorter than a tile has the one start 0.
 
   Source: basicsr/models/image_restoration2_model.py, grids.
   """
-  return list(itertools.product(_starts(height, tile), _starts(width, tile)))
-
-
-def averaged(size: int, tile: int) -> Side:
-  """As few tiles as cover a side, evenly spread; where they overlap they count alike."""
   starts = _starts(size, tile)
   count = np.zeros(max(size, tile), np.float32)
   for start in starts:
@@ -104,28 +92,6 @@ def feathered(
   return Side(tuple(starts), weights)
 
 
-def restore_tiled(predict: Predict, *pictures: np.ndarray, tile: int, batch: int) -> Any:
-  """Restores one picture, or one set of pictures of the same place, tile by tile.
-
-  Args:
-    predict: called as predict(*stacks), one stack per picture, each float32 (batch, tile, tile, 3);
-      returns an array (batch, tile, tile, C) or a tree (tuple, list, dict) of such arrays.
-    *pictures: (H, W, 3) each and of one shape, H, W >= 1: blurry, or blurry and sharp. Float, or
-      unsigned integers, which become floats in [0, 1]. Where they are smaller than a tile they are
-      mirrored up to it and the result is cropped.
-    tile: side of the square tiles, px; where tiles overlap they are averaged.
-    batch: tiles in a call.
-
-  Returns:
-    float32 (H, W, C), or a tree of them in the shape of predict's answer. Not clipped.
-
-  Raises:
-    ValueError: a picture is not (H, W, 3) or of another kind of number, they differ in shape, or
-      the batch is below 1.
-  """
-  return next(restore_many(predict, [pictures], tile=tile, batch=batch))
-
-
 def as_it_is(rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
   """Finished rows stay float32."""
   del dtype
@@ -148,9 +114,14 @@ def restore_many(
   The last batch is filled up by repeating its last tile; what that yields is dropped.
 
   Args:
-    examples: iterable of tuples of pictures, each tuple as in `restore_tiled`; sizes may change
-      from tuple to tuple.
-    predict, tile, batch: as in `restore_tiled`.
+    predict: called as predict(*stacks), one stack per picture, each float32 (batch, tile, tile, 3);
+      returns an array (batch, tile, tile, C) or a tree (tuple, list, dict) of such arrays.
+    examples: iterable of tuples of pictures of one place, (H, W, 3) each and of one shape, H, W >=
+      1: blurry, or blurry and sharp; sizes may change from tuple to tuple. Float, or unsigned
+      integers, which become floats in [0, 1]. Where they are smaller than a tile they are mirrored
+      up to it and the result is cropped.
+    tile: side of the square tiles, px.
+    batch: tiles in a call.
     layout: of the tiles along either side.
     finish: makes finished float32 rows (h, W, C) what the result holds, given the dtype of the
       example's last picture.
@@ -159,10 +130,12 @@ def restore_many(
       (ceil(H / cell), ceil(W / cell), C).
 
   Yields:
-    For every example, in order, what `restore_tiled` returns, `finish`ed.
+    For every example, in order, float32 (H, W, C), not clipped, or a tree of them in the shape of
+    predict's answer, `finish`ed.
 
   Raises:
-    ValueError: as `restore_tiled`, when the example is reached.
+    ValueError: the batch is below 1, or, when the example is reached, a picture is not (H, W, 3) or
+      of another kind of number, or they differ in shape.
   """
   if batch < 1:
     raise ValueError(f'a batch must hold at least one tile, not {batch}')
@@ -192,7 +165,7 @@ def window(
   """A square part of a picture (H, W, 3) as float32, unsigned integers scaled to [0, 1].
 
   Args:
-    picture: as in `restore_tiled`.
+    picture: as in `restore_many`.
     top, left: first row and column, within the picture.
     side: of the part, px. What the picture lacks below and to the right is mirrored.
     padding: how, a mode of `numpy.pad`: 'symmetric' repeats the border, 'reflect' does not.

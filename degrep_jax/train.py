@@ -2,9 +2,9 @@
 
 import contextlib
 import functools
-import json
 import pathlib
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -20,9 +20,9 @@ from degrep_jax.data.source import open_source
 from degrep_jax.errors import UserError
 from degrep_jax.evaluate import Evaluator
 from degrep_jax.figures import panel
-from degrep_jax.files import write_atomically
 from degrep_jax.logs import Recorder
 from degrep_jax.progress import say, track
+from degrep_jax.report import write_json
 from degrep_jax.stages import Stage, open_stage
 from degrep_jax.state import count_parameters
 
@@ -72,24 +72,33 @@ def _batches(config: ml_collections.ConfigDict, source: Source, first: int) -> B
   )
 
 
+def _before_an_error(batches: Iterator[Any], keep: Callable[[], None]) -> Iterator[Any]:
+  """The batches; keep() is called where one cannot be had, before its error goes on."""
+  try:
+    yield from batches
+  except UserError:
+    keep()
+    raise
+
+
 def _report(
   workdir: pathlib.Path, totals: dict[str, float], recorder: Recorder, steps: int, parameters: int
 ) -> None:
   """report.json: the run in a dozen numbers."""
-  report = {
+  numbers: dict[str, Any] = {
     'blurry_psnr': totals['blurry_psnr'],
     'deblurred_psnr': totals['deblurred_psnr'],
   }
   if 'reblurred_psnr' in totals:
-    report['reblurred_psnr'] = totals['reblurred_psnr']
-    report['identity_reblur_psnr'] = totals['identity_psnr']
-  report |= {
+    numbers['reblurred_psnr'] = totals['reblurred_psnr']
+    numbers['identity_reblur_psnr'] = totals['identity_psnr']
+  numbers |= {
     'steps': steps,
     'train_seconds': recorder.train_seconds,
     'compile_seconds': recorder.compile_seconds,
     'parameters': parameters,
   }
-  write_atomically(workdir / 'report.json', (json.dumps(report, indent=2) + '\n').encode())
+  write_json(workdir / 'report.json', numbers)
 
 
 def _report_not_finite(
@@ -173,12 +182,13 @@ def _train(
     if first and multihost.from_first(lambda: run.lacks_scores(first)):
       run.evaluate(first, state)
     actions, agreed, replaced = run.actions(first), multihost.Agreement(), multihost.Sum()
+    pace, step = parallel.Pace(), first
     batches = _batches(config, sources[0], first)
-    steps = zip(
-      range(first + 1, last + 1), recorder.timed(parallel.prefetch(batches)), strict=False
-    )
+    prefetched = _before_an_error(parallel.prefetch(batches), lambda: run.keep(step, state))
+    steps = zip(range(first + 1, last + 1), recorder.timed(prefetched), strict=False)
     for step, batch in track(steps, 'training', last, first):
       state, metrics = step_fn(state, constants, batch)
+      pace(metrics)
       if config.data.on_error == 'skip':
         metrics |= {'replaced': replaced(batches.replaced(step))}
       recorder.add(step, metrics)

@@ -189,6 +189,18 @@ def test_a_missing_file(tmp_path):
   assert not (tmp_path / 'out').exists()
 
 
+def test_too_little_memory_is_a_sentence(monkeypatch, capsys):
+  def run(_):
+    raise RuntimeError('RESOURCE_EXHAUSTED: Out of memory')
+
+  monkeypatch.setattr('degrep_jax.commands.info.run', run)
+  monkeypatch.setattr(sys, 'argv', ['degrep', 'info', 'runs/net'])
+  with pytest.raises(SystemExit) as end:
+    cli.run()
+  assert end.value.code == 2
+  assert capsys.readouterr().err.startswith('degrep_jax: the memory does not suffice: ')
+
+
 def test_an_unknown_kind(refusal, tmp_path):
   line = refusal('resnet', tmp_path / 'net.pth')
   assert 'resnet' in line and 'encoder_v1' in line

@@ -12,6 +12,9 @@ from command import differing, gopro, leaves, lines, losses, picture, refused, r
 from PIL import Image
 
 from degrep_jax import checkpoints
+from degrep_jax.data.pairs import FolderPairs
+from degrep_jax.data.pipeline import batch_items
+from degrep_jax.data.released import SAMPLE
 
 
 @pytest.fixture(scope='module')
@@ -318,6 +321,35 @@ def test_a_truncated_picture_is_named_while_training(tree, tmp_path, cache):
   refused(run(tmp_path / 'run', *folder(tree), cache=cache), broken)
 
 
+def test_what_was_trained_before_a_damaged_picture_is_kept(tmp_path, cache):
+  for number in range(33):
+    for kind in ('blur', 'sharp'):
+      picture(tmp_path / 'data' / 'train' / 'A' / kind / f'{number}.png', seed=number)
+  for kind in ('blur', 'sharp'):
+    picture(tmp_path / 'data' / 'test' / 'A' / kind / '0.png')
+  flags = (*SMALL, f'--config.data.root={tmp_path / "data"}', '--config.train.batch_size=2')
+  flags += ('--config.train.steps=4', '--config.log.every_steps=1')
+  options = {'config': 'configs/gopro_hinet.py', 'cache': cache}
+  succeeded(run(tmp_path / 'whole', *flags, **options))
+
+  source = FolderPairs(tmp_path / 'data', 'train')
+  looked_at = np.linspace(0, 32, SAMPLE).astype(int)  # before anything is trained
+  batch = batch_items(3, source, crop=32, batch_size=2, seed=0)
+  name = next(name for _, item, name in batch if item not in looked_at)
+  broken = tmp_path / 'data' / 'train' / f'{name.replace("/", "/blur/")}.png'
+  sound = broken.read_bytes()
+  broken.write_bytes(sound[:2000])
+  result = run(tmp_path / 'run', *flags, **options)
+  refused(result, broken)
+  assert 'step 2 is saved' in result.stderr
+  assert checkpoints.saved_steps(tmp_path / 'run') == [2]
+  broken.write_bytes(sound)
+  continued = succeeded(run(tmp_path / 'run', *flags, **options))
+  assert 'from step 2' in continued.stderr
+  assert not differing(*(checkpoints.load(tmp_path / name) for name in ('whole', 'run')))
+  assert losses(tmp_path / 'run') == losses(tmp_path / 'whole')
+
+
 def test_pairs_without_splits_are_not_scored_on_themselves(tree, tmp_path):
   flat = tree / 'train' / 'GOPR0001'
   refused(run(tmp_path / 'run', *folder(flat)), flat, 'config.data.eval_root')
@@ -347,6 +379,7 @@ def test_a_value_of_another_type(tmp_path):
 
 def test_a_missing_config(tmp_path):
   refused(run(tmp_path / 'run', config='configs/nothing.py'), 'configs/nothing.py')
+  refused(run(tmp_path / 'run', config='/nothing.py'), '/nothing.py')
 
 
 def test_a_batch_that_the_devices_cannot_share(tmp_path):

@@ -14,6 +14,7 @@ from plain_nets import joint, restorer
 from configs import default
 from degrep_jax import evaluate, metrics, parallel
 from degrep_jax.data.pairs import Pair
+from degrep_jax.errors import UserError
 from degrep_jax.models import factory
 from degrep_jax.state import create_network
 
@@ -119,10 +120,17 @@ def test_pairs_are_read_once_in_their_order(source, batch, mode):
   assert source.asked == [0, 1, 2, 3]
 
 
-def test_pairs_are_read_when_they_are_needed(source):
-  rows = evaluate.scores(restorer(batch=6), source)
+def test_pairs_are_read_when_they_are_needed(source, monkeypatch):
+  monkeypatch.setattr(metrics, 'THREADS', 1)
+  rows = evaluate.scores(restorer(batch=6), source)  # the first picture has six tiles
   next(rows)
-  assert source.asked == [0]  # it has six tiles
+  assert source.asked == [0, 1, 2]  # one is scored beside a batch, which the third one fills
+
+
+def test_a_picture_too_small_to_be_scored_is_named():
+  pair = Pair('scene/tiny', noise(0, (16, 10)), noise(1, (16, 10)))
+  with pytest.raises(UserError, match=r'scene/tiny cannot be scored: .*11'):
+    list(evaluate.scores(restorer(), Pairs([pair])))
 
 
 def test_overlapping_tiles_are_averaged():
@@ -213,6 +221,20 @@ def test_scores_are_written_and_averaged(source, tmp_path):
   assert json.loads((tmp_path / 'evaluations' / 'step_3.json').read_text()) == totals
   with (tmp_path / 'evaluations' / 'step_3.csv').open() as file:
     assert [row['name'] for row in csv.DictReader(file)] == list(source.names)
+
+
+def test_the_blurry_pictures_are_scored_once(source, tmp_path, monkeypatch):
+  evaluator = evaluator_of(source)
+  first = evaluator.scores({'params': {}}, tmp_path, 'step_1')
+  compared = []
+
+  def psnr(a, b):
+    compared.append((a, b))
+    return metrics.psnr(a, b)
+
+  monkeypatch.setitem(evaluate.METRICS, 'psnr', psnr)
+  assert evaluator.scores({'params': {}}, tmp_path, 'step_2') == first
+  assert len(compared) == 2 * len(source)  # deblurred and reblurred
 
 
 @pytest.fixture(scope='module')

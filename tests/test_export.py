@@ -141,6 +141,15 @@ def test_a_program_gives_elsewhere_what_the_restorer_gives(joint, command, tmp_p
   np.testing.assert_allclose(np.load(tmp_path / 'results.npy'), expected, atol=1e-5)
 
 
+def test_a_program_of_any_batch_resizes_for_its_encoder(tmp_path):
+  saved.workdir(tmp_path, tiny_joint.config(eval__tile=TILE, model__encoder_input=64), {3: None})
+  export.to_stablehlo(Restorer.from_checkpoint(tmp_path), tmp_path / 'program')
+  program = jax.export.deserialize(bytearray((tmp_path / 'program').read_bytes()))
+  pictures = np.random.default_rng(0).random((3, TILE, TILE, 3), np.float32)
+  expected = Restorer.from_checkpoint(tmp_path).apply(pictures)['deblurred']
+  np.testing.assert_allclose(program.call(pictures), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize('network', ['msdi_net', 'hinet'])
 def test_programs_of_the_deblurring_stage(tmp_path, network):
   saved.workdir(tmp_path, tiny_deblur.config(model__network=network), {7: None})

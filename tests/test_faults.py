@@ -165,6 +165,19 @@ def test_an_error_that_nobody_expected_has_a_status_of_its_own(capsys):
   assert capsys.readouterr().err.endswith("KeyError: 'mine'\n")
 
 
+@pytest.mark.parametrize(
+  'error', [MemoryError(), RuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.')]
+)
+def test_too_little_memory_is_a_sentence(capsys, error):
+  def work():
+    raise error
+
+  assert faults.status_of(work) == 2
+  said = capsys.readouterr().err
+  assert said.startswith('degrep_jax: the memory does not suffice: ') and said.count('\n') == 1
+  assert 'train.accumulate_steps' in said
+
+
 class _Late:
   def __init__(self, text):
     self.text = text

@@ -28,6 +28,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
   assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
+  path, synced = tmp_path / 'config.json', []
+  monkeypatch.setattr(files.os, 'fsync', lambda number: synced.append(path.exists()))
+  files.write_atomically(path, b'{}')
+  assert synced == [False] and path.read_bytes() == b'{}'
+
+
 def test_folders_that_cannot_be_written(tmp_path, monkeypatch):
   (tmp_path / 'file').write_text('')
   with pytest.raises(UserError, match=r'file/a\.png cannot be written: File exists\.'):

@@ -39,7 +39,7 @@ def train(recorder, clock, steps, seconds=0.5, **counts):
   for step in steps:
     clock.now += seconds
     losses = {'l_gan': np.float32(step), 'l_deblur': np.float32(step**2)}
-    recorder.add(step, parallel.replicate(losses), **counts)
+    recorder.add(step, parallel.replicate(losses) | counts)
 
 
 def read(workdir):
@@ -259,7 +259,7 @@ def test_means_go_on_where_a_checkpoint_lay_between_two_lines(tmp_path, clock):
   def step(recorder, number):
     clock.now += 0.5
     value = {'l_gan': np.float32(losses[number - 1])}
-    recorder.add(number, parallel.replicate(value), replaced=number)
+    recorder.add(number, parallel.replicate(value) | {'replaced': number})
 
   with open_recorder(tmp_path / 'whole') as recorder:
     for number in (1, 2, 3, 4, 5):

@@ -45,6 +45,13 @@ def test_gopro_layout(gopro):
   np.testing.assert_array_equal(pair.sharp, 255 - picture(1))
 
 
+def test_a_picture_of_far_too_many_pixels_is_named(tmp_path, monkeypatch):
+  add_pair(tmp_path, '7.png')
+  monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)  # the picture has 2400
+  with pytest.raises(UserError, match=r'blur/7\.png cannot be read as a picture'):
+    FolderPairs(tmp_path, 'train')
+
+
 @pytest.mark.parametrize('sequence', ['', 'a', 'a/b/c'])
 def test_tree_without_splits_serves_every_split(tmp_path, sequence):
   add_pair(tmp_path / sequence, '7.jpg')

@@ -3,6 +3,8 @@
 import four_devices
 import pytest
 
+from degrep_jax import parallel
+
 CODE = """
 import itertools, json
 import jax
@@ -57,6 +59,16 @@ taken += list(stream)
 seen['prefetched'] = [float(gathered(batch)['x'][0, 0]) for batch in taken]
 seen['on devices'] = all(len(batch['x'].addressable_shards) == 4 for batch in taken)
 seen['short stream'] = len(list(parallel.prefetch(iter(batches[:1]), size=3)))
+def damaged():
+  yield from batches[:2]
+  raise ValueError('the third')
+met = []
+try:
+  for batch in parallel.prefetch(damaged(), size=3):
+    met.append(float(gathered(batch)['x'][0, 0]))
+except ValueError as error:
+  met.append(str(error))
+seen['error in its place'] = met
 seen['empty stream'] = len(list(parallel.prefetch(iter([]))))
 
 def step(state, batch):
@@ -113,6 +125,28 @@ def test_prefetch_gives_every_batch_in_order_and_stops(seen):
   assert seen['prefetched'] == [0, 1, 2, 3, 4, 5, 6]
   assert seen['on devices']
   assert (seen['short stream'], seen['empty stream']) == (1, 0)
+
+
+def test_an_error_of_a_batch_comes_in_its_place(seen):
+  assert seen['error in its place'] == [0, 1, 'the third']
+
+
+def test_the_host_waits_for_the_step_that_is_two_behind():
+  waited = []
+
+  class Result:
+    """What a step gives, once somebody waits for it."""
+
+    def __init__(self, step):
+      self.step = step
+
+    def block_until_ready(self):
+      waited.append(self.step)
+
+  pace = parallel.Pace()
+  for step, expected in enumerate(([], [], [0], [0, 1], [0, 1, 2])):
+    pace({'loss': Result(step), 'replaced': 1})
+    assert waited == expected
 
 
 def test_prefetch_reads_no_further_than_it_must(seen):

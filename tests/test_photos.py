@@ -494,6 +494,10 @@ def test_sides_that_a_format_cannot_hold():
   photo = reading.read(files.png(files.noise(1, 16_384, 1)), 'it')
   with pytest.raises(UserError, match='is 16384x1, and WEBP holds at most 16,383 pixels a side'):
     writing.encode(fitted(photo, 'WEBP'))
+  values = files.noise(1, 65_501, 1)
+  assert opened(again(files.png(values[:, 1:]), 'JPEG')[0]).size == (65_500, 1)
+  with pytest.raises(UserError, match='is 65501x1, and JPEG holds at most 65,500 pixels a side'):
+    writing.encode(fitted(reading.read(files.png(values), 'it'), 'JPEG'))
 
 
 def test_grey_pictures_are_written_by_their_brightness():

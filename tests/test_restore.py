@@ -383,6 +383,14 @@ def test_a_checkpoint_is_all_that_a_restorer_needs(workdir):
   assert Restorer.from_checkpoint(workdir, tile=64).tile == 64
 
 
+def test_a_run_from_before_a_field_was_there_restores(workdir, tmp_path):
+  (tmp_path / 'checkpoints').symlink_to(workdir / 'checkpoints')
+  config = json.loads((workdir / 'config.json').read_text())
+  del config['model']['without_map']
+  (tmp_path / 'config.json').write_text(json.dumps(config))
+  assert Restorer.from_checkpoint(tmp_path).module == Restorer.from_checkpoint(workdir).module
+
+
 def test_of_a_checkpoint_only_the_network_is_read(workdir, tmp_path):
   saved = checkpoints.load(workdir)
   network = saved['generator'] | {'opt_state': {'mu': np.ones(3)}}

@@ -102,14 +102,14 @@ def test_scores_keep_the_order_of_the_pairs_whichever_thread_is_first(source, mo
     return float(value)
 
   monkeypatch.setattr(metrics, 'psnr', psnr)
-  monkeypatch.setattr(scoring.os, 'cpu_count', lambda: 2)
+  monkeypatch.setattr(metrics, 'THREADS', 2)
   scores = scoring.score(source, checkpoints(1), scoring.Protocol())
   assert order[0] != 100
   assert scores.column('by_1', 'psnr') == [100, 110, 120]
 
 
 def test_restoring_runs_few_pictures_ahead(monkeypatch):
-  monkeypatch.setattr(scoring.os, 'cpu_count', lambda: 2)
+  monkeypatch.setattr(metrics, 'THREADS', 2)
   size, restorer, most = (12, 12), Brighter(0), []
   source = Pairs([Pair(str(i), shade(i, size), shade(i, size)) for i in range(20)])
 
@@ -237,6 +237,7 @@ def test_scores_protocol_versions_and_config_are_written(source, tmp_path):
   assert read['versions']['numpy'] == np.__version__
   blurry, first, second = read['methods']
   assert blurry['kind'] == 'input'
+  assert (first['platform'], first['matmul_precision']) == ('cpu', 'default')
   assert first['config'] == {'seed': 15} and first['step'] == 7 and first['checkpoint'] == 'runs/15'
   assert first['means']['psnr'] == pytest.approx(decibels(5))
   assert second['means']['psnr'] == 'inf'
@@ -344,7 +345,7 @@ def test_a_folder_of_restored_pictures_is_scored(source, tmp_path):
 
 
 def test_restored_pictures_of_another_size_are_refused_early(source, tmp_path, monkeypatch):
-  monkeypatch.setattr(scoring.os, 'cpu_count', lambda: 1)
+  monkeypatch.setattr(metrics, 'THREADS', 1)
   write_all(tmp_path, source.pairs, 15)
   cv2.imwrite(str(tmp_path / 'a' / '1.png'), shade(0, (20, 15)))
   restorer = Brighter(0)

@@ -63,6 +63,19 @@ def test_iterations_converge_to_the_largest_singular_value():
   np.testing.assert_allclose(abs(v @ right[0]), 1, atol=1e-5)
 
 
+def test_products_have_all_bits_of_float32_on_any_device():
+  kernel, u = jnp.zeros(SHAPE), jnp.array(_unit(SHAPE[-1]))
+
+  def both(kernel):
+    u_next, v = spectral_norm.power_iteration(kernel, u)
+    return spectral_norm.sigma(kernel, u_next, v)
+
+  program = jax.jit(jax.value_and_grad(both)).lower(kernel).as_text()
+  products = [line for line in program.splitlines() if 'dot_general' in line]
+  assert len(products) >= 4
+  assert all('precision = [HIGHEST, HIGHEST]' in line for line in products)
+
+
 def test_a_kernel_of_zeros_stays_finite():
   u, v = spectral_norm.power_iteration(jnp.zeros(SHAPE), _unit(SHAPE[-1]))
   assert not np.any(u)

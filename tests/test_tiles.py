@@ -20,6 +20,14 @@ def _noise(height, width, seed=0):
   return np.random.default_rng(seed).random((height, width, 3), np.float32)
 
 
+def _corners(height, width, tile):
+  return list(itertools.product(*(tiles.averaged(side, tile).starts for side in (height, width))))
+
+
+def _restored(predict, *pictures, tile, batch):
+  return next(tiles.restore_many(predict, [pictures], tile=tile, batch=batch))
+
+
 class _Net:
   """Remembers the shapes it is given and answers with `function` of the stacks."""
 
@@ -37,13 +45,13 @@ def test_corners_are_the_released_ones(golden):
   assert figures
   for size, corners in figures.items():
     height, width = map(int, size.split('x'))
-    assert tiles.tile_corners(height, width) == [tuple(corner) for corner in corners]
+    assert _corners(height, width, 256) == [tuple(corner) for corner in corners]
 
 
 @quick
 @given(sides, sides, tile_sides)
 def test_corners_cover_the_picture_once_each(height, width, tile):
-  corners = tiles.tile_corners(height, width, tile)
+  corners = _corners(height, width, tile)
   assert corners == sorted(set(corners))
   for axis, size in enumerate((height, width)):
     starts = sorted({corner[axis] for corner in corners})
@@ -57,17 +65,17 @@ def test_corners_cover_the_picture_once_each(height, width, tile):
 @given(sides, sides, st.integers(1, 7), tile_sides)
 def test_identity_gives_the_picture_back(height, width, batch, tile):
   picture, net = _noise(height, width), _Net()
-  restored = tiles.restore_tiled(net, picture, tile=tile, batch=batch)
+  restored = _restored(net, picture, tile=tile, batch=batch)
   assert restored.dtype == np.float32
   # A pixel lies in 1, 2 or 4 tiles, whose even average is exact.
   np.testing.assert_array_equal(restored, picture)
-  count = len(tiles.tile_corners(height, width, tile))
+  count = len(_corners(height, width, tile))
   assert net.shapes == [(batch, tile, tile, 3)] * math.ceil(count / batch)
 
 
 def test_small_pictures_are_mirrored_up_to_the_tile():
   picture, seen = _noise(2, 1), []
-  tiles.restore_tiled(lambda x: seen.append(x) or x, picture, tile=4, batch=1)
+  _restored(lambda x: seen.append(x) or x, picture, tile=4, batch=1)
   expected = picture[[0, 1, 1, 0]][:, [0, 0, 0, 0]]
   np.testing.assert_array_equal(seen[0][0], expected)
 
@@ -148,7 +156,7 @@ def test_answers_may_be_coarser_than_tiles():
 
 
 def test_overlaps_are_averaged_evenly():
-  restored = tiles.restore_tiled(_ordinals(), _noise(4, 6), tile=4, batch=2)
+  restored = _restored(_ordinals(), _noise(4, 6), tile=4, batch=2)
   np.testing.assert_array_equal(restored[..., 0], [[0, 0, 0.5, 0.5, 1, 1]] * 4)
 
 
@@ -179,7 +187,7 @@ def test_a_stream_is_read_only_as_far_as_needed():
 def test_several_inputs_and_outputs_stay_together():
   blurry, sharp = _noise(20, 23, 1), _noise(20, 23, 2)
   net = _Net(lambda y, x: {'difference': y - x, 'both': (x, np.concatenate([x, y], -1))})
-  restored = tiles.restore_tiled(net, blurry, sharp, tile=8, batch=3)
+  restored = _restored(net, blurry, sharp, tile=8, batch=3)
   np.testing.assert_allclose(restored['difference'], blurry - sharp, atol=1e-6)
   np.testing.assert_allclose(restored['both'][0], sharp, atol=1e-6)
   assert restored['both'][1].shape == (20, 23, 6)
@@ -214,4 +222,4 @@ def test_no_pictures_no_calls():
 )
 def test_what_cannot_be_tiled_is_refused(pictures, settings, message):
   with pytest.raises(ValueError, match=message):
-    tiles.restore_tiled(_Net(), *pictures, **{'tile': 8, 'batch': 2, **settings})
+    _restored(_Net(), *pictures, **{'tile': 8, 'batch': 2, **settings})

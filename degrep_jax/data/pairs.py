@@ -227,7 +227,7 @@ def _header_size(path: Path) -> tuple[int, int]:
   try:
     with Image.open(path) as picture:
       return picture.size
-  except OSError as error:
+  except (OSError, Image.DecompressionBombError) as error:
     raise UserError(f'{path} cannot be read as a picture; replace or remove it.') from error
 
 

@@ -81,7 +81,7 @@ class Encoder(nn.Module):
     norm = self.variant != 'table1'
     size = self.input_size
     if size is not None and x.shape[1:3] != (size, size) and not features:
-      x = jax.image.resize(x, (len(x), size, size, 3), 'bilinear', antialias=False)
+      x = jax.image.resize(x, (x.shape[0], size, size, 3), 'bilinear', antialias=False)
     outputs = []
     for i, multiple in enumerate(self.stages):
       x = EncoderConv(multiple * self.width, norm, stride=2, name=f'down_{i}')(x, train)

@@ -7,12 +7,16 @@ and a v computed anew from u would give another sigma. Where nothing is trained 
 divides the kernels once and for all.
 """
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 EPS = 1e-12  # as torch.nn.functional.normalize
+
+# Accelerators would multiply with fewer bits than float32 has, and every kernel is divided by this.
+_product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
 def _unit(x: jax.Array) -> jax.Array:
@@ -26,7 +30,7 @@ def _matrix(kernel: jax.Array) -> jax.Array:
 
 def right_vector(kernel: jax.Array, u: jax.Array) -> jax.Array:
   """v = W^T u / |W^T u|, shape `(kh * kw * in,)`."""
-  return _unit(_matrix(kernel) @ u)
+  return _unit(_product(_matrix(kernel), u))
 
 
 def power_iteration(kernel: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -41,13 +45,13 @@ def power_iteration(kernel: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Arr
   """
   kernel, u = jax.lax.stop_gradient((kernel, u))
   v = right_vector(kernel, u)
-  return _unit(v @ _matrix(kernel)), v
+  return _unit(_product(v, _matrix(kernel))), v
 
 
 def sigma(kernel: jax.Array, u: jax.Array, v: jax.Array) -> jax.Array:
   """u^T W v, a scalar; differentiable in `kernel` alone."""
   u, v = jax.lax.stop_gradient((u, v))
-  return v @ _matrix(kernel) @ u
+  return _product(_product(v, _matrix(kernel)), u)
 
 
 def folded(variables: dict[str, Any]) -> dict[str, Any]:

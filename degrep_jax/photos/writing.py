@@ -14,7 +14,8 @@ from degrep_jax.photos import png, tiff
 from degrep_jax.photos.photo import Compression, Photo
 
 QUALITY = 95  # of JPEG and WebP where nothing else is asked for
-_LONGEST_SIDE = {'JPEG': 65_535, 'WEBP': 16_383}
+# Of libjpeg, 35 less than the format's own, and of WebP.
+_LONGEST_SIDE = {'JPEG': 65_500, 'WEBP': 16_383}
 _BMP_RESOLUTION = 38  # where a BMP file holds pixels a metre, horizontally and vertically
 
 
