@@ -34,7 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
   loss.feature_matching = 0.0  # L1 over the discriminator's features
   loss.vgg = 0.0  # VGG19 perceptual loss (reblurred, blurry)
   loss.vgg_path = ''  # torchvision's vgg19-*.pth, where loss.vgg is not 0
-  # Of msdi_net and hinet, which have these alone:
+  # Of msdi_net, which has these alone, and of hinet, which has the first alone:
   loss.psnr = 0.0  # -PSNR of both outputs
   loss.encoder_features = 0.0  # L1 over E's first five convolutions (deblurred, sharp)
 
@@ -95,7 +95,7 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.eval = evaluation = ml_collections.ConfigDict()
   evaluation.tile = 256  # side of the tiles of whole pictures [C]
-  evaluation.batch_size = 8  # tiles per forward pass over all devices
+  evaluation.batch_size = 8  # tiles per forward pass, over the devices of the first process
 
   config.log = log = ml_collections.ConfigDict()
   log.every_steps = 100  # scalars

@@ -98,14 +98,15 @@ def _check_model(model: ml_collections.ConfigDict) -> None:
     _require(model[field] > 0, f'model.{field}', model[field], 'it must be positive')
 
 
-def check(config: ml_collections.ConfigDict, devices: int) -> None:
+def check(config: ml_collections.ConfigDict, devices: int, evaluating: int | None = None) -> None:
   """Raises UserError, naming the field, where a training with `config` must fail.
 
   Args:
     config: as `configs/default.py`.
     devices: that share a batch.
+    evaluating: those of the process that evaluates; None: all.
   """
-  check_evaluation(config, devices)
+  check_evaluation(config, devices if evaluating is None else evaluating)
   data, loss = config.data, config.loss
   if data.source != 'synthetic':
     _require(data.root, 'data.root', data.root, 'name the folder that holds the training pairs')

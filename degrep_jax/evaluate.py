@@ -194,7 +194,7 @@ def evaluate_run(
   Raises:
     UserError: no checkpoint, one of another model than `config`, or pictures that cannot be used.
   """
-  configs.check_evaluation(config, jax.device_count())
+  configs.check_evaluation(config, jax.local_device_count())
   configs.require_same_model(workdir, config)
   source = open_source(config.data, 'test')
   restorer = Restorer.from_checkpoint(

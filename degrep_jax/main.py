@@ -54,6 +54,11 @@ def _has_workdir(values) -> bool:
   return values['mode'] == 'plan' or values['workdir'] is not None
 
 
+@flags.multi_flags_validator(['mode', 'step'], message='--step goes with --mode=eval.')
+def _is_evaluated(values) -> bool:
+  return values['mode'] == 'eval' or values['step'] is None
+
+
 @flags.multi_flags_validator(
   ['multihost', 'coordinator', 'num_processes', 'process_id'],
   message='--coordinator, --num_processes and --process_id go with --multihost.',

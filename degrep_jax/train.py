@@ -122,7 +122,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
     UserError: a config, picture or workdir that cannot be used; nothing in the workdir is lost.
     faults.Interrupted: SIGTERM or SIGINT; what was trained is saved.
   """
-  configs.check(config, jax.device_count())
+  configs.check(config, jax.device_count(), jax.local_device_count())
   sources = [open_source(config.data, split) for split in ('train', 'test')]
   stage = open_stage(config)
   # Of several processes the first stands for all.

@@ -45,6 +45,13 @@ def test_the_default_networks_pass():
   configs.check(_config(), devices=8)
 
 
+def test_tiles_are_shared_by_the_devices_of_the_process_that_evaluates():
+  config = _config(train__batch_size=32, eval__batch_size=8)
+  configs.check(config, devices=16, evaluating=8)  # two machines of eight
+  with pytest.raises(UserError, match=r'config\.eval\.batch_size is 8.*16 devices'):
+    configs.check(config, devices=16)
+
+
 @pytest.mark.parametrize(
   ('fields', 'named'),
   [

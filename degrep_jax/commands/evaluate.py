@@ -122,7 +122,7 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
   group.add_argument(
     '--save', type=pathlib.Path, metavar='DIR', help='for the restored pictures, as PNG'
   )
-  group.add_argument('--overwrite', action='store_true', help='what these folders hold already')
+  group.add_argument('--overwrite', action='store_true', help='replace what these folders hold')
   options.add_no_cache(group)
 
 

@@ -2,7 +2,8 @@
 
 A photograph is seen by a camera that shakes and turns, while a region of it moves on its own and
 hides what lies behind it. High-speed frames are averaged likewise to make GoPro (Nah et al., CVPR
-2017, section 3.1). The middle sub-frame is the photograph itself, so sharp pictures are real ones.
+2017, section 3.1; in linear light its `blur_gamma`). The middle sub-frame is the photograph itself,
+so sharp pictures are real ones.
 """
 
 from dataclasses import dataclass
