@@ -359,16 +359,16 @@ def test_a_file_that_does_not_fit(folder):
 
 def test_a_full_disk(folder, monkeypatch, capsys):
   folder(a_png=files.png(files.noise(5, 7, 3)), b_png=files.png(files.noise(9, 9, 3)))
-  write = pathlib.Path.write_bytes
+  sync = os.fsync
 
-  def full(path, data):
+  def full(number):
     # The first picture fills the disk in the middle.
-    if not pathlib.Path('out/b.png').exists() and len(data) < 300:
-      write(path, data[:10])
+    if not pathlib.Path('out/b.png').exists() and os.fstat(number).st_size < 300:
+      os.ftruncate(number, 10)
       raise OSError(28, os.strerror(28))
-    return write(path, data)
+    sync(number)
 
-  monkeypatch.setattr(pathlib.Path, 'write_bytes', full)
+  monkeypatch.setattr(os, 'fsync', full)
   assert run() == 1
   assert [*written()] == ['b.png']
   assert 'out/a.png cannot be written: No space left on device.' in capsys.readouterr().err
