@@ -78,9 +78,9 @@ class Run:
   def keep(self, step: int, state: Any) -> None:
     """Saves what was trained before an error that has nothing to do with it. Not of several
     processes: the others know nothing of it, and all must save together."""
-    if step and jax.process_count() == 1 and not self._saved.has(step):
+    if step and jax.process_count() == 1:
+      say(f'saving step {step}')
       self.save(step, state)
-      say(f'step {step} is saved')
 
   def _write(self, step: int, state: Any) -> None:
     del state

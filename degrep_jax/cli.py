@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import sys
 
-from degrep_jax.errors import UserError, fail, is_out_of_memory
+from degrep_jax.errors import UserError, fail, first_line, is_out_of_memory
 
 # Modules of degrep_jax.commands, in the order of --help.
 COMMANDS = (
@@ -93,8 +93,8 @@ def run() -> None:
   except Exception as error:
     if not is_out_of_memory(error):
       raise
-    what = 'restore by tiles, smaller ones or fewer at a time'
-    sys.exit(fail(f'the memory does not suffice: {what} (degrep {arguments[0]} --help).'))
+    why, what = first_line(error), 'where the command has --memory, --tile or --batch, lower these'
+    sys.exit(fail(f'the memory does not suffice ({why}): {what}.'))
 
 
 if __name__ == '__main__':

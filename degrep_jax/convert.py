@@ -8,6 +8,7 @@ running statistics) follows from the leaf's name. NumPy alone: torch tensors are
 import collections
 import json
 import pathlib
+import shutil
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -327,11 +328,18 @@ def convert_file(kind: str, path: pathlib.Path, out: pathlib.Path) -> None:
   except UserError as error:
     sentence = str(error)
     raise UserError(sentence if str(path) in sentence else f'{path}: {sentence}') from None
-  with faults.full_disk_told(out), checkpoints.Checkpoints(out, keep=1) as saved:
-    saved.save(0, {'step': np.zeros((), np.int32)} | _saved(kind, variables), None)
-  # Last: without it the same command may be given again.
   about = json.dumps({'model': _model_fields(module)}, indent=2)
-  write_atomically(out / configs.FILE, f'{about}\n'.encode())
+  try:
+    with checkpoints.Checkpoints(out, keep=1) as saved:
+      saved.save(0, {'step': np.zeros((), np.int32)} | _saved(kind, variables), None)
+    write_atomically(out / configs.FILE, f'{about}\n'.encode())
+  except BaseException as error:
+    # So that the same command may be given again.
+    shutil.rmtree(out / checkpoints.FOLDER, ignore_errors=True)
+    if faults.is_full(error):
+      sentence = f'the disk of {out} is full: nothing was written; make room for the weights there.'
+      raise UserError(sentence) from error
+    raise
   if unread:
     endings = collections.Counter(key.rsplit('.', 2)[-2] for key in unread)
     what = ', '.join(f'{count} of {ending}' for ending, count in sorted(endings.items()))

@@ -16,6 +16,11 @@ def is_out_of_memory(error: Exception) -> bool:
   return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)
 
 
+def first_line(error: Exception) -> str:
+  """What an error says, or else its kind."""
+  return (str(error).splitlines() or [''])[0].rstrip('.') or type(error).__name__
+
+
 def fail(sentence: str) -> int:
   """Prints a sentence for the user; the exit status that goes with it."""
   print(f'degrep_jax: {sentence}', file=sys.stderr)

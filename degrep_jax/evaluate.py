@@ -32,27 +32,24 @@ def _pictures(restorer: Restorer) -> tuple[str, ...]:
 
 
 def _score(
-  pair: Pair, restored: dict[str, np.ndarray], blurry: dict[str, dict[str, float]]
+  pair: Pair, restored: dict[str, np.ndarray], known: dict[str, dict[str, float]]
 ) -> dict[str, Any]:
   pictures = {name: to_uint8(picture) for name, picture in restored.items()}
   row: dict[str, Any] = {'name': pair.name}
-  own = blurry.setdefault(pair.name, {})
-  try:
-    for name, metric in METRICS.items():
-      if name not in own:
-        own[name] = metric(pair.blurry, pair.sharp)
-      row[f'blurry_{name}'] = own[name]
-      row[f'deblurred_{name}'] = metric(pictures['deblurred'], pair.sharp)
-      if 'reblurred' in pictures:
-        row[f'identity_{name}'] = row[f'blurry_{name}']  # the metrics are symmetric
-        row[f'reblurred_{name}'] = metric(pictures['reblurred'], pair.blurry)
-  except ValueError as error:
-    raise UserError(f'{pair.name} cannot be scored: {error}.') from error
+  blurry = known.setdefault(pair.name, {})
+  for name, metric in METRICS.items():
+    if name not in blurry:
+      blurry[name] = metric(pair.blurry, pair.sharp)
+    row[f'blurry_{name}'] = blurry[name]
+    row[f'deblurred_{name}'] = metric(pictures['deblurred'], pair.sharp)
+    if 'reblurred' in pictures:
+      row[f'identity_{name}'] = row[f'blurry_{name}']  # the metrics are symmetric
+      row[f'reblurred_{name}'] = metric(pictures['reblurred'], pair.blurry)
   return row
 
 
 def scores(
-  restorer: Restorer, source: Source, blurry: dict[str, dict[str, float]] | None = None
+  restorer: Restorer, source: Source, known: dict[str, dict[str, float]] | None = None
 ) -> Iterator[dict[str, Any]]:
   """Per-picture scores of every pair of `source`, whole, clipped and rounded to 8 bits.
 
@@ -62,7 +59,7 @@ def scores(
   Args:
     restorer: of the network.
     source: the pairs.
-    blurry: scores of the blurry pictures by name; those that lack are added.
+    known: scores of the blurry pictures by the pair's name; those that lack are added.
 
   Yields:
     'name', and `<row>_<metric>` for the rows blurry, deblurred (against sharp) and, of a joint net,
@@ -71,16 +68,27 @@ def scores(
   Raises:
     UserError: a picture that cannot be read, or is too small for the metrics.
   """
-  known = {} if blurry is None else blurry
+  scored = {} if known is None else known
+
+  def pair(item: int) -> Pair:
+    pair = source.pair(item)
+    height, width = pair.sharp.shape[:2]
+    if min(height, width) < metrics.SIDE:
+      raise UserError(
+        f'{pair.name} is {width}x{height}, too small for SSIM, whose window is {metrics.SIDE} px '
+        'wide: remove it.'
+      )
+    return pair
+
   # Pairs are read once and kept until they are scored.
-  pairs, read = itertools.tee(map(source.pair, range(len(source))))
+  pairs, read = itertools.tee(map(pair, range(len(source))))
   sharp = None
   if restorer.network == 'joint':
     read, partners = itertools.tee(read)
     sharp = (pair.sharp for pair in partners)
   results = restorer.apply((pair.blurry for pair in read), sharp, outputs=_pictures(restorer))
   yield from threads.map_ahead(
-    lambda restored: _score(*restored, known),
+    lambda restored: _score(*restored, scored),
     zip(pairs, results, strict=True),
     metrics.THREADS,
     ahead=metrics.THREADS,
@@ -127,13 +135,13 @@ def write_evaluation(
   directory: pathlib.Path,
   stem: str,
   check: Callable[[], None] = lambda: None,
-  blurry: dict[str, dict[str, float]] | None = None,
+  known: dict[str, dict[str, float]] | None = None,
 ) -> dict[str, float]:
   """Scores every pair, writes `<stem>.csv` and `<stem>.json`, and returns the means. `check` is
-  called after each pair; what it raises ends the evaluation, of which nothing is written. `blurry`
+  called after each pair; what it raises ends the evaluation, of which nothing is written. `known`
   as in `scores`."""
   rows = []
-  for row in track(scores(restorer, source, blurry), 'evaluating', len(source)):
+  for row in track(scores(restorer, source, known), 'evaluating', len(source)):
     check()
     rows.append(row)
   return write_scores(rows, directory, stem)
@@ -159,7 +167,8 @@ class Evaluator:
   def __init__(self, network: nn.Module, source: Source, *, tile: int, batch: int):
     self._restorer = Restorer(network, None, tile=tile, batch=batch)
     self._source = source
-    self._blurry: dict[str, dict[str, float]] = {}  # their scores never change
+    # The blurry pictures' scores, which never change.
+    self._known: dict[str, dict[str, float]] = {}
 
   def _bound(self, variables: Any) -> Restorer:
     """By replicated variables; nothing is compiled but the first time."""
@@ -174,7 +183,7 @@ class Evaluator:
   ) -> dict[str, float]:
     """`write_evaluation` by variables that are replicated over the devices."""
     restorer = self._bound(variables)
-    return write_evaluation(restorer, self._source, directory, stem, check, self._blurry)
+    return write_evaluation(restorer, self._source, directory, stem, check, self._known)
 
   def samples(self, variables: Any, count: int = 4) -> list[dict[str, Any]]:
     """`spread_samples` by variables that are replicated over the devices."""

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, TypeVar
 
 from absl import logging
 
-from degrep_jax.errors import UserError, fail, is_out_of_memory
+from degrep_jax.errors import UserError, fail, first_line, is_out_of_memory
 from degrep_jax.progress import say
 
 LOCK = '.lock'  # file of a workdir, held by the process that trains there
@@ -62,11 +62,12 @@ def status_of(work: Callable[[], None]) -> int:
   except KeyboardInterrupt:  # where there is nothing to save
     return 128 + signal.SIGINT
   except Exception as error:
-    if is_out_of_memory(error):
+    if is_out_of_memory(error) and not is_full(error):
       return fail(
-        'the memory does not suffice: training takes less with a higher train.accumulate_steps, '
-        'train.remat=True or a lower data.crop (--mode=plan tells what fits), an evaluation with a '
-        'lower eval.batch_size or eval.tile.'
+        f'the memory does not suffice ({first_line(error)}): training takes less with '
+        '--config.train.remat=True and, in a new --workdir, with a larger '
+        '--config.train.accumulate_steps or a smaller --config.data.crop (--mode=plan tells what '
+        'fits), evaluating with a smaller --config.eval.batch_size.'
       )
     # Left to Python, one of several processes would wait for the others, and they for it.
     traceback.print_exc()
@@ -204,7 +205,7 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
     yield
 
 
-def _is_full(error: BaseException | None) -> bool:
+def is_full(error: BaseException | None) -> bool:
   """Whether an error, or what it came from, is a full disk."""
   seen: set[int] = set()
   while error is not None and id(error) not in seen:
@@ -223,7 +224,7 @@ def full_disk_told(workdir: pathlib.Path) -> Iterator[None]:
   try:
     yield
   except Exception as error:
-    if not _is_full(error):
+    if not is_full(error):
       raise
     raise UserError(
       f'the disk of {workdir} is full: what was saved is kept; make room and give the same command '

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 _SIGMA = 1.5
 _RADIUS = 5
-_SIDE = 2 * _RADIUS + 1  # the least height and width that one window covers
+SIDE = 2 * _RADIUS + 1  # the least height and width that one window covers
 _C1 = (0.01 * 255) ** 2
 _C2 = (0.03 * 255) ** 2
 # BT.601's luma in the studio range: Y of R, G, B in 0 .. 255 is 16 .. 235.
@@ -72,7 +72,7 @@ def ssim_3d(a: np.ndarray, b: np.ndarray, *, crop_border: int = 0, luma: bool = 
   Source: basicsr/metrics/psnr_ssim.py, _ssim_3d, of luma _ssim_cly (in float32 there, in float64
   here).
   """
-  a, b = _compared(a, b, _SIDE, crop_border, luma)
+  a, b = _compared(a, b, SIDE, crop_border, luma)
   mean_a, mean_b = _blur_3d(a), _blur_3d(b)
   product, squares = mean_a * mean_b, mean_a**2 + mean_b**2
   covariance = _blur_3d(a * b) - product
@@ -97,7 +97,7 @@ def ssim_2d(a: np.ndarray, b: np.ndarray, *, crop_border: int = 0, luma: bool = 
 
   Source: scikit-image's structural_similarity, which equals BasicSR's calculate_ssim.
   """
-  a, b = _compared(a, b, _SIDE, crop_border, luma)
+  a, b = _compared(a, b, SIDE, crop_border, luma)
   return float(np.mean(_inside(ssim_map(a, b, peak=255))))
 
 
@@ -139,7 +139,7 @@ def align(restored: np.ndarray, sharp: np.ndarray) -> Alignment:
   Source: rimchang/RealBlur, evaluation_RealBlur_ecc.py, after Koehler et al. (ECCV 2012): intensity
   scaled by sum(xz) / sum(zz); ECC on grey, 100 iterations; cubic interpolation.
   """
-  _check(restored, sharp, _SIDE)
+  _check(restored, sharp, SIDE)
   if not restored.any():
     raise AlignmentError('the restored picture is black')
   z, x = restored / 255, sharp / 255

@@ -76,7 +76,7 @@ def _before_an_error(batches: Iterator[Any], keep: Callable[[], None]) -> Iterat
   """The batches; keep() is called where one cannot be had, before its error goes on."""
   try:
     yield from batches
-  except UserError:
+  except Exception:
     keep()
     raise
 

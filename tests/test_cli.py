@@ -198,7 +198,7 @@ def test_too_little_memory_is_a_sentence(monkeypatch, capsys):
   with pytest.raises(SystemExit) as end:
     cli.run()
   assert end.value.code == 2
-  assert capsys.readouterr().err.startswith('degrep_jax: the memory does not suffice: ')
+  assert capsys.readouterr().err.startswith('degrep_jax: the memory does not suffice (')
 
 
 def test_an_unknown_kind(refusal, tmp_path):

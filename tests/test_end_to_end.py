@@ -4,11 +4,13 @@ shrunk."""
 import csv
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from command import differing, gopro, leaves, lines, losses, picture, refused, run, succeeded
+from command import ROOT, differing, gopro, leaves, lines, losses, picture, refused, run, succeeded
 from PIL import Image
 
 from degrep_jax import checkpoints
@@ -341,7 +343,7 @@ def test_what_was_trained_before_a_damaged_picture_is_kept(tmp_path, cache):
   broken.write_bytes(sound[:2000])
   result = run(tmp_path / 'run', *flags, **options)
   refused(result, broken)
-  assert 'step 2 is saved' in result.stderr
+  assert 'saving step 2' in result.stderr
   assert checkpoints.saved_steps(tmp_path / 'run') == [2]
   broken.write_bytes(sound)
   continued = succeeded(run(tmp_path / 'run', *flags, **options))
@@ -379,7 +381,11 @@ def test_a_value_of_another_type(tmp_path):
 
 def test_a_missing_config(tmp_path):
   refused(run(tmp_path / 'run', config='configs/nothing.py'), 'configs/nothing.py')
-  refused(run(tmp_path / 'run', config='/nothing.py'), '/nothing.py')
+
+
+def test_no_config_at_all():
+  command = [sys.executable, '-m', 'degrep_jax.main', '--workdir=runs/none']
+  refused(subprocess.run(command, cwd=ROOT, capture_output=True, text=True), '--config=configs/')
 
 
 def test_a_batch_that_the_devices_cannot_share(tmp_path):

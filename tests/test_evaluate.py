@@ -129,7 +129,7 @@ def test_pairs_are_read_when_they_are_needed(source, monkeypatch):
 
 def test_a_picture_too_small_to_be_scored_is_named():
   pair = Pair('scene/tiny', noise(0, (16, 10)), noise(1, (16, 10)))
-  with pytest.raises(UserError, match=r'scene/tiny cannot be scored: .*11'):
+  with pytest.raises(UserError, match=r'scene/tiny is 10x16, too small .* 11 px'):
     list(evaluate.scores(restorer(), Pairs([pair])))
 
 

@@ -1,5 +1,7 @@
 """Files are whole or not there, and folders that cannot be written are named."""
 
+import os
+
 import pytest
 
 from degrep_jax import files
@@ -30,9 +32,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_a_file_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
   path, synced = tmp_path / 'config.json', []
-  monkeypatch.setattr(files.os, 'fsync', lambda number: synced.append(path.exists()))
+  monkeypatch.setattr(
+    files.os, 'fsync', lambda n: synced.append((path.exists(), os.fstat(n).st_size))
+  )
   files.write_atomically(path, b'{}')
-  assert synced == [False] and path.read_bytes() == b'{}'
+  assert synced == [(False, 2)] and path.read_bytes() == b'{}'
 
 
 def test_folders_that_cannot_be_written(tmp_path, monkeypatch):
