@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from degrep_jax import checkpoints, faults, released
+from degrep_jax import checkpoints, released
 from degrep_jax import config as configs
-from degrep_jax.errors import UserError
+from degrep_jax.errors import UserError, is_full
 from degrep_jax.files import write_atomically
 from degrep_jax.models.discriminator import Discriminator
 from degrep_jax.models.encoder import Encoder
@@ -336,7 +336,7 @@ def convert_file(kind: str, path: pathlib.Path, out: pathlib.Path) -> None:
   except BaseException as error:
     # So that the same command may be given again.
     shutil.rmtree(out / checkpoints.FOLDER, ignore_errors=True)
-    if faults.is_full(error):
+    if is_full(error):
       sentence = f'the disk of {out} is full: nothing was written; make room for the weights there.'
       raise UserError(sentence) from error
     raise

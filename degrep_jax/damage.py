@@ -10,7 +10,7 @@ import flax.traverse_util
 import numpy as np
 import orbax.checkpoint as ocp
 
-from degrep_jax.errors import UserError, is_out_of_memory
+from degrep_jax.errors import UserError, is_full, is_out_of_memory
 
 PROGRESS = 'progress'  # item of a checkpoint: checksums of its arrays, and where the log was
 _ITEMS = '_CHECKPOINT_METADATA'  # file of a checkpoint that names, among else, its items
@@ -46,7 +46,7 @@ def sound(folder: pathlib.Path, read: Callable[[pathlib.Path], Read]) -> Read:
   try:
     return read(folder)
   except Exception as error:  # files cut short or zeroed make the libraries raise anything
-    if isinstance(error, UserError) or is_out_of_memory(error):
+    if isinstance(error, UserError) or is_out_of_memory(error) or is_full(error):
       raise
     if reason := _unanswered(error):
       raise UserError(f'the checkpoint {folder} cannot be read: {reason}.') from error

@@ -70,7 +70,7 @@ def scores(
   """
   scored = {} if known is None else known
 
-  def pair(item: int) -> Pair:
+  def large_enough(item: int) -> Pair:
     pair = source.pair(item)
     height, width = pair.sharp.shape[:2]
     if min(height, width) < metrics.SIDE:
@@ -81,7 +81,7 @@ def scores(
     return pair
 
   # Pairs are read once and kept until they are scored.
-  pairs, read = itertools.tee(map(pair, range(len(source))))
+  pairs, read = itertools.tee(map(large_enough, range(len(source))))
   sharp = None
   if restorer.network == 'joint':
     read, partners = itertools.tee(read)

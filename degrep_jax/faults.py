@@ -3,7 +3,6 @@ a command ends, well or by these."""
 
 import concurrent.futures
 import contextlib
-import errno
 import fcntl
 import os
 import pathlib
@@ -17,14 +16,11 @@ from typing import Any, NoReturn, TypeVar
 
 from absl import logging
 
-from degrep_jax.errors import UserError, fail, first_line, is_out_of_memory
+from degrep_jax.errors import UserError, fail, first_line, is_full, is_out_of_memory
 from degrep_jax.progress import say
 
 LOCK = '.lock'  # file of a workdir, held by the process that trains there
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# What libraries make of these before it reaches us, without the number.
-_FULL_TEXTS = tuple(os.strerror(number) for number in _FULL)
 
 Result = TypeVar('Result')
 
@@ -62,7 +58,7 @@ def status_of(work: Callable[[], None]) -> int:
   except KeyboardInterrupt:  # where there is nothing to save
     return 128 + signal.SIGINT
   except Exception as error:
-    if is_out_of_memory(error) and not is_full(error):
+    if is_out_of_memory(error):
       return fail(
         f'the memory does not suffice ({first_line(error)}): training takes less with '
         '--config.train.remat=True and, in a new --workdir, with a larger '
@@ -203,19 +199,6 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
     file.write(f'process {os.getpid()} on {socket.gethostname()}')
     file.flush()
     yield
-
-
-def is_full(error: BaseException | None) -> bool:
-  """Whether an error, or what it came from, is a full disk."""
-  seen: set[int] = set()
-  while error is not None and id(error) not in seen:
-    seen.add(id(error))
-    if isinstance(error, OSError) and error.errno in _FULL:
-      return True
-    if any(text in str(error) for text in _FULL_TEXTS):
-      return True
-    error = error.__cause__ or error.__context__
-  return False
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from degrep_jax.faults import Interrupted, Result, StopSignals
 # A process that no longer answers for so long ends the others.
 HEARTBEAT_SECONDS = 20
 LONGEST_WORK = 7 * 24 * 3600 * 1000  # ms that processes wait for others that evaluate or compile
-BEHIND = 2  # steps after which the processes read what they said to each other
+BEHIND = parallel.AHEAD  # steps after which the processes read what they said to each other
 _names = itertools.count()
 
 

@@ -179,6 +179,14 @@ def test_too_little_memory_is_a_sentence(capsys, error):
   assert 'train.accumulate_steps' in said
 
 
+def test_a_disk_that_is_exhausted_is_not_told_as_memory(capsys):
+  def work():
+    raise ValueError('RESOURCE_EXHAUSTED: Error writing "x": No space left on device')
+
+  assert faults.status_of(work) == 1
+  assert 'memory' not in capsys.readouterr().err
+
+
 class _Late:
   def __init__(self, text):
     self.text = text
