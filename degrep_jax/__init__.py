@@ -7,7 +7,7 @@ imported when it is first named.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-  from degrep_jax.restore import Restorer
+  from degrep_jax.inference.restorer import Restorer
 
 __all__ = ['Restorer']
 
@@ -15,6 +15,6 @@ __all__ = ['Restorer']
 def __getattr__(name: str) -> Any:
   if name not in __all__:
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-  from degrep_jax.restore import Restorer
+  from degrep_jax.inference.restorer import Restorer
 
   return Restorer

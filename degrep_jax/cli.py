@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import sys
 
-from degrep_jax.errors import UserError, fail, first_line, is_out_of_memory
+from degrep_jax.common.errors import UserError, fail, first_line, is_out_of_memory
 
 # Modules of degrep_jax.commands, in the order of --help.
 COMMANDS = (

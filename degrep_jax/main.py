@@ -16,11 +16,11 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from degrep_jax import faults, multihost
-from degrep_jax.errors import fail
-from degrep_jax.evaluate import evaluate_run
-from degrep_jax.plan import amount, plan
-from degrep_jax.train import train
+from degrep_jax.common.errors import fail
+from degrep_jax.evaluation.held_out import evaluate_run
+from degrep_jax.runtime import faults, processes
+from degrep_jax.training.loop import train
+from degrep_jax.training.plan import amount, plan
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Config file; any field of it: --config.field=value.', lock_config=True
@@ -102,7 +102,7 @@ def main(argv: list[str]) -> int:
 def _run_mode() -> None:
   workdir = pathlib.Path(str(_WORKDIR.value))
   if _MULTIHOST.value:
-    multihost.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    processes.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   if _MODE.value == 'train':
     train(_CONFIG.value, workdir)
   elif _MODE.value == 'plan':
@@ -114,7 +114,7 @@ def _run_mode() -> None:
 
 def _main_and_leave(argv: list[str]) -> None:
   status = main(argv)
-  if status and jax.distributed.is_initialized() and multihost.is_first():
+  if status and jax.distributed.is_initialized() and processes.is_first():
     time.sleep(5)  # others that end for the same reason say so before they are ended
   faults.leave(status)
 

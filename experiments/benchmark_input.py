@@ -30,14 +30,15 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from degrep_jax import progress
-from degrep_jax.data import png, preprocess
-from degrep_jax.data.layouts import FULL, SUB_PICTURES
+from degrep_jax.common import console
+from degrep_jax.data import preprocess
+from degrep_jax.data.builders import sub_pictures
+from degrep_jax.data.builders.read import PreparedPairs
+from degrep_jax.data.builders.write import prepare
 from degrep_jax.data.pairs import FolderPairs, random_window
 from degrep_jax.data.pipeline import train_batches
-from degrep_jax.data.preparation import prepare
-from degrep_jax.data.prepared import PreparedPairs
-from degrep_jax.data.synthetic import PHOTOGRAPHS, Blur, blur_photograph, photograph
+from degrep_jax.data.released.layouts import FULL, SUB_PICTURES
+from degrep_jax.data.synthetic.pairs import PHOTOGRAPHS, Blur, blur_photograph, photograph
 
 CROP, BATCH = 256, 16
 WARM_UP = 2  # batches before the clock starts
@@ -49,7 +50,7 @@ PLAIN = 'plain loader, full frames'
 def make_pairs(root: pathlib.Path, copies: int) -> None:
   """Writes pairs in GoPro's layout: photographs continued by their mirror images, and blurred."""
   files = [file for file in PHOTOGRAPHS['train'] for _ in range(copies)]
-  for number, file in enumerate(progress.track(files, 'making pairs', len(files))):
+  for number, file in enumerate(console.track(files, 'making pairs', len(files))):
     photo, rng = photograph(file), np.random.default_rng(number)
     margins = [
       (0, max(side - own, 0)) for side, own in zip((HEIGHT, WIDTH), photo.shape, strict=False)
@@ -105,7 +106,7 @@ def steps(source: PreparedPairs, count: int) -> dict[str, float]:
     example = source.record(int(item))
     clock.append(time.process_time())
     window = random_window((512, 512), CROP, rng, '')
-    crops = [png.crop(example[kind], window) for kind in ('blurry', 'sharp')]
+    crops = [sub_pictures.crop(example[kind], window) for kind in ('blurry', 'sharp')]
     clock.append(time.process_time())
     _ = [preprocess.to_float(crop) for crop in preprocess.augment(*crops, rng)]
     clock.append(time.process_time())
@@ -160,7 +161,7 @@ def main() -> None:
     }
     figures = {name: [] for name in (PLAIN, *sources)}
     rounds = list(range(args.rounds))
-    for seed in progress.track(rounds, 'measuring', len(rounds)):
+    for seed in console.track(rounds, 'measuring', len(rounds)):
       figures[PLAIN].append(measure(plain_batches(root), args.batches))
       for name, (source, times) in sources.items():
         batches = train_batches(source, crop=CROP, batch_size=BATCH, seed=seed)

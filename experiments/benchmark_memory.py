@@ -49,7 +49,8 @@ def _measured(fields: dict) -> dict:
   import numpy as np
 
   from configs import default
-  from degrep_jax import parallel, stages
+  from degrep_jax.runtime import devices
+  from degrep_jax.training import stages
 
   config = default.get_config()
   model = config.model
@@ -61,7 +62,7 @@ def _measured(fields: dict) -> dict:
   draw = np.random.default_rng(0)
   shape = (_BATCH.value, _CROP.value, _CROP.value, 3)
   batch = {name: draw.random(shape, np.float32) for name in ('blurry', 'sharp')}
-  state, batch = parallel.replicate(stage.create()), parallel.shard(batch)
+  state, batch = devices.replicate(stage.create()), devices.shard(batch)
   compiled = stage.compile(state, {}, batch)
   state, _ = jax.block_until_ready(compiled(state, {}, batch))
   gc.collect()

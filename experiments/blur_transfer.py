@@ -45,10 +45,10 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from degrep_jax import metrics
-from degrep_jax.comparison import paired_difference
-from degrep_jax.data.exposure import BlurExample
-from degrep_jax.errors import UserError
-from degrep_jax.report import write_csv, write_json
+from degrep_jax.common.errors import UserError
+from degrep_jax.data.synthetic.exposure import BlurExample
+from degrep_jax.evaluation.bootstrap import paired_difference
+from degrep_jax.evaluation.tables import write_csv, write_json
 
 SHARP, WRONG, LIKE, TRANSFER, ANSWER = METHODS = (
   'sharp as it is',

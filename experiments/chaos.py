@@ -25,12 +25,12 @@ import time
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-sys.path.append(str(pathlib.Path(__file__).parents[1] / 'tests'))
+sys.path.append(str(pathlib.Path(__file__).parents[1] / 'tests' / 'support'))
 
 from command import ROOT, differing, timeless
 
 from degrep_jax import checkpoints
-from degrep_jax.logs import CLOCKS
+from degrep_jax.training.recorder import CLOCKS
 
 PHASES = ('starting', 'training', 'saving', 'evaluating')
 EVALUATE, STEPS = 12, 48

@@ -39,13 +39,13 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
+from degrep_jax.common.console import say
+from degrep_jax.common.errors import UserError
+from degrep_jax.common.files import write_atomically
 from degrep_jax.data.pairs import FolderPairs
 from degrep_jax.data.preprocess import to_float, to_uint8
-from degrep_jax.data.synthetic import Blur, SyntheticPairs
-from degrep_jax.errors import UserError
-from degrep_jax.files import write_atomically
+from degrep_jax.data.synthetic.pairs import Blur, SyntheticPairs
 from degrep_jax.metrics import psnr
-from degrep_jax.progress import say
 
 # JAX and PyTorch are imported where they are used: a process has only one of them in memory.
 
@@ -145,8 +145,8 @@ def make_weights(kind: str, checkpoint: str | None) -> dict[str, np.ndarray]:
 
   saved = {}
   if checkpoint and kind in IN_CHECKPOINT:  # read before `torch.load` is replaced
-    from degrep_jax.convert import convert, to_pytorch
-    from degrep_jax.torch_files import read_state_dict
+    from degrep_jax.convert.state_dicts import convert, to_pytorch
+    from degrep_jax.convert.torch_files import read_state_dict
 
     conversion = convert(kind, read_state_dict(checkpoint))
     saved = to_pytorch(kind, conversion.variables, conversion.unread)
@@ -221,7 +221,7 @@ def pytorch_step(task: str, folder: pathlib.Path, pictures):
 
 def our_network(kind: str, weights: pathlib.Path):
   """(module, variables) of ours from `<weights>/<kind>.npz`."""
-  from degrep_jax.convert import from_pytorch
+  from degrep_jax.convert.state_dicts import from_pytorch
 
   return from_pytorch(kind, read_arrays(weights, kind))
 
@@ -246,7 +246,7 @@ def our_joint_step(folder: pathlib.Path, optimizer):
     create: variables to state; variables: its arguments; step: (state, batch) to (state, metrics);
     terms: released name of a loss to (metric, weight).
   """
-  from degrep_jax import state, steps
+  from degrep_jax.training import state, steps
 
   (generator, *variables), (discriminator, *others) = (
     our_network(kind, folder) for kind in TASKS['joint_step']
@@ -270,7 +270,7 @@ def our_joint_step(folder: pathlib.Path, optimizer):
 
 def our_deblur_step(folder: pathlib.Path, optimizer):
   """The deblurring stage; returns what `our_joint_step` does."""
-  from degrep_jax import state, steps
+  from degrep_jax.training import state, steps
 
   net, variables = our_network('msdi_net', folder)
   weights = steps.DeblurWeights(l_psnr=0.5, l_features=1)
@@ -289,23 +289,24 @@ def our_step(task: str, folder: pathlib.Path, pictures):
   """(losses of the first step, seconds of the others, seconds of compiling) of our step."""
   import jax
 
-  from degrep_jax import parallel, state
+  from degrep_jax.runtime import devices
+  from degrep_jax.training import state
 
   optimizer = state.make_optimizer(lambda count: RATES[task], *BETAS, CLIP)
   build = our_joint_step if task == 'joint_step' else our_deblur_step
   create, variables, step, terms = build(folder, optimizer)
-  now = jax.pmap(create)(*parallel.replicate(variables))
+  now = jax.pmap(create)(*devices.replicate(variables))
   variables.clear()  # nothing is in memory twice
-  batch = parallel.shard({'blurry': pictures[0][:1], 'sharp': pictures[1][:1]})
+  batch = devices.shard({'blurry': pictures[0][:1], 'sharp': pictures[1][:1]})
   start = time.perf_counter()
-  lowered = jax.pmap(step, axis_name=parallel.AXIS, donate_argnums=0).lower(now, batch)
+  lowered = jax.pmap(step, axis_name=devices.AXIS, donate_argnums=0).lower(now, batch)
   compiled = lowered.compile()
   compiling = time.perf_counter() - start
 
   def run():
     nonlocal now
     now, metrics = compiled(now, batch)
-    metrics = parallel.unreplicate(jax.block_until_ready(metrics))
+    metrics = devices.unreplicate(jax.block_until_ready(metrics))
     return {name: weight * metrics[ours] for name, (ours, weight) in terms.items()}
 
   return *timed_steps(run), compiling

@@ -48,12 +48,12 @@ from flax import linen as nn
 from matplotlib.figure import Figure
 from scipy.spatial.distance import cdist
 
-from degrep_jax.comparison import paired_difference
+from degrep_jax.common.console import say
 from degrep_jax.data.preprocess import to_float, to_uint8
+from degrep_jax.evaluation.bootstrap import paired_difference
+from degrep_jax.evaluation.tables import write_csv, write_json
 from degrep_jax.metrics import psnr
 from degrep_jax.models.layers import leaky_relu
-from degrep_jax.progress import say
-from degrep_jax.report import write_csv, write_json
 
 PIXELS = 'the pictures themselves'
 GIVEN = {  # which map Gr gets

@@ -46,9 +46,9 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from degrep_jax.data.exposure import BlurExample
-from degrep_jax.data.synthetic import PHOTOGRAPHS
-from degrep_jax.report import write_csv, write_json
+from degrep_jax.data.synthetic.exposure import BlurExample
+from degrep_jax.data.synthetic.pairs import PHOTOGRAPHS
+from degrep_jax.evaluation.tables import write_csv, write_json
 
 ALPHAS = np.logspace(-1, 6, 8)
 FOLDS = 4

@@ -12,13 +12,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from degrep_jax import metrics, stages
-from degrep_jax.data.exposure import BlurExample
+from degrep_jax import metrics
+from degrep_jax.common.files import write_atomically
 from degrep_jax.data.preprocess import to_float
 from degrep_jax.data.source import open_synthetic
-from degrep_jax.data.synthetic import PHOTOGRAPHS, SyntheticPairs
-from degrep_jax.files import write_atomically
+from degrep_jax.data.synthetic.exposure import BlurExample
+from degrep_jax.data.synthetic.pairs import PHOTOGRAPHS, SyntheticPairs
 from degrep_jax.models import factory
+from degrep_jax.training import stages
 
 MAPS = (study.MAP, '4x4 map', '1-D code')  # the nets that are compared
 UNTRAINED = 'untrained'

@@ -32,19 +32,23 @@ import pathlib
 # As in degrep_jax.main; what TensorFlow reads, `study` sets.
 os.environ.setdefault('OPENCV_LOG_LEVEL', 'ERROR')
 
+import frames
 import jax
 import numpy as np
 import rich.console
 import study
 from absl import app, flags
 
-from degrep_jax import Restorer, cache, checkpoints, faults, frames, report, restore, scoring
+from degrep_jax import Restorer, checkpoints
+from degrep_jax.common.console import say
+from degrep_jax.common.errors import UserError, fail
+from degrep_jax.common.files import make_folder_of
 from degrep_jax.data.pairs import SPLITS, read_picture
 from degrep_jax.data.source import open_pairs, open_source
-from degrep_jax.errors import UserError, fail
-from degrep_jax.files import make_folder_of
-from degrep_jax.progress import say
-from degrep_jax.state import FROZEN
+from degrep_jax.evaluation import scoring, tables
+from degrep_jax.inference import restorer
+from degrep_jax.runtime import compilation_cache, faults
+from degrep_jax.training.state import FROZEN
 
 SYNTHETIC = 'synthetic'  # the dataset of the embedded photographs
 SHARP = 'sharp'  # the last column's label
@@ -65,7 +69,7 @@ _DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where degrep prepare put the 
 _OUTPUT = flags.DEFINE_string(
   'output', None, 'Folder for all that is written; by default runs/full_frame, or with _smoke.'
 )
-_MODE = flags.DEFINE_enum('mode', 'tiles', restore.MODES, 'How pictures are restored.')
+_MODE = flags.DEFINE_enum('mode', 'tiles', restorer.MODES, 'How pictures are restored.')
 _TILE = flags.DEFINE_integer(
   'tile', None, "Side of the tiles, px; by default the network's own.", 1
 )
@@ -275,7 +279,7 @@ def compare():
   workdirs, output = named_methods(), pathlib.Path(_OUTPUT.value or default)
   source, dataset = open_dataset()
   make_folder_of(output / 'full_frame.json')
-  cache.enable()
+  compilation_cache.enable()
   workdirs = workdirs or quick_methods(output)
   networks = [
     Kept(
@@ -296,14 +300,14 @@ def compare():
   found = summary(scores, methods, protocol, dataset)
   found['shown'] = {frame.name: frame.windows for frame in shown.values()}
   found['crop'] = _CROP.value
-  report.write_csv(output / 'full_frame.csv', found['per_picture'])
+  tables.write_csv(output / 'full_frame.csv', found['per_picture'])
   draw(list(shown.values()), scores, output / 'full_frame.png')
-  report.write_json(output / 'full_frame.json', found)
+  tables.write_json(output / 'full_frame.json', found)
   console = rich.console.Console(highlight=False, emoji=False)
-  console.print(report.methods_table(found))
+  console.print(tables.methods_table(found))
   if found['differences']:
     console.print()
-    console.print(report.differences_table(found))
+    console.print(tables.differences_table(found))
   say(f'wrote {output / "full_frame.json"}, .csv and .png')
 
 

@@ -37,9 +37,9 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 
 from degrep_jax import metrics
-from degrep_jax.data.exposure import BlurExample
 from degrep_jax.data.source import open_synthetic
-from degrep_jax.report import write_csv, write_json
+from degrep_jax.data.synthetic.exposure import BlurExample
+from degrep_jax.evaluation.tables import write_csv, write_json
 
 VARIANTS = ('2-D map', '1-D code', 'L1 only', 'no map')
 UNBLURRED = 'sharp as it is'

@@ -24,9 +24,10 @@ from absl import app, flags
 from ml_collections import ConfigDict
 from skimage import data
 
-from degrep_jax import Restorer, cache
+from degrep_jax import Restorer
 from degrep_jax.metrics import psnr
 from degrep_jax.models import factory
+from degrep_jax.runtime import compilation_cache
 
 RUNS = {
   'tiles': {'mode': 'tiles'},
@@ -87,7 +88,7 @@ def random_restorer(**options):
 def child(name, file):
   """Measures one run and writes what it found."""
   if _CACHE.value:
-    cache.enable()
+    compilation_cache.enable()
   options = RUNS[name] | {'memory': int(_MEMORY.value * 2**30)}
   start = time.monotonic()
   if _WORKDIR.value:

@@ -31,13 +31,14 @@ from ml_collections import ConfigDict
 sys.path.append(str(pathlib.Path(__file__).parents[1]))
 
 from configs import default, demo, smoke
-from degrep_jax import cache, checkpoints, faults
-from degrep_jax import config as configs
-from degrep_jax.data.exposure import BlurExample
+from degrep_jax import checkpoints
+from degrep_jax import run_config as configs
+from degrep_jax.common.console import say
 from degrep_jax.data.preprocess import to_float, to_uint8
+from degrep_jax.data.synthetic.exposure import BlurExample
 from degrep_jax.models import factory
-from degrep_jax.progress import say
-from degrep_jax.train import train
+from degrep_jax.runtime import compilation_cache, faults
+from degrep_jax.training.loop import train
 
 BATCH = 16  # pictures per pass of a trained net
 MAP = '2-D map'
@@ -175,5 +176,5 @@ def stacked(examples: Iterable[BlurExample]) -> BlurExample:
 def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> NoReturn:
   """Runs an experiment and ends the process: compiled programs are kept on the disk, and what goes
   wrong costs one sentence, as in `degrep_jax.main`."""
-  cache.enable()
+  compilation_cache.enable()
   faults.leave(faults.status_of(lambda: main(args)))

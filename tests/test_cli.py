@@ -15,10 +15,11 @@ from command import ROOT, differing, gopro, refused, run, succeeded
 from PIL import Image
 
 from configs import gopro_deblur
-from degrep_jax import checkpoints, cli, convert, stages
-from degrep_jax.errors import UserError
-from degrep_jax.evaluate import evaluate_run
-from degrep_jax.train import train
+from degrep_jax import checkpoints, cli, convert
+from degrep_jax.common.errors import UserError
+from degrep_jax.evaluation.held_out import evaluate_run
+from degrep_jax.training import stages
+from degrep_jax.training.loop import train
 
 PARTS = ('encoder_v1', 'upsampler_v1')
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from degrep_jax.commands import files
+from degrep_jax.commands import photographs
 
 HELP = 'restore blurry photographs'
 
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     'whole or not at all; what is there already is left alone, so that an interrupted command is\n'
     'continued by giving it again.'
   )
-  files.add_arguments(
+  photographs.add_arguments(
     parser,
     'PATH',
     'examples:\n'
@@ -34,4 +34,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Restores; the exit status."""
-  return files.run(args, lambda restorer: restorer.deblur, 'deblurring')
+  return photographs.run(args, lambda restorer: restorer.deblur, 'deblurring')

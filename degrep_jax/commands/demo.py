@@ -3,7 +3,7 @@
 import argparse
 
 from degrep_jax.commands import options
-from degrep_jax.errors import UserError
+from degrep_jax.common.errors import UserError
 
 HELP = 'serve a page in the browser: drop photographs, see them restored'
 
@@ -49,18 +49,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
   """Serves the page until Ctrl-C."""
   try:
-    from degrep_jax import page
+    from degrep_jax.app import page
   except ImportError as error:
     raise UserError(
       f"the page needs Gradio ({error}): pip install 'degrep_jax[demo]', in a clone '.[demo]'."
     ) from None
-  from degrep_jax import cache
+  from degrep_jax.inference.restorer import Restorer
   from degrep_jax.photos import reading
-  from degrep_jax.restore import Restorer
+  from degrep_jax.runtime import compilation_cache
 
   reading.quiet()
   if not args.no_cache:
-    cache.enable()
+    compilation_cache.enable()
   page.serve(
     Restorer.from_checkpoint(args.checkpoint, step=args.step, mode=args.mode),
     host=args.host,

@@ -5,12 +5,12 @@ import pathlib
 from typing import TYPE_CHECKING, Any
 
 from degrep_jax.commands import options
-from degrep_jax.errors import UserError
-from degrep_jax.files import make_folder_of
+from degrep_jax.common.errors import UserError
+from degrep_jax.common.files import make_folder_of
 
 if TYPE_CHECKING:
-  from degrep_jax import scoring
   from degrep_jax.data.pairs import Source
+  from degrep_jax.evaluation import scoring
 
 HELP = 'scores of checkpoints, or of pictures that any program restored'
 FOLDER = 'evaluations'  # of a workdir
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
   restoring_by = _check(args)
   output = args.output or _default_output(args)
   _require_new(args, output)
-  from degrep_jax import scoring
+  from degrep_jax.evaluation import scoring
 
   if args.sharp:
     source = scoring.sharp_pictures(args.sharp)
@@ -152,15 +152,15 @@ def run(args: argparse.Namespace) -> int:
 def _show(summary: dict[str, Any], output: pathlib.Path) -> None:
   import rich.console
 
-  from degrep_jax import report
-  from degrep_jax.progress import say
+  from degrep_jax.common.console import say
+  from degrep_jax.evaluation import tables
 
   console = rich.console.Console(highlight=False, emoji=False)
   console.print(f'{_sentence(summary["protocol"])}\n', markup=False)
-  console.print(report.methods_table(summary))
+  console.print(tables.methods_table(summary))
   if summary['differences']:
     console.print()
-    console.print(report.differences_table(summary))
+    console.print(tables.differences_table(summary))
   for method in summary['methods']:
     for name, reason in method['failed_alignments'].items():
       say(f'not scored: {name} of {method["label"]}: {reason}')
@@ -254,7 +254,7 @@ def _methods(
   args: argparse.Namespace, restoring_by: dict[str, Any], source: 'Source'
 ) -> list['scoring.Method']:
   """In the order of the table."""
-  from degrep_jax import scoring
+  from degrep_jax.evaluation import scoring
 
   workdirs = [*([args.checkpoint] if args.checkpoint else []), *args.compare]
   labels = scoring.labels_of([*workdirs, *args.restored])
@@ -265,10 +265,11 @@ def _methods(
   ]
   methods: list[scoring.Method] = [] if args.sharp else [scoring.BlurryInput()]
   if workdirs:
-    from degrep_jax import Restorer, cache
+    from degrep_jax import Restorer
+    from degrep_jax.runtime import compilation_cache
 
     if not args.no_cache:
-      cache.enable()
+      compilation_cache.enable()
     for label, workdir in zip(labels, workdirs, strict=False):
       step = args.step if workdir is args.checkpoint else None
       restorer = Restorer.from_checkpoint(workdir, step=step, **restoring_by)

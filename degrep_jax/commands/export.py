@@ -42,10 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
   """Writes the file."""
-  from degrep_jax import export
-  from degrep_jax.errors import UserError
-  from degrep_jax.progress import say
-  from degrep_jax.restore import Restorer
+  from degrep_jax.common.console import say
+  from degrep_jax.common.errors import UserError
+  from degrep_jax.inference import export
+  from degrep_jax.inference.restorer import Restorer
 
   if args.format == 'safetensors' and (args.tile, args.batch) != (None, None):
     raise UserError('--tile and --batch are of --format stablehlo: leave them out.')

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
   """Prints the tables, or JSON."""
   import json
 
-  from degrep_jax.info import describe
+  from degrep_jax.checkpoints.describe import describe
 
   found = describe(args.directory, args.step)
   if args.json:
@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> None:
 def _print(found: dict[str, Any]) -> None:
   import rich.console
 
-  from degrep_jax.info import defaults
-  from degrep_jax.report import score_table
+  from degrep_jax.checkpoints.describe import defaults
+  from degrep_jax.evaluation.tables import score_table
 
   console = rich.console.Console(highlight=False, emoji=False, markup=False)
   config = found['config']

@@ -55,22 +55,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Draws; the exit status."""
-  from degrep_jax import walk
-  from degrep_jax.errors import UserError
+  from degrep_jax.app import jobs
+  from degrep_jax.common.errors import UserError
 
-  if walk.STREAM in (*args.paths, args.output):
+  if jobs.STREAM in (*args.paths, args.output):
     raise UserError('degrep map reads and writes files alone, not the standard streams.')
   if not 0 <= args.overlay <= 1:
     raise UserError(f'--overlay is {args.overlay}: it must be in 0 .. 1.')
-  plan = walk.plan(args.paths, args.output, format='PNG', overwrite=args.overwrite)
-  from degrep_jax import cache, maps
+  plan = jobs.plan(args.paths, args.output, format='PNG', overwrite=args.overwrite)
+  from degrep_jax.app import maps
+  from degrep_jax.inference.restorer import Restorer
   from degrep_jax.photos import reading
-  from degrep_jax.restore import Restorer
+  from degrep_jax.runtime import compilation_cache
 
   reading.quiet()
   signal.signal(signal.SIGTERM, signal.default_int_handler)  # temporary files go away then too
   if not args.no_cache:
-    cache.enable()
+    compilation_cache.enable()
   restorer = Restorer.from_checkpoint(args.checkpoint, step=args.step, mode='feathered')
   return maps.draw(
     plan,

@@ -36,6 +36,6 @@ def run(args: argparse.Namespace) -> None:
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
   os.environ.setdefault('OPENCV_LOG_LEVEL', 'ERROR')
-  from degrep_jax.data.preparation import prepare
+  from degrep_jax.data.builders.write import prepare
 
   prepare(args.dataset, args.source, args.data_dir, args.pictures)

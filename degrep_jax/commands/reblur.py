@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from degrep_jax.commands import files
+from degrep_jax.commands import photographs
 
 if TYPE_CHECKING:
   from degrep_jax import Restorer
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     'Blurs sharp photographs by the degradation map of a blurry one, with a network of the joint\n'
     'stage. Files are treated as by degrep deblur.'
   )
-  files.add_arguments(
+  photographs.add_arguments(
     parser,
     'SHARP',
     'examples:\n'
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     restorer.reblur((), like=like)  # a network that cannot says so once, not of every picture
     return functools.partial(restorer.reblur, like=like, strength=args.strength)
 
-  return files.run(args, restore_by, 'reblurring')
+  return photographs.run(args, restore_by, 'reblurring')
 
 
 def _strength(text: str) -> float:

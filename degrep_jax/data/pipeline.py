@@ -9,10 +9,10 @@ from typing import TypeVar
 import numpy as np
 import tensorflow as tf
 
+from degrep_jax.common.console import say
+from degrep_jax.common.errors import UserError
 from degrep_jax.data import preprocess
 from degrep_jax.data.pairs import Source
-from degrep_jax.errors import UserError
-from degrep_jax.progress import say
 
 Read = TypeVar('Read')
 

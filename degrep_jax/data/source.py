@@ -7,14 +7,13 @@ import re
 import ml_collections
 import numpy as np
 
-from degrep_jax import progress
-from degrep_jax.data.layouts import DATASETS, read_layout
+from degrep_jax.common import console
+from degrep_jax.common.errors import UserError
 from degrep_jax.data.pairs import SPLITS, FilePairs, FolderPairs, ListPairs, Source, has_splits
-from degrep_jax.data.prepared import PreparedPairs
-from degrep_jax.data.released import seems_exchanged
-from degrep_jax.data.synthetic import Blur, SyntheticPairs
-from degrep_jax.data.trees import is_archive, open_tree
-from degrep_jax.errors import UserError
+from degrep_jax.data.released.checks import seems_exchanged
+from degrep_jax.data.released.layouts import DATASETS, read_layout
+from degrep_jax.data.released.trees import is_archive, open_tree
+from degrep_jax.data.synthetic.pairs import Blur, SyntheticPairs
 
 HELD_OUT_SEED = 0  # the held-out pictures are the same whatever the seed of the training
 LIST = re.compile(r'(.+)_(train|test)_list\.txt')
@@ -53,6 +52,8 @@ def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
   # Of pictures that are scored once in a while nothing is kept.
   limits = {'min_size': data.crop} if train else {'cache_bytes': 0}
   if data.source == 'tfds':
+    from degrep_jax.data.builders.read import PreparedPairs  # TFDS comes with it
+
     return PreparedPairs(root, data.name, split, data.pictures if train else 'full', **limits)
   skip = train and data.on_error == 'skip'
   limits['defer_errors'] = skip
@@ -81,7 +82,7 @@ def _looked_at(source: Source, place: pathlib.Path, skip_damaged: bool = False) 
       raise
     exchanged = False
   if exchanged:
-    progress.say(
+    console.say(
       f'Warning: in {place} the blurry pictures are sharper than the sharp ones: were the two '
       'exchanged?'
     )
@@ -106,6 +107,8 @@ def open_pairs(
     UserError: nothing that can be used there; the message names the file.
   """
   if data_dir is not None:
+    from degrep_jax.data.builders.read import PreparedPairs
+
     return PreparedPairs(data_dir, str(name_or_folder), split, cache_bytes=0)
   path = pathlib.Path(name_or_folder)
   if path.is_file():

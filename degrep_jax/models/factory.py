@@ -5,7 +5,7 @@ import functools
 import flax.linen as nn
 import ml_collections
 
-from degrep_jax.errors import UserError
+from degrep_jax.common.errors import UserError
 from degrep_jax.models.discriminator import Discriminator
 from degrep_jax.models.encoder import VARIANTS, Encoder
 from degrep_jax.models.hinet import HINet

@@ -11,7 +11,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 
-from degrep_jax.errors import UserError
+from degrep_jax.common.errors import UserError
 from degrep_jax.photos import exif, png, tiff
 from degrep_jax.photos.photo import FORMATS, Compression, Photo, Tags
 

@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from degrep_jax.errors import UserError
+from degrep_jax.common.errors import UserError
 from degrep_jax.photos.photo import Tags
 
 _MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')

@@ -9,7 +9,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
-from degrep_jax.errors import UserError
+from degrep_jax.common.errors import UserError
 from degrep_jax.photos import png, tiff
 from degrep_jax.photos.photo import Compression, Photo
 

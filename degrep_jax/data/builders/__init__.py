@@ -1,7 +1,8 @@
 """TFDS builders of the released datasets: `gopro`, `hide`, `realblur_j`, `realblur_r`.
 
-After this import `tfds.builder('gopro/full', data_dir=...)` knows them; `degrep prepare` and
-`prepared.py` are what the project itself goes through. Importing them imports TensorFlow Datasets.
+After this import `tfds.builder('gopro/full', data_dir=...)` knows them; the project itself writes
+them with write.py (`degrep prepare`) and reads them with read.py, sub-pictures with
+sub_pictures.py. Importing them imports TensorFlow Datasets.
 """
 
 from degrep_jax.data.builders.gopro import Gopro

@@ -12,13 +12,13 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import writer
 from tensorflow_datasets.proto import tf_example_pb2
 
-from degrep_jax import progress, threads
-from degrep_jax.data import png
-from degrep_jax.data.layouts import DATASETS, FULL, SUB_PICTURES, Item, Layout
+from degrep_jax.common import console, threads
+from degrep_jax.common.errors import UserError
+from degrep_jax.data.builders import sub_pictures
 from degrep_jax.data.pairs import decode
-from degrep_jax.data.released import open_dataset
-from degrep_jax.data.trees import Tree
-from degrep_jax.errors import UserError
+from degrep_jax.data.released.checks import open_dataset
+from degrep_jax.data.released.layouts import DATASETS, FULL, SUB_PICTURES, Item, Layout
+from degrep_jax.data.released.trees import Tree
 
 SIDE, STEP = 512, 256  # of the sub-pictures, pixels
 KEYS = 2**128  # TFDS spreads keys below this over its temporary files
@@ -99,7 +99,7 @@ class PairsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
     workers = os.cpu_count() or 1
     done = threads.map_ahead(lambda item: cut(tree, item), items, workers, ahead=2 * workers)
     description = f'{self.name}/{self.builder_config.name} {split}'
-    for number, made in enumerate(progress.track(done, description, len(items))):
+    for number, made in enumerate(console.track(done, description, len(items))):
       for part, (size, example) in enumerate(made):
         names.append(example['name'])
         sizes.append(size)
@@ -143,12 +143,14 @@ def cut_pictures(tree: Tree, item: Item) -> list[tuple[tuple[int, int], Example]
   parts = []
   for number, window in enumerate(windows(*pictures[0].shape[:2]), 1):
     blurry, sharp = (picture[window] for picture in pictures)
-    example = _example(f'{item.name}_s{number:03}', png.encode(blurry), png.encode(sharp))
+    example = _example(
+      f'{item.name}_s{number:03}', sub_pictures.encode(blurry), sub_pictures.encode(sharp)
+    )
     parts.append((blurry.shape[:2], example))
   return parts
 
 
-def windows(height: int, width: int) -> list[png.Window]:
+def windows(height: int, width: int) -> list[sub_pictures.Window]:
   """Where sub-pictures are cut: every STEP pixels, the last ones at the far border.
 
   As the released code's training data: BasicSR's extract_subimages with crop_size 512, step 256 and

@@ -1,0 +1,181 @@
+"""Many photographs through one net: read ahead, restored, written behind."""
+
+import concurrent.futures
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jax.errors import JaxRuntimeError
+
+from degrep_jax.app.jobs import Job, Plan
+from degrep_jax.common import threads
+from degrep_jax.common.console import duration, say, track
+from degrep_jax.common.errors import UserError, is_out_of_memory
+from degrep_jax.common.files import make_folder_of, write_atomically
+from degrep_jax.photos import reading, writing
+from degrep_jax.photos.photo import FORMAT_OF, Photo, fitted, side_by_side
+
+Restore = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Settings:
+  """Of a batch.
+
+  Attributes:
+    format: of all outputs, a key of `FORMATS`; None goes by the target's name, then by the source.
+    quality: see `writing.encode`.
+    max_pixels: see `reading.read`.
+    overwrite: whether files that turn up while the net works may be replaced.
+  """
+
+  format: str | None = None
+  quality: int | None = None
+  max_pixels: int = reading.MAX_PIXELS
+  overwrite: bool = False
+
+
+def run(plan: Plan, restore: Restore, settings: Settings, description: str) -> int:
+  """Restores what is planned; says a sentence of everything that fails and goes on with the rest.
+
+  Args:
+    plan: what there is to do.
+    restore: (H, W, 3) uint8 or uint16 to the same. It runs in a thread of its own, so that Ctrl-C
+      is heard while it computes.
+    settings: of the files.
+    description: of the progress bar.
+
+  Returns:
+    The exit status: 1 where anything failed, else 0.
+
+  Raises:
+    KeyboardInterrupt: after Ctrl-C, when the file being written is whole. `restore` may still run.
+  """
+  started, done, failed = time.monotonic(), 0, len(plan.unreadable)
+  for sentence in plan.unreadable:
+    say(sentence)
+  results = _process(plan.jobs, restore, settings)
+  try:
+    for result in track(results, description, len(plan.jobs)):
+      if isinstance(result, UserError):
+        failed += 1
+        say(str(result))
+      else:
+        done += 1
+        if result:
+          say(result)
+  except KeyboardInterrupt:
+    results.close()
+    say('Interrupted: what is written is whole, and the same command goes on from there.')
+    raise
+  if all(job.target is not None for job in plan.jobs):
+    counts = [f'{_count(done)} in {duration(time.monotonic() - started)}'] if plan.jobs else []
+    say_counts(counts, failed, plan)
+  return 1 if failed else 0
+
+
+def say_counts(counts: list[str], failed: int, plan: Plan) -> None:
+  """Ends a command with a line: what was made (`counts`), what failed, what was there already."""
+  if failed:
+    counts = [*counts, f'{failed} failed']
+  if plan.existing:
+    counts = [*counts, f'{len(plan.existing)} there already (--overwrite does them again)']
+  say(', '.join(counts) + '.')
+
+
+def _count(pictures: int) -> str:
+  return f'{pictures} picture{"" if pictures == 1 else "s"}'
+
+
+def _process(
+  jobs: list[Job], restore: Restore, settings: Settings
+) -> Generator[str | UserError, None, None]:
+  """Yields for every job a sentence on what its output lacks, an empty one, or what went wrong."""
+
+  def read(job: Job) -> tuple[Job, Photo]:
+    if job.source is None:
+      photo = reading.read(sys.stdin.buffer.read(), job.name, settings.max_pixels)
+    else:
+      photo = reading.load(job.source, settings.max_pixels)
+    if job.target is not None:
+      make_folder_of(job.target)  # what cannot be written need not be restored
+    return job, photo
+
+  def restored(work: tuple[Job, Photo]) -> tuple[Job, Photo, Photo]:
+    job, photo = work
+    try:
+      return job, photo, dataclasses.replace(photo, pixels=restore(photo.pixels))
+    except UserError as error:
+      raise UserError(f'{job.name}: {error}') from error
+    except (MemoryError, JaxRuntimeError) as error:
+      if not is_out_of_memory(error):
+        raise
+      width, height = photo.size
+      raise UserError(
+        f'{job.name} of {width}x{height} needs more memory than there is: lower --memory or leave '
+        'out --mode full.'
+      ) from error
+
+  def write(work: tuple[Job, Photo, Photo]) -> str:
+    job, before, after = work
+    name = job.target.suffix.lower() if job.target else ''
+    format = settings.format or FORMAT_OF.get(name, before.format)
+    after = fitted(after, format)
+    # The result comes last: where it is, the picture is done.
+    if job.compare is not None:
+      _write(job, job.compare, side_by_side(fitted(before, format), after), settings)
+    _write(job, job.target, after, settings)
+    return f'{job.name}: {"; ".join(after.notes)}.' if after.notes else ''
+
+  executors = [concurrent.futures.ThreadPoolExecutor(1) for _ in range(3)]
+  reader, net, writer = executors
+  photos = _in_thread(reader, read, jobs, ahead=2)
+  pairs = _in_thread(net, restored, photos, ahead=0)
+  try:
+    yield from _in_thread(writer, write, pairs, ahead=1)
+  finally:
+    reader.shutdown(wait=False, cancel_futures=True)
+    net.shutdown(wait=False, cancel_futures=True)
+    writer.shutdown(wait=True, cancel_futures=True)
+
+
+def _in_thread(
+  executor: concurrent.futures.Executor,
+  function: Callable[[Any], Any],
+  items: Iterable[Any],
+  ahead: int,
+) -> Iterator[Any]:
+  """Yields function(item) in order, up to `ahead` items computed before they are asked for.
+
+  A `UserError` is yielded in place of a result, and what is one already is passed on.
+  """
+
+  def call(item: Any) -> Any:
+    try:
+      return item if isinstance(item, UserError) else function(item)
+    except UserError as error:
+      return error
+
+  return threads.in_order(executor, call, items, ahead)
+
+
+def _write(job: Job, target: Path | None, photo: Photo, settings: Settings) -> None:
+  try:
+    data = writing.encode(photo, settings.quality)
+  except UserError as error:
+    raise UserError(f'{job.name} {error}.') from error
+  except MemoryError as error:
+    raise UserError(f'{job.name} takes more memory to write than there is.') from error
+  if target is not None:
+    write_atomically(target, data, overwrite=settings.overwrite)
+    return
+  try:
+    with open(sys.stdout.fileno(), 'wb', closefd=False) as stream:
+      stream.write(data)
+  except OSError as error:
+    raise UserError(f'The standard output cannot be written: {error.strerror}.') from error

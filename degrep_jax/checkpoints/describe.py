@@ -1,0 +1,96 @@
+"""What a workdir holds, told without reading its weights: networks, steps, config, scores."""
+
+import json
+import os
+import pathlib
+import runpy
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+
+from degrep_jax import checkpoints
+from degrep_jax import run_config as configs
+
+PARTS = ('encoder', 'pyramid', 'reblurrer', 'deblurrer')
+EVALUATION = 'evaluation.json'  # of --mode=eval; the run's own are evaluations/step_N.json
+
+
+def describe(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
+  """A run, or a folder of converted weights, as plain values for JSON.
+
+  Args:
+    workdir: of the run.
+    step: of the checkpoint; None takes the newest.
+
+  Returns:
+    'workdir'; 'network', joint, msdi_net or hinet, None of parts alone; 'parts', name to number of
+    parameters; 'frozen', the names of those that were not trained there; 'parameters', of all that
+    restores pictures, the discriminator not among them; 'step'; 'trained_steps', how many the run
+    is to have; 'checkpoints', step to the scores it was saved with or None; 'best', the step with
+    the best of them or None; 'config', {'group.field': value}; 'scores', file to the means of an
+    evaluation: the run's last one and that of --mode=eval.
+
+  Raises:
+    UserError: no checkpoint, none of that step, or a damaged one.
+  """
+  workdir = pathlib.Path(workdir)
+  shapes = checkpoints.shapes(workdir, step)
+  config = configs.read(workdir / configs.FILE) if (workdir / configs.FILE).exists() else {}
+  parts, frozen = count_parts(shapes)
+  steps = checkpoints.saved_steps(workdir)
+  scored = checkpoints.saved_scores(workdir)
+  best = max(scored, key=lambda of: (scored[of][checkpoints.BEST], of), default=None)
+  return {
+    'workdir': str(workdir),
+    'network': config.get('model.network'),
+    'parts': parts,
+    'frozen': frozen,
+    'parameters': sum(count for part, count in parts.items() if part != 'discriminator'),
+    'step': steps[-1] if step is None else step,
+    'trained_steps': config.get('train.steps'),
+    'checkpoints': {of: _finite(scored[of]) if of in scored else None for of in steps},
+    'best': best,
+    'config': config,
+    'scores': _evaluations(workdir),
+  }
+
+
+def count_parts(shapes: dict[str, Any]) -> tuple[dict[str, int], list[str]]:
+  """({part: parameters}, the frozen ones) of the arrays of a saved state."""
+  trees: dict[str, dict] = {}
+  frozen = shapes.get('frozen', {}).get('params', {})
+  trained = shapes.get('generator', {}).get('params', {})
+  for tree in (frozen, trained):
+    inside = {part: tree[part] for part in PARTS if part in tree}
+    trees |= inside or ({'network': tree} if tree else {})  # HINet has no parts
+  if shapes.get('discriminator'):
+    trees['discriminator'] = shapes['discriminator']['params']
+  return {part: _count(tree) for part, tree in trees.items()}, sorted(frozen)
+
+
+def _count(tree: dict[str, Any]) -> int:
+  return sum(int(np.prod(x.shape)) for x in traverse_util.flatten_dict(tree).values())
+
+
+def _finite(scores: dict[str, float]) -> dict[str, Any]:
+  """With 'inf' as a text, which JSON has no number for, as in the files of an evaluation."""
+  return {name: value if np.isfinite(value) else str(value) for name, value in scores.items()}
+
+
+def _evaluations(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
+  """The means of the run's last evaluation and of --mode=eval, by the names of their files."""
+  own = {int(p.stem.removeprefix('step_')): p for p in workdir.glob('evaluations/step_*.json')}
+  paths = [own[max(own)]] if own else []
+  if (workdir / EVALUATION).exists():
+    paths.append(workdir / EVALUATION)
+  return {str(path.relative_to(workdir)): json.loads(path.read_text()) for path in paths}
+
+
+def defaults() -> dict[str, Any]:
+  """The fields of configs/default.py as `describe` gives a config; {} outside a clone."""
+  root = pathlib.Path(__file__).parents[1]
+  path = root / 'configs' / 'default.py'
+  if not (path.exists() and (root / 'setup.cfg').exists()):
+    return {}
+  return configs.flat(json.loads(json.dumps(runpy.run_path(str(path))['get_config']().to_dict())))

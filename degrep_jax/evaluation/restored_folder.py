@@ -1,0 +1,106 @@
+"""Pictures that any program has restored, found by the names of the pairs that they belong to."""
+
+import collections
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from degrep_jax.common.errors import UserError
+from degrep_jax.data.pairs import SUFFIXES
+
+# Folders of a data set that say which picture of a pair lies in them, not which pair.
+_ROLES = ('blur', 'blur_gamma', 'sharp', 'gt')
+_LISTED = 3  # names that an error message gives
+
+
+def find_pictures(root: str | os.PathLike[str]) -> list[Path]:
+  """All picture files below a folder, at any depth, sorted; hidden ones are left out.
+
+  Raises:
+    UserError: no such folder, or nothing in it.
+  """
+  root = Path(root)
+  if not root.is_dir():
+    raise UserError(f'there is no folder {root}: name one that holds pictures.')
+  found = sorted(
+    Path(folder, name)
+    for folder, _, names in os.walk(root)
+    for name in names
+    if Path(name).suffix.lower() in SUFFIXES and not name.startswith('.')
+  )
+  if not found:
+    raise UserError(f'{root} holds no pictures: {", ".join(SUFFIXES)} are read.')
+  return found
+
+
+def match_pictures(root: str | os.PathLike[str], names: Sequence[str]) -> list[Path]:
+  """The restored picture of every pair.
+
+  A file belongs to the pair `a/b/000001` by its path (`b/000001.png`, `results/a/b/000001.png`;
+  folders blur/, sharp/ and gt/ are not counted) or by a flat name (`b_000001.png`,
+  `a-b-000001.png`), as far as both tell. The longest common path decides.
+
+  Args:
+    root: folder of the restored pictures, searched at any depth.
+    names: of the pairs; folders with '/', no suffix.
+
+  Returns:
+    A file per name. Files of no pair are left out.
+
+  Raises:
+    UserError: no folder, pairs without a file (some named), a pair that several files fit, or a
+      file that fits several pairs.
+  """
+  root = Path(root)
+  by_stem = collections.defaultdict(list)
+  for path in find_pictures(root):
+    by_stem[path.stem].append(path)
+  found, missing = [], []
+  for name in names:
+    *folders, stem = _parts(PurePosixPath(name))
+    fitting = collections.defaultdict(list)  # files by the length of the path in common
+    for count in range(len(folders) + 1):
+      own, flat = folders[: len(folders) - count], folders[len(folders) - count :]
+      for separator in ('_', '-') if flat else ('',):
+        for path in by_stem.get(separator.join((*flat, stem)), ()):
+          *above, _ = _parts(path.relative_to(root))
+          common = _common(above, own)
+          if common == min(len(above), len(own)):
+            fitting[common + count].append(path)
+    best = fitting[max(fitting)] if fitting else []
+    if len(best) > 1:
+      raise UserError(f'{_listed(best)} all fit {name}: keep one of them.')
+    found += best
+    missing += [] if best else [name]
+  if missing:
+    raise UserError(
+      f'{root} lacks {len(missing)} of {len(names)} restored pictures: {_listed(missing)}.'
+    )
+  twice = [path for path, count in collections.Counter(found).items() if count > 1]
+  if twice:
+    raise UserError(
+      f'{twice[0]} fits several pairs: lay the restored pictures in folders as the pairs are, for '
+      f'instance {root / names[0]}.png.'
+    )
+  return found
+
+
+def _parts(path: PurePosixPath | Path) -> tuple[str, ...]:
+  """The folders of a path that tell one pair from another, and its last part."""
+  return (*(part for part in path.parts[:-1] if part not in _ROLES), path.parts[-1])
+
+
+def _common(a: Sequence[str], b: Sequence[str]) -> int:
+  """Parts that two paths share at their ends."""
+  count = 0
+  for one, other in zip(reversed(a), reversed(b), strict=False):
+    if one != other:
+      break
+    count += 1
+  return count
+
+
+def _listed(names: Iterable[object]) -> str:
+  texts = [str(name) for name in names]
+  more = f' and {len(texts) - _LISTED} more' if len(texts) > _LISTED else ''
+  return ', '.join(texts[:_LISTED]) + more

@@ -1,0 +1,589 @@
+"""`Restorer`: whole pictures of any size through a trained network, the one path of inference.
+
+Evaluation, the command line and the web page all come through here. Importing this module loads no
+TensorFlow; nothing is compiled before the first picture.
+"""
+
+import copy
+import functools
+import itertools
+import json
+import math
+import os
+import pathlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import cv2
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from degrep_jax import checkpoints
+from degrep_jax.common.errors import UserError
+from degrep_jax.inference import tiles
+from degrep_jax.inference.pictures import (
+  as_picture,
+  finished,
+  fitted,
+  in_the_form_of,
+  pairs,
+  require,
+)
+from degrep_jax.models import factory, local_norm, spectral_norm
+from degrep_jax.models.hinet import HINet
+from degrep_jax.models.joint import JointNet
+from degrep_jax.models.msdi_net import MSDINet
+from degrep_jax.run_config import ADDED, FILE
+from degrep_jax.training.state import DTYPES, cast, count_parameters
+
+MODES = ('tiles', 'feathered', 'full')
+ENCODERS = ('tiles', 'resized')
+TILE = 256  # px, where no config says otherwise
+MEMORY = 4 * 2**30  # bytes
+_BATCH_PIXELS = 2**18  # of the tiles that a device takes at a time by default
+# Of the windows in the mode 'full', in tiles; with tiles of 256 px 640, 1280 and 2048, which frames
+# of videos and photographs of 2.7 megapixels fill well.
+_SIDES = (2.5, 5, 8)
+# Of the memory in the mode 'full', what is not for the network: Python, JAX, bands of rows; bytes.
+_SPARE = 3 * 2**28
+_NETWORKS: dict[type, str] = {JointNet: 'joint', MSDINet: 'msdi_net', HINet: 'hinet'}
+
+Pictures = tuple[np.ndarray, ...]
+
+
+class Restorer:
+  """A network that takes pictures of any size.
+
+  Pictures are arrays `(H, W, 3)` RGB: uint8, uint16, or floats in [0, 1]. Every method takes one
+  picture, a batch `(B, H, W, 3)`, or any iterable of pictures, of which it then makes a generator
+  that reads no further ahead than one batch of tiles.
+
+  Modes:
+    'tiles': the released protocol. As few tiles as cover the picture, each through the whole net,
+      overlaps averaged.
+    'feathered': tiles overlap by a quarter at least and fade into each other, which leaves no
+      seams.
+    'full': the whole picture at once, or where `memory` does not allow that in few large windows
+      that overlap and fade into each other. Windows are squares of at most three sizes; what a
+      picture lacks of one is mirrored and hidden from the norms. E sees tiles of the picture, and
+      the pyramid the part of the whole map that lies in the window.
+
+  Attributes:
+    module: the Flax module.
+    network: 'joint', 'msdi_net' or 'hinet'.
+    variables: of the module, on the devices, spectral norms folded into the kernels.
+    about: what is known of the network: 'step' and 'config' (dict) of the training, 'parameters'
+      (their number), 'checkpoint' (path), 'multiple' (of which the sides of its tiles must be) and
+      'tile' (px, of its training and evaluation); None what is not known.
+    mode, tile, window, dtype, memory, batch: as given, or the defaults.
+  """
+
+  def __init__(
+    self,
+    network: nn.Module,
+    variables: dict[str, Any] | None,
+    *,
+    mode: str = 'tiles',
+    tile: int = TILE,
+    window: int | None = None,
+    dtype: str = 'float32',
+    memory: int = MEMORY,
+    batch: int | None = None,
+    encoder: str = 'tiles',
+    about: dict[str, Any] | None = None,
+  ):
+    """A restorer of a module; `from_checkpoint` is the usual way.
+
+    Args:
+      network: `JointNet`, `MSDINet` or `HINet`.
+      variables: of the network; None where `with_variables` is to bring them.
+      mode: one of `MODES`.
+      tile: side of the tiles, px, and in all modes of what E sees.
+      window: px around a pixel that instance norms see in the mode 'full' (TLC, see
+        `models.local_norm`); 0: the whole picture, or the window of it that is restored at a time;
+        None: 1.5 tiles, 384 px by default. Other modes ignore it: there a tile is the window.
+      dtype: 'bfloat16' computes in it, but for E and all statistics; results stay float32.
+      memory: bytes that the mode 'full' may take besides the pictures, on each device. It decides
+        on the size of the windows and with that, a little, on the result. What the other modes
+        take depends on the batch alone.
+      batch: tiles at a time, a multiple of the devices; None: as many as make 512x512 px on each.
+      encoder: what E sees in the mode 'full': 'tiles' of the picture, whose maps are put together,
+        or the whole picture 'resized' to one tile, whose map is spread over it.
+      about: as the attribute, if there is more to tell than the module does.
+
+    Raises:
+      UserError: an argument that has no such value.
+    """
+    self.network = next((name for of, name in _NETWORKS.items() if isinstance(network, of)), '')
+    require(self.network, f'no restorer for a {type(network).__name__}')
+    self.module: Any = network
+    for name, value, choices in (
+      ('mode', mode, MODES),
+      ('dtype', dtype, DTYPES),
+      ('encoder', encoder, ENCODERS),
+    ):
+      require(value in choices, f'{name} {value!r}: choose one of {", ".join(choices)}')
+    require(encoder == 'tiles' or mode == 'full', f'in the mode {mode} E sees tiles alone')
+    require(window is None or window >= 0, f'a window of {window} px: it must not be negative')
+    depth = (self.module if self.network == 'hinet' else self.module.deblurrer).depth
+    # Of the U-Nets alone; a tile must suit E too.
+    self._multiple = 2 ** (depth - 1)
+    multiple = max(self._multiple, _encoder_multiple(self.module))
+    require(
+      tile >= 2 * multiple and tile % multiple == 0,
+      f'tiles of {tile} px: this network needs a multiple of {multiple}, {2 * multiple} at least',
+    )
+    devices = jax.local_devices()
+    default = len(devices) * max(1, _BATCH_PIXELS // tile**2)
+    self.batch = default if batch is None else batch
+    require(
+      self.batch > 0 and self.batch % len(devices) == 0,
+      f'a batch of {batch} tiles: it must be a positive multiple of the {len(devices)} devices',
+    )
+    self.mode, self.tile, self.dtype, self.memory = mode, tile, dtype, memory
+    self.window = 3 * tile // 2 if window is None else window
+    self._encoder = encoder
+    mesh = jax.sharding.Mesh(np.array(devices), ('batch',))
+    self._split, self._everywhere = (
+      jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+      for axes in (('batch',), ())
+    )
+    self._programs: dict[Any, Any] = {}
+    self._compiling = threading.Lock()
+    self.about = {'step': None, 'config': None, 'checkpoint': None, 'tile': tile}
+    self.about |= {'parameters': None, 'multiple': multiple} | (about or {})
+    self.variables: dict[str, Any] = {}
+    if variables is not None:
+      self._take(variables)
+
+  @classmethod
+  def from_checkpoint(
+    cls,
+    directory: str | os.PathLike[str],
+    *,
+    step: int | None = None,
+    config: ml_collections.ConfigDict | None = None,
+    tile: int | None = None,
+    **options: Any,
+  ) -> 'Restorer':
+    """The restorer of a workdir of ours, trained or made by `degrep convert`.
+
+    Args:
+      directory: the workdir.
+      step: of the checkpoint; None takes the newest.
+      config: of the run; None reads the one beside the checkpoint.
+      tile: None takes that of the run's evaluation, for converted weights 256.
+      **options: as for the class.
+
+    Raises:
+      UserError: no checkpoint, none of that step, one of other networks than the config beside it
+        or of parts of a network alone, or an argument that has no such value.
+    """
+    directory = pathlib.Path(directory)
+    saved = checkpoints.load_network(directory, step)
+    config = _config(directory) if config is None else config
+    native = config.get('eval', {}).get('tile', TILE)
+    try:
+      network = factory.build_network(config.model, axis_name=None)
+    except AttributeError as error:
+      raise UserError(f'{directory / FILE} does not describe a network: {error}.') from None
+    variables = checkpoints.variables(saved)
+    picture = jax.ShapeDtypeStruct((1, native, native, 3), jnp.float32)
+    inputs = [picture] * (2 if isinstance(network, JointNet) else 1)
+    expected = jax.eval_shape(network.init, jax.random.key(0), *inputs)
+    checkpoints.require_same_shapes(directory, variables, expected)
+    about = {
+      'step': int(saved['step']),
+      'config': config.to_dict(),
+      'checkpoint': str(directory.absolute() / checkpoints.FOLDER / str(int(saved['step']))),
+      'tile': native,
+    }
+    return cls(network, variables, tile=native if tile is None else tile, about=about, **options)
+
+  @property
+  def programs(self) -> int:
+    """How many programs have been compiled so far."""
+    return len(self._programs)
+
+  def with_variables(self, variables: dict[str, Any]) -> 'Restorer':
+    """The same restorer, its programs too, with other variables of the same network."""
+    other = copy.copy(self)
+    other._take(variables)
+    return other
+
+  def deblur(self, x: Any) -> Any:
+    """Restored pictures.
+
+    Args:
+      x: one blurry picture, a batch, or an iterable of pictures.
+
+    Returns:
+      As `x`, in its dtype: clipped to [0, 1], integers rounded. A generator for an iterable.
+
+    Raises:
+      UserError: something that is no picture (of an iterable when it is reached).
+    """
+
+    def stream(pictures: Iterable[Any]) -> Iterator[np.ndarray]:
+      examples = ((as_picture(picture),) for picture in pictures)
+      for result in self._restored(examples, ('deblurred',), finish=finished):
+        yield result['deblurred']
+
+    return in_the_form_of(x, stream)
+
+  def reblur(self, sharp: Any, like: Any, strength: float = 1.0) -> Any:
+    """Sharp pictures, blurred as others are.
+
+    Args:
+      sharp: one picture, a batch, or an iterable of pictures.
+      like: blurry pictures in the same form, or one for all. One of another size is mirrored and
+        cropped to that of its partner.
+      strength: of the blur: 1 takes the blurry picture's degradation map, 0 the sharp one's own;
+        values between, below and above lie on the line through both.
+
+    Returns:
+      As `deblur`.
+
+    Raises:
+      UserError: a network that has no Gr, something that is no picture, or pictures without a
+        partner.
+    """
+    require(
+      self.network == 'joint',
+      f'a {self.network} cannot reblur: that takes a network of the joint stage',
+    )
+    require(np.isfinite(strength), f'a strength of {strength}: it must be a number')
+
+    def examples(pictures: Iterable[Any]) -> Iterator[Pictures]:
+      for one, other in pairs(pictures, like, 'like'):
+        one, other = as_picture(one), as_picture(other)
+        yield fitted(other, one.shape), one
+
+    def stream(pictures: Iterable[Any]) -> Iterator[np.ndarray]:
+      for result in self._restored(
+        examples(pictures), ('reblurred',), strength=float(strength), finish=finished
+      ):
+        yield result['reblurred']
+
+    return in_the_form_of(sharp, stream)
+
+  def degradation_map(self, x: Any) -> Any:
+    """What E reads from pictures: the map of the whole, put together from those of E's tiles.
+
+    Args:
+      x: one picture, a batch, or an iterable of pictures.
+
+    Returns:
+      float32 `(h, w, C)`, a batch or a generator of them; a pixel of the map stands for a square of
+      the picture, which is mirrored up to whole ones.
+
+    Raises:
+      UserError: a network that has no E, or something that is no picture.
+    """
+    require(self.network != 'hinet', 'a hinet has no degradation map: it has no encoder')
+    return in_the_form_of(x, lambda pictures: self._maps(map(as_picture, pictures)))
+
+  def apply(self, x: Any, sharp: Any = None, *, outputs: tuple[str, ...] | None = None) -> Any:
+    """All that the network makes of pictures, as it comes: float32, not clipped.
+
+    Args:
+      x: one blurry picture, a batch, or an iterable of pictures.
+      sharp: the same of sharp ones of the same sizes, which a joint net blurs again by the maps of
+        their blurry partners; other nets do not look at them.
+      outputs: what is wanted of the result; nothing else is computed then.
+
+    Returns:
+      {'deblurred': `(H, W, 3)`}, of the two-stage nets also 'stage_1', of sharp pictures also
+      'reblurred'; for a batch {name: batch}, for an iterable a generator.
+
+    Raises:
+      UserError: no such output, something that is no picture, or pictures without a partner.
+    """
+    there: tuple[str, ...] = ('deblurred',) if self.network == 'joint' else ('deblurred', 'stage_1')
+    if sharp is not None and self.network == 'joint':
+      there += ('reblurred',)
+    wanted = there if outputs is None else tuple(outputs)
+    unknown = [name for name in wanted if name not in there]
+    require(not unknown, f'there is no output {unknown}: there are {", ".join(there)}')
+
+    def examples(pictures: Iterable[Any]) -> Iterator[Pictures]:
+      if 'reblurred' not in wanted:
+        yield from ((as_picture(picture),) for picture in pictures)
+        return
+      for one, other in pairs(pictures, sharp, 'sharp'):
+        one, other = as_picture(one), as_picture(other)
+        require(
+          one.shape == other.shape,
+          f'a blurry picture {one.shape} with a sharp one {other.shape}: sizes must agree',
+        )
+        yield one, other
+
+    return in_the_form_of(x, lambda pictures: self._restored(examples(pictures), wanted))
+
+  def _restored(
+    self,
+    examples: Iterable[Pictures],
+    outputs: tuple[str, ...],
+    *,
+    strength: float = 1.0,
+    finish: tiles.Finish = tiles.as_it_is,
+  ) -> Iterator[dict[str, np.ndarray]]:
+    """{output: whole picture} of every example: (blurry,) or (blurry, sharp)."""
+    if self.mode == 'full':
+      return self._in_windows(examples, outputs, strength, finish)
+    steered = strength != 1
+    strengths = np.full((self.batch, 1, 1, 1), strength, np.float32)
+
+    def run(variables, strengths, *pictures):
+      see = functools.partial(_see, outputs=outputs, strengths=strengths if steered else None)
+      return self.module.apply(variables, pictures, method=see)
+
+    return tiles.restore_many(
+      lambda *stacks: self._run((outputs, steered), run, strengths, *stacks),
+      examples,
+      tile=self.tile,
+      batch=self.batch,
+      layout=tiles.averaged if self.mode == 'tiles' else tiles.feathered,
+      finish=finish,
+    )
+
+  def _in_windows(self, examples, outputs, strength, finish):
+    """As `_restored`, by maps that are made before."""
+    for pictures, degradation_map in self._with_maps(examples, strength):
+      size, dtype = pictures[0].shape[:2], pictures[-1].dtype
+      if outputs == ('reblurred',):
+        pictures = pictures[1:]  # of its partner there is only the map
+      side, rows, columns = self._arranged(size, outputs, degradation_map)
+      program = functools.partial(self._run, (outputs, side), self._whole(outputs, side))
+      cut = self._cut(pictures, degradation_map, side, rows, columns)
+      answers = tiles.predict_each(program, cut, len(self._split.device_set))
+      yield tiles.joined(answers, rows, columns, size, finish, dtype)
+
+  def _with_maps(self, examples, strength):
+    """(example, its whole degradation map or None); E's batches are filled across pictures."""
+    if self.network == 'hinet':
+      return ((pictures, None) for pictures in examples)
+    examples, blurry = itertools.tee(examples)
+    maps = self._maps(pictures[0] for pictures in blurry)
+    if strength != 1:
+      examples, sharp = itertools.tee(examples)
+      own = self._maps(pictures[1] for pictures in sharp)
+      maps = (b + np.float32(strength) * (a - b) for a, b in zip(maps, own, strict=True))
+    return zip(examples, maps, strict=True)
+
+  def _cut(self, pictures, degradation_map, side, rows, columns):
+    """Yields what the program of `_whole` takes of every window."""
+    # A picture ends where its coarsest features do.
+    ends = [self._multiple * -(-n // self._multiple) for n in pictures[0].shape[:2]]
+    for corner in itertools.product(rows.starts, columns.starts):
+      extent = [min(side, end - start) for end, start in zip(ends, corner, strict=True)]
+      parts = [tiles.window(picture, *corner, side, 'reflect') for picture in pictures]
+      if degradation_map is not None:
+        first = [start // self.cell for start in corner]
+        parts.append(_repeated(degradation_map, *first, side // self.cell))
+      yield np.array(extent, np.int32), *parts
+
+  def _whole(self, outputs: tuple[str, ...], side: int) -> Callable:
+    """(variables, extents, pictures ..., maps) to outputs, for windows of one size."""
+    count = _count(outputs)
+
+    def run(variables, extents, *stacks):
+      see = functools.partial(_see, outputs=outputs, maps=stacks[count:])
+      with local_norm.converted(side, extents, self.window):
+        return self.module.apply(variables, stacks[:count], method=see)
+
+    return run
+
+  def _arranged(self, size, outputs, degradation_map):
+    """(side, rows, columns): the windows that a picture is restored in.
+
+    They follow from its size and from what fits into the memory, whatever was restored before: one
+    window, the smallest that holds it, or else those of the least area, of equal ones the largest.
+    """
+    choices = {}
+    for side in self._sides(outputs, degradation_map, self.memory):
+      rows, columns = (
+        tiles.feathered(n, side, self.tile // 4, context=self.tile // 2, unit=self._unit)
+        for n in size
+      )
+      count = len(rows.starts) * len(columns.starts)
+      choices[count > 1, count * side**2, -side] = side, rows, columns
+    return choices[min(choices)]
+
+  def _sides(self, outputs, degradation_map, memory: int) -> list[int]:
+    """The sides of windows that fit into a memory; compiles the program of the smallest."""
+    smallest, *larger = (self._unit * math.ceil(n * self.tile / self._unit) for n in _SIDES)
+    blank = np.zeros((1, 1, 3), np.float32)
+    program = self._whole(outputs, smallest)
+    first = tiles.Side((0,), np.ones((1, smallest), np.float32))
+    (arguments,) = self._cut([blank] * _count(outputs), degradation_map, smallest, first, first)
+    devices = len(self._split.device_set)
+    stacks = [np.stack([x] * devices) for x in arguments]
+    found = self._compiled((outputs, smallest), program, stacks).memory_analysis()
+    weights = sum(x.nbytes for x in jax.tree.leaves(self.variables))
+    inputs = sum(x.nbytes for x in arguments)
+    needed = found.temp_size_in_bytes + found.output_size_in_bytes + inputs
+    left = memory - _SPARE - weights
+    require(
+      needed <= left,
+      f'{memory / 2**30:.2f} GiB of memory are too little for this network in the mode full: '
+      f'allow {(memory - left + needed) / 2**30:.2f}, or take another mode',
+    )
+    # What a program takes grows with the area.
+    return [smallest, *(side for side in larger if needed * (side / smallest) ** 2 <= left)]
+
+  @functools.cached_property
+  def _map_side(self) -> int:
+    """Side of the degradation map of a tile."""
+    tile = jax.ShapeDtypeStruct((1, self.tile, self.tile, 3), jnp.float32)
+    encode = functools.partial(self.module.apply, method='degradation_map')
+    return jax.eval_shape(encode, self.variables, tile).shape[1]
+
+  @property
+  def cell(self) -> int:
+    """Side of the square of a picture that a pixel of its degradation map stands for, px; 1 where
+    there is no map."""
+    return 1 if self.network == 'hinet' else self.tile // self._map_side
+
+  @property
+  def _unit(self) -> int:
+    """Of which the windows' starts and sides are multiples, px."""
+    return math.lcm(self.cell, self._multiple)
+
+  def _maps(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The whole degradation map of every picture."""
+
+    def run(variables, stack):
+      return self.module.apply(variables, stack, method='degradation_map').astype(jnp.float32)
+
+    side = self._map_side
+    feathered = functools.partial(tiles.feathered, blend=max(1, side // 4), context=side // 8)
+    restore = functools.partial(
+      tiles.restore_many,
+      lambda stack: self._run('degradation_map', run, stack),
+      tile=self.tile,
+      batch=self.batch,
+      layout=tiles.averaged if self.mode == 'tiles' else feathered,
+      cell=self.cell,
+    )
+    if self._encoder == 'tiles':
+      return restore((picture,) for picture in pictures)
+    pictures, seen = itertools.tee(pictures)
+    maps = restore((_resized(picture, self.tile),) for picture in seen)
+    return (
+      _spread(degradation_map, [-(-n // self.cell) for n in picture.shape[:2]])
+      for picture, degradation_map in zip(pictures, maps, strict=True)
+    )
+
+  def _run(self, key: Any, function: Callable, *stacks: np.ndarray) -> Any:
+    """function(variables, *stacks), compiled at the first call with this key."""
+    placed = [jax.device_put(stack, self._split) for stack in stacks]
+    return self._compiled(key, function, placed)(self.variables, *placed)
+
+  def _compiled(self, key: Any, function: Callable, stacks: list[Any]) -> Any:
+    with self._compiling:
+      if key not in self._programs:
+        shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._split) for x in stacks]
+        jitted = jax.jit(function, out_shardings=self._split)
+        self._programs[key] = jitted.lower(self.variables, *shapes).compile()
+      return self._programs[key]
+
+  def _take(self, variables: dict[str, Any]) -> None:
+    """Places variables on the devices as the programs take them: folded and cast."""
+    self.about = self.about | {'parameters': count_parameters(variables['params'])}
+    # By NumPy: there is nothing to compile, and a checkpoint gives to the bit what the state that
+    # it was saved from gives.
+    prepared = _prepared(jax.device_get(variables), self.dtype)
+    self.variables = jax.device_put(prepared, self._everywhere)
+
+
+def _config(directory: pathlib.Path) -> ml_collections.ConfigDict:
+  """The config beside a checkpoint; of converted weights it has the model's fields alone."""
+  path = directory / FILE
+  try:
+    config = ml_collections.ConfigDict(json.loads(path.read_text()))
+  except OSError as error:
+    raise UserError(f'{path} cannot be read: {error.strerror}.') from None
+  except (ValueError, AttributeError):  # no JSON, or no object
+    raise UserError(f'{path} is damaged: restore it, or name another folder.') from None
+  require(
+    'network' in config.get('model', {}),
+    f'{directory} holds parts of a network alone: name the folder of a joint, msdi_net or hinet',
+  )
+  for field, value in ADDED.items():
+    group, name = field.split('.')
+    if group == 'model' and name not in config.model:
+      config.model[name] = value
+  return config
+
+
+def _encoder_multiple(network: Any) -> int:
+  """Of which the sides of what E sees must be."""
+  encoder = getattr(network, 'encoder', None)
+  if encoder is None or encoder.input_size is not None:
+    return 1
+  return 2 ** (len(encoder.stages) + (encoder.variant != 'official_v2'))
+
+
+def _prepared(variables: dict[str, Any], dtype: str) -> dict[str, Any]:
+  """Variables with spectral norms folded in and the parameters, but for those of E, cast."""
+  variables = spectral_norm.folded(variables)
+  return variables | {'params': cast(variables['params'], dtype)}
+
+
+def _count(outputs: tuple[str, ...]) -> int:
+  """Of the pictures that a window's program needs: blurry, sharp, or both."""
+  return 2 if 'reblurred' in outputs and len(outputs) > 1 else 1
+
+
+def _see(net, pictures, *, outputs, strengths=None, maps=()):
+  """What a bound network makes of stacks: {output: stack}.
+
+  Args:
+    pictures: (blurry, sharp), or what of it the outputs need.
+    outputs: their names.
+    strengths: of reblurring, see `Restorer.reblur`; None: 1.
+    maps: (degradation maps,), where they are not to be E's of these pictures.
+  """
+  blurry, sharp = pictures[0], pictures[-1]
+  degradation_map = maps[0] if maps else None
+  if not maps and not isinstance(net, HINet):
+    degradation_map = net.degradation_map(blurry)
+    if strengths is not None:
+      own = net.degradation_map(sharp)
+      degradation_map = own + strengths * (degradation_map - own)
+  seen = {}
+  if outputs != ('reblurred',):
+    seen |= net.deblur(blurry, degradation_map)
+  if 'reblurred' in outputs:
+    seen |= net.reblur(sharp, degradation_map)
+  return {name: seen[name].astype(jnp.float32) for name in outputs}
+
+
+def _repeated(degradation_map: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
+  """A square part of a map, whose border repeats where the map ends."""
+  rows, columns = (
+    np.minimum(np.arange(first, first + side), n - 1)
+    for first, n in zip((top, left), degradation_map.shape, strict=False)
+  )
+  return degradation_map[rows[:, None], columns]
+
+
+def _resized(picture: np.ndarray, side: int) -> np.ndarray:
+  """A picture as one tile, as E itself resizes: bilinear, half-pixel centres, no antialiasing."""
+  if picture.dtype.kind == 'u':
+    picture = picture / np.float32(np.iinfo(picture.dtype).max)
+  picture = picture.astype(np.float32, copy=False)
+  return cv2.resize(picture, (side, side), interpolation=cv2.INTER_LINEAR)
+
+
+def _spread(degradation_map: np.ndarray, size: list[int]) -> np.ndarray:
+  """A map by nearest neighbours in another size, as the maps of the pyramid are resized."""
+  rows, columns = (
+    np.arange(wanted) * n // wanted for wanted, n in zip(size, degradation_map.shape, strict=False)
+  )
+  return degradation_map[rows[:, None], columns]

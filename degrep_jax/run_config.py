@@ -1,0 +1,281 @@
+"""A config checked before any work starts, and kept beside the run that it describes."""
+
+import json
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import ml_collections
+
+from degrep_jax.common.errors import UserError
+from degrep_jax.common.files import write_atomically
+from degrep_jax.data.released.layouts import DATASETS, PICTURES
+from degrep_jax.models import factory
+from degrep_jax.training.state import DTYPES
+
+FILE = 'config.json'
+SOURCES = ('folder', 'list', 'tfds', 'synthetic')
+NAN_POLICIES = ON_ERROR = ('stop', 'skip')
+# The weighted losses of each network.
+LOSSES = {
+  'joint': ('gan', 'reblur_l1', 'deblur_l1', 'feature_matching', 'vgg'),
+  'msdi_net': ('psnr', 'encoder_features'),
+  'hinet': ('psnr',),
+}
+# The fields that decide the maps of E and the pyramid.
+MAP = (
+  'encoder',
+  'encoder_width',
+  'encoder_stages',
+  'encoder_input',
+  'modulation',
+  'global_code',
+  'without_map',
+)
+# What a run may change when it is continued: none of these reaches the trained weights of a step.
+FREE = (
+  'train.steps',
+  'train.remat',
+  'train.nan_',
+  'data.on_error',
+  'data.eval_root',
+  'data.eval_variants',
+  'eval.',
+  'log.',
+)
+
+# Fields that the config of an older run lacks, with what it did.
+ADDED = {
+  'train.accumulate_steps': 1,
+  'train.remat': False,
+  'train.dtype': 'float32',
+  'train.ema_decay': 0.0,
+  'model.without_map': False,
+  'data.rest': 0.0,
+  'data.scene': 0,
+}
+
+
+def _require(condition: bool, field: str, value: Any, demand: str) -> None:
+  if not condition:
+    raise UserError(f'config.{field} is {value!r}: {demand}.')
+
+
+def _one_of(choices: Iterable[str]) -> str:
+  return f'choose one of {", ".join(choices)}'
+
+
+def check_evaluation(config: ml_collections.ConfigDict, devices: int) -> None:
+  """Raises UserError, naming the field, where an evaluation with `config` must fail."""
+  _check_data(config.data)
+  _check_batch('eval.batch_size', config.eval.batch_size, devices)
+  _check_model(config.model)
+  factory.check_size(config.model, config.eval.tile, 'eval.tile')
+
+
+def _check_data(data: ml_collections.ConfigDict) -> None:
+  _require(data.source in SOURCES, 'data.source', data.source, _one_of(SOURCES))
+  if data.source != 'synthetic':
+    demand = 'name the folder that holds the pairs'
+    if data.source == 'folder':
+      demand = 'name the folder that holds train/ and test/ with blur/ and sharp/'
+    if data.source == 'tfds':
+      demand = 'name the folder that degrep prepare wrote to (its --data_dir)'
+      _require(data.name in DATASETS, 'data.name', data.name, _one_of(DATASETS))
+      _require(data.pictures in PICTURES, 'data.pictures', data.pictures, _one_of(PICTURES))
+    _require(data.root or data.eval_root, 'data.root', data.root, demand)
+    demand = "name the lists of pairs, for instance 'RealBlur_J'"
+    _require(data.source != 'list' or data.list_name, 'data.list_name', data.list_name, demand)
+  else:
+    root, demand = data.root or data.eval_root, 'set config.data.source=folder to read it'
+    _require(not root, 'data.root', root, demand)
+
+
+def _check_model(model: ml_collections.ConfigDict) -> None:
+  networks = factory.NETWORKS
+  _require(model.network in networks, 'model.network', model.network, _one_of(networks))
+  for field in ('width', 'encoder_width', 'modulation_hidden', 'discriminator_width'):
+    _require(model[field] > 0, f'model.{field}', model[field], 'it must be positive')
+
+
+def check(config: ml_collections.ConfigDict, devices: int, evaluating: int | None = None) -> None:
+  """Raises UserError, naming the field, where a training with `config` must fail.
+
+  Args:
+    config: as `configs/default.py`.
+    devices: that share a batch.
+    evaluating: those of the process that evaluates; None: all.
+  """
+  check_evaluation(config, devices if evaluating is None else evaluating)
+  data, loss = config.data, config.loss
+  if data.source != 'synthetic':
+    _require(data.root, 'data.root', data.root, 'name the folder that holds the training pairs')
+  demand = "loss.vgg needs torchvision's vgg19-*.pth; name the file, or set config.loss.vgg=0"
+  _require(not loss.vgg or loss.vgg_path, 'loss.vgg_path', loss.vgg_path, demand)
+  check_step(config, devices)
+  for field, value in config.log.items():
+    least = 0 if field == 'profile_first_step' else 1
+    demand = 'it must not be negative' if not least else 'it must be positive'
+    _require(value >= least, f'log.{field}', value, demand)
+  train, log = config.train, config.log
+  traced = log.profile_first_step + log.profile_steps - 1 if log.profile_first_step else 0
+  demand = f'with log.profile_steps it must end by train.steps, {train.steps}'
+  _require(traced <= train.steps, 'log.profile_first_step', log.profile_first_step, demand)
+  for field, value, choices in (
+    ('train.nan_policy', train.nan_policy, NAN_POLICIES),
+    ('data.on_error', data.on_error, ON_ERROR),
+  ):
+    _require(value in choices, field, value, _one_of(choices))
+  _require(train.nan_skips > 0, 'train.nan_skips', train.nan_skips, 'it must be positive')
+  _require(config.train.steps > 0, 'train.steps', config.train.steps, 'it must be positive')
+  _require(config.seed >= 0, 'seed', config.seed, 'it must not be negative')
+
+
+def check_step(config: ml_collections.ConfigDict, devices: int) -> None:
+  """Raises UserError, naming the field, where there can be no training step of `config`, whatever
+  the data."""
+  hyper = config.optimizer
+  _check_model(config.model)
+  _check_batch('train.batch_size', config.train.batch_size, devices)
+  _check_memory(config.train, devices)
+  factory.check_size(config.model, config.data.crop, 'data.crop')
+  _check_losses(config)
+  _check_stage(config)
+  for field in ('learning_rate', 'schedule_steps', 'clip_norm'):
+    _require(hyper[field] > 0, f'optimizer.{field}', hyper[field], 'it must be positive')
+  _require(
+    hyper.warmup_steps >= 0, 'optimizer.warmup_steps', hyper.warmup_steps, 'it must not be negative'
+  )
+  rate, demand = hyper.final_learning_rate, 'it must be in 0 .. optimizer.learning_rate'
+  _require(0 <= rate <= hyper.learning_rate, 'optimizer.final_learning_rate', rate, demand)
+  for field in ('beta1', 'beta2'):
+    _require(0 <= hyper[field] < 1, f'optimizer.{field}', hyper[field], 'it must be in [0, 1)')
+
+
+def _check_losses(config: ml_collections.ConfigDict) -> None:
+  loss, network = config.loss, config.model.network
+  weights = {name: weight for name, weight in loss.items() if name != 'vgg_path'}
+  for name, weight in weights.items():
+    _require(weight >= 0, f'loss.{name}', weight, 'it must not be negative')
+    demand = f'the network {network} has no such loss, set it to 0'
+    _require(name in LOSSES[network] or not weight, f'loss.{name}', weight, demand)
+  _require(max(weights.values()) > 0, 'loss', weights, 'one weight must be positive')
+
+
+def _check_stage(config: ml_collections.ConfigDict) -> None:
+  network, train = config.model.network, config.train
+  demand = f'the network {network} takes no parts from elsewhere, leave it empty'
+  given = train.init_from
+  _require(not given or network == 'msdi_net', 'train.init_from', given, demand)
+  demand = f'the network {network} has no discriminator, leave it False'
+  official = train.official_order
+  _require(not official or network == 'joint', 'train.official_order', official, demand)
+  demand = f'only the joint stage has that ablation, not {network}'
+  model = config.model
+  for field in ('global_code', 'without_map'):
+    _require(not model[field] or network == 'joint', f'model.{field}', model[field], demand)
+  demand = 'it leaves nothing of the map that global_code would average: set one of the two'
+  both = model.without_map and model.global_code
+  _require(not both, 'model.without_map', True, demand)
+
+
+def _check_batch(field: str, size: int, devices: int) -> None:
+  demand = f'it must be a positive multiple of the {devices} devices'
+  _require(size > 0 and size % devices == 0, field, size, demand)
+
+
+def _check_memory(train: ml_collections.ConfigDict, devices: int) -> None:
+  share, parts = train.batch_size // devices, train.accumulate_steps
+  demand = f'it must divide the {share} pictures that each of the {devices} devices takes'
+  _require(parts > 0 and share % parts == 0, 'train.accumulate_steps', parts, demand)
+  _require(train.dtype in DTYPES, 'train.dtype', train.dtype, _one_of(DTYPES))
+  decay = train.ema_decay
+  _require(0 <= decay < 1, 'train.ema_decay', decay, 'it must be in [0, 1), 0 for no average')
+
+
+def flat(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+  """Nested groups of fields as {'group.field': value}."""
+  fields: dict[str, Any] = {}
+  for key, value in tree.items():
+    nested = isinstance(value, dict)
+    fields |= flat(value, f'{prefix}{key}.') if nested else {f'{prefix}{key}': value}
+  return fields
+
+
+def _plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """As it comes back from JSON: tuples are lists there."""
+  return json.loads(json.dumps(config.to_dict()))
+
+
+def read(path: pathlib.Path) -> dict[str, Any]:
+  """A saved config as {'group.field': value}.
+
+  Raises:
+    UserError: the file cannot be read, or is no config.
+  """
+  try:
+    tree = json.loads(path.read_text())
+  except OSError as error:
+    raise UserError(f'{path} cannot be read: {error.strerror}.') from None
+  except ValueError:
+    tree = None
+  if not isinstance(tree, dict):
+    raise UserError(f'{path} is damaged: restore it, or choose another --workdir.')
+  return flat(tree)
+
+
+def _differing(saved: dict[str, Any], config: ml_collections.ConfigDict) -> list[tuple[str, str]]:
+  """(field, its two values as text) of a saved config and this one."""
+  ours = flat(_plain(config))
+  return [
+    (field, f'{field} (there {saved.get(field)!r}, now {ours.get(field)!r})')
+    for field in sorted(saved.keys() | ours.keys())
+    if saved.get(field) != ours.get(field)
+  ]
+
+
+def keep_in(workdir: pathlib.Path, config: ml_collections.ConfigDict, has_checkpoint: bool) -> None:
+  """Writes `<workdir>/config.json`.
+
+  Where the workdir has a checkpoint, makes sure first that the config there describes the same
+  training.
+
+  Raises:
+    UserError: the workdir cannot be written, or belongs to a run with other fields (named).
+  """
+  path = workdir / FILE
+  if has_checkpoint and path.exists():
+    saved = ADDED | read(path)
+    if 'train.steps' not in saved:
+      raise UserError(
+        f'{workdir} holds converted weights, which no training can be continued from: choose '
+        'another --workdir.'
+      )
+    texts = [text for field, text in _differing(saved, config) if not field.startswith(FREE)]
+    if texts:
+      raise UserError(
+        f'{workdir} holds a run of another config: choose another --workdir, or set back '
+        f'{", ".join(texts)}.'
+      )
+  write_atomically(path, (json.dumps(_plain(config), indent=2) + '\n').encode())
+
+
+def require_same_model(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+  """Raises UserError, naming the fields, where a workdir's run has another `config.model`."""
+  _require_same(workdir, config, lambda field: field.startswith('model.'))
+
+
+def require_same_encoder(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+  """Raises UserError, naming the fields, where a workdir's run makes other degradation maps."""
+  _require_same(workdir, config, lambda field: field.removeprefix('model.') in MAP)
+
+
+def _require_same(
+  workdir: pathlib.Path, config: ml_collections.ConfigDict, matters: Callable[[str], bool]
+) -> None:
+  path = workdir / FILE
+  if path.exists():
+    saved = read(path)  # of converted parts, fewer fields
+    texts = [text for field, text in _differing(saved, config) if matters(field) and field in saved]
+    if texts:
+      raise UserError(f'{workdir} holds another model: set back {", ".join(texts)}.')

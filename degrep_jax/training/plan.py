@@ -1,0 +1,276 @@
+"""What a config takes before anything is trained: `--mode=plan`.
+
+Parameters are counted, memory and FLOPs of the step are XLA's own analysis of the compiled program.
+Nothing of the size of the networks is ever made: shapes are traced, lowered and compiled. The
+analysis is that of the platform it runs on; on a CPU it is an estimate for all others.
+
+Memory is affine in the pictures that pass through the networks at a time, so that two programs tell
+of all batches. What is reserved beside a program (the runtime, buffers of collectives, batches on
+their way) is not in it.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import flax.serialization
+import jax
+import jax.numpy as jnp
+import ml_collections
+import rich.box
+import rich.console
+import rich.table
+
+from degrep_jax import run_config as configs
+from degrep_jax.checkpoints.describe import count_parts
+from degrep_jax.commands.options import quantity
+from degrep_jax.common.console import duration, say
+from degrep_jax.common.errors import UserError
+from degrep_jax.models.vgg import Vgg19Features
+from degrep_jax.training.stages import Stage, open_stage
+from degrep_jax.training.state import DTYPES, count_parameters
+
+COMPILED = (2, 4)  # pictures per device, from which all others follow
+SETTINGS = [(dtype, remat) for dtype in DTYPES for remat in (False, True)]
+
+
+class Needs(NamedTuple):
+  """What a step takes of one device; bytes but for `flops`.
+
+  Attributes:
+    arguments: the state and a batch.
+    outputs: what does not take the place of an argument, as the new state does of the old one.
+    temporaries: activations and gradients.
+    flops: floating-point operations.
+  """
+
+  arguments: float
+  outputs: float
+  temporaries: float
+  flops: float
+
+  @property
+  def memory(self) -> float:
+    """All that is held at a time."""
+    return self.arguments + self.outputs + self.temporaries
+
+
+class Line(NamedTuple):
+  """The needs of a step without accumulation, affine in the pictures of a device.
+
+  Attributes:
+    two: those of `COMPILED` pictures.
+    pictures: bytes of one pair.
+    gradients: bytes of a gradient of everything that is trained.
+  """
+
+  two: tuple[Needs, Needs]
+  pictures: int
+  gradients: int
+
+  def at(self, share: int, parts: int = 1) -> Needs:
+    """For a share of the batch in so many micro-batches: activations are those of one, a sum of
+    gradients is kept beside the gradient, the pictures are there from the start, and a second time
+    as micro-batches."""
+    (few, many), (a, b) = COMPILED, self.two
+    needs = [x + (y - x) * (share // parts - few) / (many - few) for x, y in zip(a, b, strict=True)]
+    if parts == 1:
+      return Needs(*needs)
+    arguments, outputs, temporaries, _ = needs
+    later = self.pictures * (share - share // parts)
+    temporaries += self.gradients + later
+    return Needs(arguments + later, outputs, temporaries, self.at(share).flops)
+
+  def largest(self, memory: int) -> int:
+    """The most pictures of a device at a time that fit into a memory; 0: none.
+
+    Raises:
+      UserError: by XLA's analysis more pictures take no more.
+    """
+    more = (self.two[1].memory - self.two[0].memory) / (COMPILED[1] - COMPILED[0])
+    if more <= 0:
+      few, many = COMPILED
+      raise UserError(
+        f"by XLA's analysis a step of {many} pictures takes no more memory than one of {few}, so "
+        'that no largest batch can be told: plan with a larger config.data.crop.'
+      )
+    return max(0, math.floor(COMPILED[0] + (memory - self.two[0].memory) / more))
+
+
+def amount(text: str) -> int:
+  """Bytes of a value of --memory.
+
+  Raises:
+    UserError: it is no amount.
+  """
+  try:
+    return quantity(text)
+  except argparse.ArgumentTypeError as error:
+    raise UserError(f'--memory: {error}.') from None
+
+
+def _size(count: float) -> str:
+  """Bytes for people."""
+  return f'{count / 2**30:.2f} GiB' if count >= 2**30 else f'{count / 2**20:.1f} MiB'
+
+
+def _changed(config: ml_collections.ConfigDict, **train: Any) -> ml_collections.ConfigDict:
+  config = config.copy_and_resolve_references()
+  config.train.update(train)
+  return config
+
+
+def _abstract_stage(config: ml_collections.ConfigDict) -> Stage:
+  constants = {}
+  if config.loss.vgg:
+    picture = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    constants = {'vgg': jax.eval_shape(Vgg19Features().init, jax.random.key(0), picture)['params']}
+  return open_stage(config, constants)
+
+
+def needs(config: ml_collections.ConfigDict, share: int) -> Needs:
+  """XLA's analysis of the step of `config` with `share` pictures on a device; compiles it."""
+  stage, side = _abstract_stage(config), config.data.crop
+  pictures = jax.ShapeDtypeStruct((share, side, side, 3), jnp.float32)
+  arguments = (
+    jax.eval_shape(stage.create),
+    stage.constants,
+    {'blurry': pictures, 'sharp': pictures},
+  )
+  on_one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), arguments)
+  compiled = stage.compile(*on_one, on=jax.local_devices()[:1])
+  found = compiled.memory_analysis()
+  return Needs(
+    arguments=found.argument_size_in_bytes,
+    outputs=found.output_size_in_bytes - found.alias_size_in_bytes,
+    temporaries=found.temp_size_in_bytes,
+    flops=compiled.cost_analysis()['flops'],
+  )
+
+
+def line(config: ml_collections.ConfigDict) -> Line:
+  """The needs of all batches with the type and rematerialisation of `config`; compiles twice."""
+  train = config.train
+  about = f'{train.dtype}, {"with" if train.remat else "without"} rematerialisation'
+  two = []
+  for share in COMPILED:
+    start = time.monotonic()
+    two.append(needs(_changed(config, accumulate_steps=1), share))
+    took = duration(time.monotonic() - start)
+    say(f'compiled a step of {share} pictures, {about}: {took}, {_size(two[-1].memory)}')
+  state = jax.eval_shape(_abstract_stage(config).create)
+  trained = [state.generator.params]
+  if getattr(state, 'discriminator', None) is not None:
+    trained.append(state.discriminator.params)
+  pair = 2 * 3 * 4 * config.data.crop**2
+  return Line((two[0], two[1]), pictures=pair, gradients=4 * count_parameters(trained))
+
+
+def nearest(
+  lines: dict[tuple[str, bool], Line], train: ml_collections.ConfigDict, share: int, memory: int
+) -> Iterator[tuple[dict[str, Any], Needs]]:
+  """(fields of `config.train` that differ, needs) that fit into a memory, the batch as it is: of
+  every type and rematerialisation the fewest micro-batches."""
+  own = train.dtype, train.remat
+  for settings in sorted(lines, key=lambda of: (of != own, of[0] != own[0])):
+    for parts in range(train.accumulate_steps, share + 1):
+      found = lines[settings].at(share, parts)
+      if share % parts == 0 and found.memory <= memory:
+        chosen = {'dtype': settings[0], 'remat': settings[1], 'accumulate_steps': parts}
+        yield {name: value for name, value in chosen.items() if value != train[name]}, found
+        break
+
+
+def plan(
+  config: ml_collections.ConfigDict, memories: list[int], devices: int | None = None
+) -> None:
+  """Prints what a training step of `config` takes of every device.
+
+  Args:
+    config: of the run; its data are not looked at.
+    memories: bytes of a device. With any, all types and rematerialisation are compiled, for the
+      largest batch of each and the nearest settings that fit.
+    devices: that share the batch; None: as many as there are here.
+
+  Raises:
+    UserError: a config that no step can be made of.
+  """
+  devices = jax.device_count() if devices is None else devices
+  if devices < 1:
+    raise UserError(f'--devices is {devices}: it must be 1 at least.')
+  configs.check_step(config, devices)
+  train, share = config.train, config.train.batch_size // devices
+  platform = jax.devices()[0].platform
+  programs = len(COMPILED) * (len(SETTINGS) if memories else 1)
+  say(
+    f"planning by XLA's analysis on this machine's {platform}: {programs} programs are compiled, "
+    'nothing is trained'
+  )
+  own = train.dtype, train.remat
+  lines = {own: line(config)}
+  found = lines[own].at(share, train.accumulate_steps)
+  console = rich.console.Console(highlight=False, emoji=False, markup=False)
+  _print_step(console, config, devices, found)
+  if not memories:
+    return
+  for dtype, remat in SETTINGS:
+    if (dtype, remat) not in lines:
+      lines[dtype, remat] = line(_changed(config, dtype=dtype, remat=remat))
+  _print_batches(console, lines, memories)
+  for memory in memories:
+    _print_verdict(console, lines, train, share, memory, found)
+
+
+def _table(*headings: str) -> rich.table.Table:
+  """A table whose first column holds names."""
+  table = rich.table.Table(box=rich.box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+  for i, heading in enumerate(headings):
+    table.add_column(heading, justify='right' if i else 'left')
+  return table
+
+
+def _print_step(console, config, devices: int, found: Needs) -> None:
+  state = flax.serialization.to_state_dict(jax.eval_shape(_abstract_stage(config).create))
+  parts, frozen = count_parts(state)
+  table = _table('network', 'parameters')
+  for part, count in parts.items():
+    table.add_row(f'{part} (frozen)' if part in frozen else part, f'{count:,}')
+  console.print(table, '')
+  train, side = config.train, config.data.crop
+  share = train.batch_size // devices
+  of = f' in {train.accumulate_steps} micro-batches' if train.accumulate_steps > 1 else ''
+  title = f'a step of {train.batch_size} pairs of {side} px: {share} on each of {devices} devices'
+  console.print(f'{title}{of}, {train.dtype}', soft_wrap=True)
+  table = _table('of each device', 'size')
+  for name, size in (
+    ('state and batch', found.arguments),
+    ('new beside the old', found.outputs),
+    ('activations and gradients', found.temporaries),
+    ('together', found.memory),
+  ):
+    table.add_row(name, _size(size))
+  table.add_row('operations', f'{found.flops / 1e9:,.1f} GFLOP')
+  console.print(table, '')
+
+
+def _print_batches(console, lines, memories: list[int]) -> None:
+  console.print('pairs at a time that fit on a device', soft_wrap=True)
+  table = _table('', *map(_size, memories))
+  for (dtype, remat), of in lines.items():
+    name = f'{dtype}, rematerialised' if remat else dtype
+    table.add_row(name, *(str(of.largest(memory)) for memory in memories))
+  console.print(table, '')
+
+
+def _print_verdict(console, lines, train, share: int, memory: int, found: Needs) -> None:
+  if found.memory <= memory:
+    console.print(f'{_size(memory)}: this config fits, with {_size(found.memory)}.', soft_wrap=True)
+    return
+  choices = list(nearest(lines, train, share, memory))
+  end = 'nearest settings that do:' if choices else 'take more devices, smaller crops or networks.'
+  console.print(f'{_size(memory)}: this config does not fit; {end}', soft_wrap=True)
+  for fields, fitting in choices:
+    flags = ' '.join(f'--config.train.{name}={value}' for name, value in fields.items())
+    console.print(f'  {_size(fitting.memory):>9}  {flags}', soft_wrap=True)

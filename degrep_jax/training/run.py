@@ -1,0 +1,141 @@
+"""What a training does between its steps: log, show, evaluate, save, trace."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import ml_collections
+from clu.periodic_actions import PeriodicCallback, Profile
+
+from degrep_jax import checkpoints
+from degrep_jax.common.console import say
+from degrep_jax.evaluation.held_out import Evaluator
+from degrep_jax.evaluation.tables import format_table
+from degrep_jax.runtime import devices, faults, processes
+from degrep_jax.training.recorder import Recorder
+
+
+class Run:
+  """A training in progress: what it has at hand besides its state.
+
+  Attributes:
+    totals: of the last evaluation; empty before the first.
+  """
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    evaluator: Evaluator,
+    recorder: Recorder,
+    saved: checkpoints.Checkpoints,
+    stop: faults.StopSignals,
+  ):
+    self._config, self._workdir, self._evaluator = config, workdir, evaluator
+    self._recorder, self._saved, self._stop = recorder, saved, stop
+    self.totals: dict[str, float] = {}
+
+  def lacks_scores(self, step: int) -> bool:
+    """Whether the evaluation that is due at a saved step was interrupted."""
+    due = step % self._config.log.evaluate_every_steps == 0 or step == self._config.train.steps
+    return due and self._saved.has(step) and not self._saved.has_scores(step)
+
+  def stopped(self, step: int) -> faults.Interrupted:
+    """What is raised after a signal, when a step is saved."""
+    sentence = f'step {step} is saved, the same command goes on from there.'
+    return self._stop.interrupted(sentence)
+
+  def evaluate(self, step: int, state: Any) -> None:
+    """Saves a state, and scores it; the checkpoint gets its scores when they are there, so that
+    what was trained is kept, whatever befalls its evaluation."""
+    self._recorder.require_finite()
+
+    def scores() -> dict[str, float]:
+      directory, check = self._workdir / 'evaluations', self._stop.check
+      return self._evaluator.scores(state.variables, directory, f'step_{step}', check)
+
+    with self._recorder.paused(state):
+      self.save(step, state)
+      self.totals = self._of_first(step, state, lambda: self._stop.run(scores))
+      self._recorder.write_scores(step, self.totals)
+      self._saved.add_scores(step, self.totals)
+    say(format_table(self.totals))
+
+  def _of_first(self, step: int, state: Any, work: Callable[[], Any]) -> Any:
+    """work() of process 0, which a signal may break off; the state is saved then."""
+    try:
+      return processes.from_first(work)
+    except faults.Interrupted:
+      self.save(step, state)
+      raise self.stopped(step) from None
+
+  def save(self, step: int, state: Any) -> None:
+    """Saves a state, unless it is already, as one that is evaluated."""
+    if not self._saved.has(step):
+      progress = self._recorder.progress()
+      self._saved.save(step, devices.unreplicate(state), None, progress)
+
+  def keep(self, step: int, state: Any) -> None:
+    """Saves what was trained before an error that has nothing to do with it. Not of several
+    processes: the others know nothing of it, and all must save together."""
+    if step and jax.process_count() == 1:
+      say(f'saving step {step}')
+      self.save(step, state)
+
+  def _write(self, step: int, state: Any) -> None:
+    del state
+    self._recorder.write(step)
+    self._saved.check()
+
+  def _show(self, step: int, state: Any) -> None:
+    self._recorder.require_finite()
+
+    def show() -> None:
+      samples = self._stop.run(lambda: self._evaluator.samples(state.variables))
+      self._recorder.write_pictures(step, samples)
+
+    with self._recorder.paused(state):
+      self._of_first(step, state, show)
+
+  def actions(self, first: int) -> list[Callable]:
+    """What happens every so many steps, in this order within a step: (step, state=...)."""
+    log, last = self._config.log, self._config.train.steps
+    periods: tuple[tuple[int, list[int], Callable], ...] = (
+      (log.every_steps, [last], self._write),
+      (log.pictures_every_steps, [], self._show),
+      (log.evaluate_every_steps, [last], self.evaluate),
+      (log.checkpoint_every_steps, [last], self.save),
+    )
+    actions: list[Callable] = []
+    if log.profile_first_step and processes.is_first():
+      # First, so that a trace is over before its last step is saved or evaluated.
+      actions.append(_profiler(log, self._workdir, first))
+    return actions + [
+      PeriodicCallback(
+        every_steps=every,
+        on_steps=on_steps,
+        callback_fn=lambda step, t, state, act=act: act(step, state),
+      )
+      for every, on_steps, act in periods
+    ]
+
+
+def _profiler(log: ml_collections.ConfigDict, workdir: pathlib.Path, first: int) -> Callable:
+  """Traces the steps that the config names into `<workdir>/plugins/profile`."""
+  before = log.profile_first_step - 1
+  profile = Profile(
+    logdir=workdir,
+    num_profile_steps=log.profile_steps,
+    profile_duration_ms=None,
+    first_profile=before,
+    every_secs=None,
+  )
+  profile(first)
+
+  def act(step: int, state: Any) -> None:
+    if step in (before, before + log.profile_steps):
+      jax.block_until_ready(state)  # neither more steps than these nor fewer
+    profile(step)
+
+  return act

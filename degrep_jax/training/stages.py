@@ -1,0 +1,202 @@
+"""The stages of training: from a config to what the loop needs, whatever the networks."""
+
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import flax.serialization
+import jax
+import ml_collections
+import optax
+
+from degrep_jax import checkpoints
+from degrep_jax import run_config as configs
+from degrep_jax.common.console import say
+from degrep_jax.common.errors import UserError
+from degrep_jax.convert.vgg19 import load_vgg19
+from degrep_jax.models import factory
+from degrep_jax.models.vgg import Vgg19Features
+from degrep_jax.runtime import devices
+from degrep_jax.training.state import (
+  FROZEN,
+  DeblurState,
+  TrainState,
+  create_deblur_state,
+  create_state,
+  learning_rate_schedule,
+  make_optimizer,
+  merged,
+  with_ema,
+)
+from degrep_jax.training.steps import DeblurWeights, JointNets, LossWeights, deblur_step, joint_step
+
+
+class Stage(NamedTuple):
+  """What a stage needs besides data.
+
+  Attributes:
+    network: what is evaluated; its `apply` takes the state's `variables`.
+    create: () -> the state before the first step, freshly drawn.
+    prepare: what becomes of it before it is trained: the same, or with parts of other runs.
+    step: (state, constants, batch) -> (state, metrics), to be pmapped.
+    compiler_options: of the pmapped step.
+    constants: arrays that a step reads and nothing saves.
+    schedule: of the learning rate.
+  """
+
+  network: nn.Module
+  create: Callable[[], Any]
+  prepare: Callable[[Any], Any]
+  step: Callable[..., Any]
+  compiler_options: dict[str, str]
+  constants: dict[str, Any]
+  schedule: optax.Schedule
+
+  def compile(self, *arguments: Any, on: list[jax.Device] | None = None) -> Any:
+    """The pmapped step, which takes the state's memory, compiled for `arguments`: arrays with a
+    leading axis of devices or, of one process, their shapes. on: these devices, by default all."""
+    pmapped = jax.pmap(self.step, axis_name=devices.AXIS, donate_argnums=0, devices=on)
+    return pmapped.lower(*arguments).compile(self.compiler_options)
+
+
+def open_stage(config: ml_collections.ConfigDict, constants: dict[str, Any] | None = None) -> Stage:
+  """The stage that trains `config.model.network`.
+
+  Args:
+    config: of the run.
+    constants: in place of those that files hold, which are then not read.
+
+  Raises:
+    UserError: a config or file that cannot be used.
+  """
+  return (_joint if config.model.network == 'joint' else _deblur)(config, constants)
+
+
+def build_optimizer(
+  config: ml_collections.ConfigDict,
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+  """The optimiser of `config.optimizer` and its learning rate."""
+  hyper = config.optimizer
+  schedule = learning_rate_schedule(
+    hyper.learning_rate, hyper.final_learning_rate, hyper.schedule_steps, hyper.warmup_steps
+  )
+  return make_optimizer(schedule, hyper.beta1, hyper.beta2, hyper.clip_norm), schedule
+
+
+def _compiler_options(train: ml_collections.ConfigDict) -> dict[str, str]:
+  # XLA's CPU backend drops barriers before it merges and orders operations: it would keep what is
+  # to be computed again, and compute micro-batches side by side.
+  needed = (train.remat or train.accumulate_steps > 1) and jax.default_backend() == 'cpu'
+  return {'xla_disable_hlo_passes': 'cse_barrier_expander'} if needed else {}
+
+
+def _economy(train: ml_collections.ConfigDict) -> dict[str, Any]:
+  """What steps of all stages take alike."""
+  return {
+    'accumulate_steps': train.accumulate_steps,
+    'dtype': train.dtype,
+    'ema_decay': train.ema_decay,
+    'axis_name': devices.AXIS,
+  }
+
+
+def build_joint(config: ml_collections.ConfigDict) -> tuple[JointNets, LossWeights]:
+  """Networks and loss of the joint stage."""
+  loss = config.loss
+  weights = LossWeights(
+    l_gan=loss.gan,
+    l_reblur=loss.reblur_l1,
+    l_deblur=loss.deblur_l1,
+    l_feature=loss.feature_matching,
+    l_vgg=loss.vgg,
+  )
+  nets = JointNets(
+    generator=factory.build_generator(config.model, devices.AXIS, config.train.remat),
+    discriminator=factory.build_discriminator(config.model) if weights.adversarial else None,
+    vgg=Vgg19Features() if weights.l_vgg else None,
+  )
+  return nets, weights
+
+
+def _joint(config: ml_collections.ConfigDict, constants: dict[str, Any] | None) -> Stage:
+  nets, weights = build_joint(config)
+  optimizer, schedule = build_optimizer(config)
+  if constants is None:
+    constants = {'vgg': load_vgg19(config.loss.vgg_path)} if weights.l_vgg else {}
+
+  def create() -> TrainState:
+    pair = nets.generator, nets.discriminator
+    state = create_state(*pair, optimizer, config.seed, config.data.crop)
+    return with_ema(state) if config.train.ema_decay else state
+
+  return Stage(
+    network=factory.build_generator(config.model, devices.AXIS),
+    create=create,
+    prepare=lambda state: state,
+    step=functools.partial(
+      joint_step,
+      nets=nets,
+      optimizer=optimizer,
+      weights=weights,
+      official_order=config.train.official_order,
+      **_economy(config.train),
+    ),
+    compiler_options=_compiler_options(config.train),
+    constants=constants,
+    schedule=schedule,
+  )
+
+
+def _deblur(config: ml_collections.ConfigDict, constants: dict[str, Any] | None) -> Stage:
+  net = factory.build_network(config.model, devices.AXIS, config.train.remat)
+  optimizer, schedule = build_optimizer(config)
+  weights = DeblurWeights(l_psnr=config.loss.psnr, l_features=config.loss.encoder_features)
+
+  def create() -> DeblurState:
+    state = create_deblur_state(net, optimizer, config.seed, config.data.crop)
+    return with_ema(state) if config.train.ema_decay else state
+
+  def prepare(state: DeblurState) -> DeblurState:
+    if config.train.init_from:
+      return _take_over(config, state)
+    if state.frozen:
+      say('config.train.init_from is empty: E and the pyramid stay as they are drawn, untrained')
+    return state
+
+  def step(state, constants, batch):
+    del constants
+    return deblur_step(
+      state, batch, net=net, optimizer=optimizer, weights=weights, **_economy(config.train)
+    )
+
+  return Stage(
+    network=factory.build_network(config.model, devices.AXIS),
+    create=create,
+    prepare=prepare,
+    step=step,
+    compiler_options=_compiler_options(config.train),
+    constants=constants or {},
+    schedule=schedule,
+  )
+
+
+def _take_over(config: ml_collections.ConfigDict, state: DeblurState) -> DeblurState:
+  """The state with E and pyramid of the workdirs that `config.train.init_from` names."""
+  parts: dict[str, Any] = {}
+  for name in filter(None, map(str.strip, config.train.init_from.split(','))):
+    workdir = pathlib.Path(name)
+    try:
+      configs.require_same_encoder(workdir, config)
+      found = checkpoints.load_parts(workdir, FROZEN)
+    except UserError as error:
+      raise UserError(f'config.train.init_from: {error}') from None
+    if twice := parts.get('params', {}).keys() & found['params'].keys():
+      raise UserError(
+        f'config.train.init_from names two workdirs that hold the {twice.pop()}: keep one of them.'
+      )
+    parts = merged(parts, found)
+  expected = flax.serialization.to_state_dict(state.frozen)
+  checkpoints.require_same_shapes(config.train.init_from, parts, expected)
+  return state.replace(frozen=flax.serialization.from_state_dict(state.frozen, parts))

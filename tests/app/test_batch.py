@@ -1,0 +1,392 @@
+"""Many photographs through a stand-in for the net: what is written, what is said, and what is left
+when something breaks."""
+
+import io
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+import threading
+
+import jax
+import numpy as np
+import photo_files as files
+import pytest
+from PIL import Image
+
+from degrep_jax.app import batch, jobs
+from degrep_jax.common.errors import UserError
+
+ROOT = pathlib.Path(__file__).parents[2]
+DAC_OVERRIDE, DAC_READ_SEARCH, BOUNDING_SET_DROP = 1, 2, 24  # of Linux
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+  """Writes files into a folder that becomes the current one."""
+  monkeypatch.chdir(tmp_path)
+
+  def write(**contents):
+    for name, data in contents.items():
+      path = pathlib.Path('in', name.replace('__', '/').replace('_', '.'))
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_bytes(data)
+    return tmp_path
+
+  return write
+
+
+def inverted(pixels):
+  """A stand-in for the net, whose work is easily seen."""
+  return np.iinfo(pixels.dtype).max - pixels
+
+
+def run(restore=inverted, paths=('in',), output='out', compare=False, **settings):
+  """Exit status of a batch."""
+  known = {'format': settings.get('format'), 'overwrite': settings.get('overwrite', False)}
+  plan = jobs.plan(paths, output, compare=compare, **known)
+  return batch.run(plan, restore, batch.Settings(**settings), 'restoring')
+
+
+def written(output='out'):
+  """{path below the output: file}, all of them."""
+  return {
+    path.relative_to(output).as_posix(): path.read_bytes()
+    for path in sorted(pathlib.Path(output).rglob('*'))
+    if path.is_file()
+  }
+
+
+def test_every_picture_goes_through_the_net(folder, capsys):
+  first, second = files.noise(5, 7, 3), files.noise(9, 4, 4, np.uint16)
+  folder(a_png=files.png(first), x__b_tif=files.tiff(second))
+  assert run() == 0
+  results = written()
+  assert [*results] == ['a.png', 'x/b.tif']
+  np.testing.assert_array_equal(files.stored(results['a.png']), 255 - first)
+  second[..., :3] = 65535 - second[..., :3]  # alpha stays
+  np.testing.assert_array_equal(files.stored(results['x/b.tif']), second)
+  printed = capsys.readouterr()
+  assert printed.err == '2 pictures in 0:00.\n'
+  assert printed.out == ''
+
+
+def test_broken_files_are_said_and_the_rest_restored(folder, capsys):
+  good = files.png(files.noise(5, 7, 3))
+  folder(a_png=good, b_png=b'hello', c_png=b'', d_png=good[:60], e_png=good, f_jpg=good)
+  assert run() == 1
+  assert [*written()] == ['a.png', 'e.png', 'f.jpg']
+  lines = capsys.readouterr().err.splitlines()
+  assert len(lines) == 4
+  assert lines[0] == 'in/b.png is not a JPEG, PNG, WebP, TIFF or BMP picture.'
+  assert lines[1] == 'in/c.png is empty.'
+  assert lines[2].startswith('in/d.png is damaged and cannot be decoded')
+  assert lines[3] == '3 pictures in 0:00, 3 failed.'
+
+
+def test_names_decide_the_format(folder):
+  values = files.gradient(8, 8, 3)
+  folder(a_jpg=files.png(values), b=files.pillow(values, 'BMP'))
+  assert run(paths=['in/a.jpg', 'in/b']) == 0
+  assert {name: Image.open(io.BytesIO(data)).format for name, data in written().items()} == {
+    'a.jpg': 'JPEG',
+    'b': 'BMP',
+  }
+
+
+def test_what_a_format_cannot_hold_is_said(folder, capsys):
+  folder(a_png=files.png(files.noise(5, 7, 4)))
+  assert run(format='JPEG', quality=50) == 0
+  assert capsys.readouterr().err.splitlines()[0] == (
+    'in/a.png: laid over white, as JPEG has no transparency.'
+  )
+
+
+def test_what_is_there_is_left_alone_unless_told(folder, capsys):
+  folder(a_png=files.png(files.noise(5, 7, 3)), b_png=files.png(files.noise(5, 7, 3)))
+  assert run() == 0
+  pathlib.Path('out/a.png').write_bytes(b'mine')
+  pathlib.Path('out/b.png').unlink()
+  capsys.readouterr()
+  assert run() == 0
+  assert written()['a.png'] == b'mine' and 'b.png' in written()
+  assert capsys.readouterr().err == (
+    '1 picture in 0:00, 1 there already (--overwrite does them again).\n'
+  )
+  assert run() == 0
+  assert capsys.readouterr().err == '2 there already (--overwrite does them again).\n'
+  assert run(overwrite=True) == 0
+  assert written()['a.png'] == written()['b.png']
+
+
+def test_what_turns_up_meanwhile_is_left_alone(folder, capsys):
+  folder(a_png=files.png(files.noise(5, 7, 3)))
+
+  def restore(pixels):
+    pathlib.Path('out/a.png').write_bytes(b'mine')
+    return pixels
+
+  assert run(restore) == 1
+  assert written() == {'a.png': b'mine'}
+  assert 'out/a.png is there already and was left alone' in capsys.readouterr().err
+
+
+def test_before_and_after_side_by_side(folder):
+  values = files.noise(5, 7, 3)
+  folder(a_png=files.png(values))
+  assert run(compare=True) == 0
+  results = written()
+  assert [*results] == ['a.compare.png', 'a.png']
+  both = files.stored(results['a.compare.png'])
+  np.testing.assert_array_equal(both[:, :7], values)
+  np.testing.assert_array_equal(both[:, -7:], 255 - values)
+
+
+def test_a_comparison_that_is_there_is_left_alone_and_the_picture_not_done(folder, capsys):
+  """What has a result has a comparison: it is never written after it."""
+  folder(a_png=files.png(files.noise(5, 7, 3)))
+  pathlib.Path('out').mkdir()
+  pathlib.Path('out/a.compare.png').write_bytes(b'mine')
+  assert run(compare=True) == 1
+  assert written() == {'a.compare.png': b'mine'}
+  assert 'out/a.compare.png is there already and was left alone' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ('error', 'words'),
+  [
+    (UserError('the net wants more.'), 'in/b.png: the net wants more.'),
+    (MemoryError(), 'in/b.png of 3x2 needs more memory than there is'),
+    (jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: out of it'), 'needs more memory'),
+  ],
+)
+def test_what_the_net_cannot_do_is_said(folder, capsys, error, words):
+  folder(a_png=files.png(files.noise(5, 7, 3)), b_png=files.png(files.noise(2, 3, 3)))
+
+  def restore(pixels):
+    if pixels.shape == (2, 3, 3):
+      raise error
+    return pixels
+
+  assert run(restore) == 1
+  assert [*written()] == ['a.png']
+  assert words in capsys.readouterr().err
+
+
+def test_other_errors_are_not_swallowed(folder):
+  folder(a_png=files.png(files.noise(5, 7, 3)))
+
+  def restore(pixels):
+    raise jax.errors.JaxRuntimeError('INTERNAL: a bug')
+
+  with pytest.raises(jax.errors.JaxRuntimeError, match='a bug'):
+    run(restore)
+
+
+def test_files_have_the_usual_rights(folder):
+  folder(a_png=files.png(files.noise(5, 7, 3)))
+  before = os.umask(0o027)
+  try:
+    assert run() == 0
+  finally:
+    os.umask(before)
+  assert pathlib.Path('out/a.png').stat().st_mode & 0o777 == 0o640
+
+
+def test_names_as_long_as_they_may_be(folder):
+  name = 'n' * 251 + '.png'
+  folder(a_png=files.png(files.noise(5, 7, 3)))
+  pathlib.Path('in/a.png').rename(pathlib.Path('in', name))
+  assert run() == 0
+  assert [*written()] == [name]
+
+
+def test_reading_runs_ahead_of_the_net_but_not_far(folder, monkeypatch):
+  folder(**{f'p{n}_png': files.png(files.noise(4, 4, 1)) for n in range(9)})
+  read, load = [], batch.reading.load
+  monkeypatch.setattr(batch.reading, 'load', lambda *args: read.append(args) or load(*args))
+  counts, waited = [], threading.Event()
+
+  def restore(pixels):
+    waited.wait(0.2)  # time enough for the reader
+    counts.append(len(read))
+    return pixels
+
+  assert run(restore) == 0
+  assert counts == [3, 4, 5, 6, 7, 8, 9, 9, 9]
+
+
+def test_a_folder_in_the_way(folder, capsys):
+  folder(a_png=files.png(files.noise(5, 7, 3)), x__b_png=files.png(files.noise(5, 7, 3)))
+  pathlib.Path('out').mkdir()
+  pathlib.Path('out/x').write_bytes(b'a file')
+  assert run() == 1
+  assert 'out/x/b.png cannot be written: File exists.' in capsys.readouterr().err
+  assert [*written()] == ['a.png', 'x']
+
+
+# --- processes of their own ----------------------------------------------------------------------
+
+PROGRAM = """
+import os, signal, sys, time, types
+from degrep_jax import cli
+
+class Restorer:
+  @classmethod
+  def from_checkpoint(cls, *args, **options):
+    return cls()
+
+  def deblur(self, pixels):
+    return pixels
+
+sys.modules['degrep_jax.inference.restorer'] = types.SimpleNamespace(Restorer=Restorer)
+"""
+
+
+def command(program, *arguments, limits='', stdout=subprocess.PIPE, **options):
+  """Runs `degrep deblur` with `program` before it, the net replaced by an identity.
+
+  limits: a program whose process becomes that of the command, so that what it gave up is gone.
+  """
+  source = PROGRAM + textwrap.dedent(program) + '\ncli.run()\n'
+  python = [sys.executable, '-c', source, 'deblur', *arguments, '--checkpoint', 'none']
+  if limits:
+    become = '\nimport os, sys\nos.execv(sys.executable, [sys.executable, *sys.argv[1:]])\n'
+    python = [sys.executable, '-c', textwrap.dedent(limits) + become, *python[1:]]
+  return subprocess.run(
+    python,
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+    stdout=stdout,
+    stderr=subprocess.PIPE,
+    timeout=120,
+    **options,
+  )
+
+
+def test_ctrl_c_while_the_net_computes(folder):
+  """The command ends at once, though the net is busy for long, and what is written is whole."""
+  folder(**{f'p{n}_png': files.png(files.noise(40, 40, 3)) for n in range(6)})
+  program = """
+  def deblur(self, pixels, seen=[]):
+    seen.append(pixels)
+    if len(seen) == 4:
+      time.sleep(0.5)  # until the command waits
+      os.kill(os.getpid(), signal.SIGINT)
+      time.sleep(1000)
+    return pixels
+  Restorer.deblur = deblur
+  """
+  result = command(program, 'in', '--output', 'out')
+  assert result.returncode == 130, result.stderr
+  assert b'Interrupted: ' in result.stderr and b'Traceback' not in result.stderr
+  results = written()
+  assert {*results} <= {'p0.png', 'p1.png', 'p2.png'} and len(results) >= 2
+  for data in results.values():
+    assert files.stored(data).shape == (40, 40, 3)
+
+
+@pytest.mark.parametrize('kind', ['SIGINT', 'SIGTERM'])
+def test_ctrl_c_while_a_file_is_written(folder, kind):
+  folder(**{f'p{n}_png': files.png(files.noise(40, 40, 3)) for n in range(6)})
+  program = f"""
+  replace = os.replace
+  def interrupted(source, target):
+    if 'p1' in str(target):
+      os.kill(os.getpid(), signal.{kind})
+      time.sleep(1)
+    replace(source, target)
+  os.replace = interrupted
+  """
+  result = command(program, 'in', '--output', 'out')
+  assert result.returncode == 130, result.stderr
+  results = written()
+  assert [*results][:2] == ['p0.png', 'p1.png'] and len(results) < 6
+  for name, data in results.items():
+    assert not name.startswith('.')
+    assert files.stored(data).shape == (40, 40, 3)
+
+
+# Gives up root's right to pass over permissions, where the test runs as root.
+WITHOUT_PRIVILEGES = f"""
+import ctypes
+for capability in ({DAC_OVERRIDE}, {DAC_READ_SEARCH}):
+  ctypes.CDLL(None).prctl({BOUNDING_SET_DROP}, capability, 0, 0, 0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='rights of Linux')
+def test_folders_and_files_without_permission(folder):
+  good = files.png(files.noise(5, 7, 3))
+  folder(a_png=good, closed__b_png=good, d_png=good, locked__e_png=good, x__f_png=good)
+  pathlib.Path('out/locked').mkdir(parents=True)
+  modes = {'in/closed': 0, 'in/d.png': 0, 'out/locked': 0o555}
+  for path, mode in modes.items():
+    os.chmod(path, mode)
+  try:
+    result = command('', 'in', '--output', 'out', limits=WITHOUT_PRIVILEGES)
+  finally:
+    for path in modes:
+      os.chmod(path, 0o755)
+  assert result.returncode == 1
+  assert [*written()] == ['a.png', 'x/f.png']
+  assert result.stderr.decode().splitlines() == [
+    'in/closed cannot be listed: Permission denied.',
+    'in/d.png cannot be opened: Permission denied.',
+    'out/locked/e.png cannot be written: Permission denied.',
+    '2 pictures in 0:00, 3 failed.',
+  ]
+
+
+# As a disk that is full, but for small files.
+SMALL_FILES_ONLY = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+"""
+
+
+def test_a_file_that_does_not_fit(folder):
+  large = files.png(files.noise(300, 300, 3))
+  folder(a_png=files.png(files.noise(5, 7, 3)), b_png=large, c_png=files.png(files.noise(9, 9, 3)))
+  result = command('', 'in', '--output', 'out', limits=SMALL_FILES_ONLY)
+  assert result.returncode == 1
+  assert [*written()] == ['a.png', 'c.png']
+  assert result.stderr.decode().splitlines() == [
+    'out/b.png cannot be written: File too large.',
+    '2 pictures in 0:00, 1 failed.',
+  ]
+
+
+def test_a_full_disk(folder, monkeypatch, capsys):
+  folder(a_png=files.png(files.noise(5, 7, 3)), b_png=files.png(files.noise(9, 9, 3)))
+  sync = os.fsync
+
+  def full(number):
+    # The first picture fills the disk in the middle.
+    if not pathlib.Path('out/b.png').exists() and os.fstat(number).st_size < 300:
+      os.ftruncate(number, 10)
+      raise OSError(28, os.strerror(28))
+    sync(number)
+
+  monkeypatch.setattr(os, 'fsync', full)
+  assert run() == 1
+  assert [*written()] == ['b.png']
+  assert 'out/a.png cannot be written: No space left on device.' in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
+def test_standard_streams(folder):
+  values = files.noise(5, 7, 3, np.uint16)
+  folder(a_png=files.png(values))
+  data = pathlib.Path('in/a.png').read_bytes()
+  result = command('', '-', '--output', '-', input=data)
+  assert result.returncode == 0, result.stderr
+  assert result.stderr == b''
+  np.testing.assert_array_equal(files.stored(result.stdout), values)
+  result = command('', '-', '--output', '-', input=b'hello')
+  assert (result.returncode, result.stdout) == (1, b'')
+  assert result.stderr == b'standard input is not a JPEG, PNG, WebP, TIFF or BMP picture.\n'
+  with open('/dev/full', 'wb') as full:
+    result = command('', 'in/a.png', '--output', '-', stdout=full)
+  assert result.returncode == 1
+  assert result.stderr == b'The standard output cannot be written: No space left on device.\n'

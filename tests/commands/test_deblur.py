@@ -1,0 +1,279 @@
+"""`degrep deblur` and `degrep reblur`: the real commands with a tiny net."""
+
+import argparse
+import os
+import subprocess
+import sys
+from importlib import metadata
+
+import numpy as np
+import photo_files as files
+import pytest
+import saved
+import tiny_deblur
+import tiny_joint
+from command import ROOT, succeeded
+
+from degrep_jax import Restorer, cli
+from degrep_jax.commands.options import quantity
+
+TILE = 32
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  """Of an untrained joint net."""
+  folder = tmp_path_factory.mktemp('net')
+  saved.workdir(folder, tiny_joint.config(eval__tile=TILE), {7: None})
+  return folder
+
+
+@pytest.fixture(scope='module')
+def restorer(workdir):
+  return Restorer.from_checkpoint(workdir, mode='feathered')
+
+
+@pytest.fixture
+def degrep(workdir, cache, tmp_path):
+  """Runs `degrep` on the net, in a process of its own that ends with what it has imported."""
+
+  def run(*arguments, **options):
+    program = (
+      'import atexit, sys\n'
+      'from degrep_jax import cli\n'
+      "atexit.register(lambda: print('tensorflow' in sys.modules, file=sys.stderr))\n"
+      'cli.run()\n'
+    )
+    environment = os.environ | {
+      'PYTHONPATH': str(ROOT),
+      'JAX_PLATFORMS': 'cpu',
+      'XLA_FLAGS': '--xla_backend_optimization_level=0',
+      'JAX_COMPILATION_CACHE_DIR': str(cache),
+      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    }
+    command = [sys.executable, '-c', program, *arguments, '--checkpoint', str(workdir)]
+    options = {'text': True} | options
+    return subprocess.run(
+      command, cwd=tmp_path, env=environment, capture_output=True, timeout=300, **options
+    )
+
+  return run
+
+
+def smooth(height, width, dtype):
+  """(height, width, 3) that an untrained net leaves away from black and white."""
+  values = files.gradient(height, width, 3)
+  return values if dtype == np.uint8 else values * dtype(257)
+
+
+def near(actual, expected):
+  """Whether two processes agree: to a level of 8 bits, or a few of 16."""
+  most = 1 if expected.dtype == np.uint8 else 8
+  return np.abs(actual.astype(int) - expected).max() <= most
+
+
+def test_a_folder(degrep, restorer, tmp_path):
+  eight, sixteen = smooth(40, 50, np.uint8), smooth(33, 70, np.uint16)
+  alpha = files.noise(40, 50, 1)
+  (tmp_path / 'in' / 'x').mkdir(parents=True)
+  (tmp_path / 'in' / 'a.png').write_bytes(files.png(np.dstack([eight, alpha])))
+  (tmp_path / 'in' / 'text.png').write_text('hello')
+  (tmp_path / 'in' / 'x' / 'b.tif').write_bytes(files.tiff(sixteen))
+  result = degrep('deblur', 'in', '--output', 'out', '--compare')
+  assert result.returncode == 1, result.stderr
+  *said, summary, has_tensorflow = result.stderr.splitlines()
+  assert said == ['in/text.png is not a JPEG, PNG, WebP, TIFF or BMP picture.']
+  assert summary.startswith('2 pictures in 0:') and summary.endswith(', 1 failed.')
+  assert has_tensorflow == 'False'
+  assert result.stdout == ''
+  found = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.glob('out/**/*.*'))
+  assert found == ['out/a.compare.png', 'out/a.png', 'out/x/b.compare.tif', 'out/x/b.tif']
+  restored = files.stored((tmp_path / 'out' / 'a.png').read_bytes())
+  np.testing.assert_array_equal(restored[..., 3:], alpha)
+  assert near(restored[..., :3], restorer.deblur(eight))
+  assert not near(restored[..., :3], eight)
+  restored = files.stored((tmp_path / 'out' / 'x' / 'b.tif').read_bytes())
+  assert near(restored, restorer.deblur(sixteen))
+  # More than eight bits come out of the net.
+  assert (restored % 257).any() and len(np.unique(restored)) > 256
+
+
+def test_standard_streams_and_options(degrep):
+  values = smooth(40, 40, np.uint8)
+  flags = ('--mode', 'tiles', '--step', '7', '--memory', '1GiB', '--format', 'tif')
+  result = degrep('deblur', '-', '--output', '-', *flags, input=files.png(values), text=False)
+  assert result.returncode == 0, result.stderr
+  assert result.stdout[:4] == b'II*\0'
+  restored = files.stored(result.stdout)
+  assert restored.shape == values.shape and not near(restored, values)
+
+
+def test_reblurring(degrep, restorer, tmp_path):
+  sharp, blurry = smooth(40, 50, np.uint8), files.noise(30, 60, 3)
+  (tmp_path / 'sharp.png').write_bytes(files.png(sharp))
+  (tmp_path / 'blurry.png').write_bytes(files.png(blurry))
+  flags = ('--like', 'blurry.png', '--strength', '-0.5')
+  succeeded(degrep('reblur', 'sharp.png', *flags, '--output', 'out/blurred.png'))
+  restored = files.stored((tmp_path / 'out' / 'blurred.png').read_bytes())
+  assert near(restored, restorer.reblur(sharp, like=blurry, strength=-0.5))
+  assert not near(restored, restorer.reblur(sharp, like=blurry, strength=0.5))
+
+
+def test_a_net_that_cannot_reblur_says_so_once(degrep_here, tmp_path):
+  saved.workdir(tmp_path / 'net', tiny_deblur.config(model__network='hinet'), {7: None})
+  flags = ('--like', 'in/a.jpg', '--checkpoint', 'net', '--output', 'out')
+  status, _, err = degrep_here('reblur', 'in', *flags)
+  assert (status, err.count('a hinet cannot reblur')) == (2, 1)
+  assert not (tmp_path / 'out').exists()
+
+
+# --- without a net -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def degrep_here(monkeypatch, tmp_path, capsys):
+  """Runs `degrep` in this process beside in/a.jpg: (exit status, output, errors)."""
+  monkeypatch.chdir(tmp_path)
+  # It would last for all tests.
+  monkeypatch.setattr('degrep_jax.runtime.compilation_cache.enable', lambda: None)
+  (tmp_path / 'in').mkdir()
+  (tmp_path / 'in' / 'a.jpg').write_bytes(files.pillow(files.gradient(8, 8, 3), 'JPEG'))
+
+  def run(*arguments):
+    monkeypatch.setattr(sys, 'argv', ['degrep', *arguments])
+    with pytest.raises(SystemExit) as end:
+      cli.run()
+    printed = capsys.readouterr()
+    return end.value.code or 0, printed.out, printed.err
+
+  return run
+
+
+def test_a_dry_run_lists_and_writes_nothing(degrep_here, tmp_path):
+  flags = ('--checkpoint', 'none', '--output', 'out', '--dry-run')
+  status, out, err = degrep_here('deblur', 'in', *flags, '--compare', '--format', 'png')
+  assert (status, err) == (0, '')
+  assert out == 'in/a.jpg -> out/a.png\nin/a.jpg -> out/a.compare.png\n'
+  assert not (tmp_path / 'out').exists()
+  (tmp_path / 'out').mkdir()
+  (tmp_path / 'out' / 'a.jpg').touch()
+  assert degrep_here('deblur', 'in', *flags)[1] == 'in/a.jpg -> out/a.jpg is there already\n'
+
+
+def test_nothing_left_to_do_needs_no_net(degrep_here, tmp_path):
+  (tmp_path / 'out').mkdir()
+  (tmp_path / 'out' / 'a.jpg').touch()
+  assert degrep_here('deblur', 'in', '--checkpoint', 'none', '--output', 'out') == (
+    0,
+    '',
+    '1 there already (--overwrite does them again).\n',
+  )
+
+
+def test_options_reach_the_restorer(degrep_here, monkeypatch):
+  given = {}
+
+  class Stub:
+    @classmethod
+    def from_checkpoint(cls, directory, **options):
+      given.update(options, directory=directory)
+      return cls()
+
+    def deblur(self, pixels):
+      return pixels
+
+  monkeypatch.setattr('degrep_jax.inference.restorer.Restorer', Stub)
+  monkeypatch.setattr(
+    'degrep_jax.runtime.compilation_cache.enable', lambda: given.update(cache=True)
+  )
+  flags = ('--checkpoint', 'net', '--output', 'out', '--overwrite')
+  assert degrep_here('deblur', 'in', *flags)[0] == 0
+  assert given.pop('cache')
+  assert given == {
+    'directory': 'net',
+    'step': None,
+    'mode': 'feathered',
+    'window': None,
+    'dtype': 'float32',
+    'memory': 2**32,
+  }
+  flags += ('--mode', 'full', '--window', 'off', '--dtype', 'bfloat16', '--memory', '500M')
+  assert degrep_here('deblur', 'in', *flags, '--step', '3', '--no-cache')[0] == 0
+  assert given == {
+    'directory': 'net',
+    'step': 3,
+    'mode': 'full',
+    'window': 0,
+    'dtype': 'bfloat16',
+    'memory': 500_000_000,
+  }
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'words'),
+  [
+    (['deblur'], 'required: PATH, --checkpoint, --output; see degrep deblur --help'),
+    (['deblur', 'in', '--checkpoint', 'none', '--output', 'out'], 'none holds no checkpoint'),
+    (['deblur', 'no', '--checkpoint', 'none', '--output', 'out'], 'no cannot be opened'),
+    (['deblur', '*.gif', '--checkpoint', 'none', '--output', 'out'], '*.gif matches no file'),
+    (['deblur', 'in', '--checkpoint', 'none', '--output', 'in'], 'is itself one of the pictures'),
+    (['deblur', 'in', '--quality', '0'], "'0' is not between 1 and 100"),
+    (['deblur', 'in', '--window', '0'], "'0' is neither a number of pixels nor off"),
+    (['deblur', 'in', '--memory', 'lots'], "'lots' is no amount such as 500M or 4GiB"),
+    (['deblur', 'in', '--format', 'gif'], "invalid choice: 'gif'"),
+    (['deblur', 'in', '--mode', 'whole'], "invalid choice: 'whole'"),
+    (['reblur', 'in', '--checkpoint', 'none', '--output', 'out'], 'required: --like'),
+    (['reblur', 'in', '--strength', 'nan'], "'nan' is no number"),
+    (
+      ['reblur', 'in', '--like', 'no.png', '--checkpoint', 'none', '--output', 'out'],
+      'no.png cannot be opened: No such file',
+    ),
+  ],
+)
+def test_what_a_user_gets_wrong(degrep_here, arguments, words, tmp_path):
+  status, out, err = degrep_here(*arguments)
+  (line,) = err.splitlines()
+  assert line.startswith('degrep_jax: ') and words in line
+  assert (status, out) == (2, '')
+  assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('command', ['deblur', 'reblur'])
+def test_help_shows_how(degrep_here, command):
+  status, out, err = degrep_here(command, '--help')
+  assert (status, err) == (0, '')
+  assert out.startswith(f'usage: degrep {command} ')
+  assert 'examples:\n' in out
+  assert max(map(len, out.splitlines())) <= 100
+
+
+def test_without_arguments_the_help_is_shown(degrep_here):
+  status, out, err = degrep_here()
+  assert (status, out) == (2, '') and err.startswith('usage: degrep COMMAND')
+  for name in cli.COMMANDS:
+    assert f'\n    {name} ' in err
+
+
+def test_the_version(degrep_here):
+  assert degrep_here('--version') == (0, f'degrep_jax {metadata.version("degrep_jax")}\n', '')
+
+
+def test_amounts():
+  amounts = {'7': 7, '250M': 250_000_000, '1.5 GB': 1_500_000_000, '4GiB': 2**32, '2kib': 2048}
+  assert {text: quantity(text) for text in amounts} == amounts
+  for text in ('', '0', '-1', 'M', '4 apples', '1e9', '0.0001'):
+    with pytest.raises(argparse.ArgumentTypeError):
+      quantity(text)
+
+
+def test_every_example_of_the_help_is_a_command_line(degrep_here, tmp_path, monkeypatch):
+  """The examples parse; where they would run they stop at what they name, which is not here."""
+  for command in ('deblur', 'reblur'):
+    _, out, _ = degrep_here(command, '--help')
+    lines = [line.strip() for line in out.splitlines() if line.startswith(f'  degrep {command}')]
+    assert len(lines) >= 2
+    for line in lines:
+      arguments = [word.strip("'") for word in line.split(' < ')[0].split()[1:]]
+      if '-' not in arguments:
+        status, _, err = degrep_here(*arguments)
+        assert status == 2 and ('cannot be opened' in err or 'matches no file' in err), line

@@ -1,0 +1,187 @@
+"""Which pairs a tree of a released dataset holds, and which it lacks."""
+
+from pathlib import Path
+
+import pytest
+
+from degrep_jax.common.errors import UserError
+from degrep_jax.data.released.layouts import DATASETS, Layout, count_warnings, read_layout
+from degrep_jax.data.released.trees import Tree
+
+GOPRO = DATASETS['gopro']
+
+
+def tree(*paths, **texts):
+  """A tree of these paths; `texts` are the files that can be read."""
+  contents = {f'{name}.txt': text.encode() for name, text in texts.items()}
+  return Tree(Path('src'), contents.__getitem__, tuple(sorted((*paths, *contents))))
+
+
+def gopro(*frames, root=''):
+  return [
+    f'{root}{split}/{sequence}/{kind}/{number:06}.png'
+    for split, sequence, number in frames
+    for kind in ('blur', 'blur_gamma', 'sharp')
+  ]
+
+
+FRAMES = (('train', 'GOPR0374_11_00', 5), ('train', 'GOPR0372_07_00', 47), ('test', 'A B é', 1))
+
+
+@pytest.mark.parametrize('root', ['', 'GOPRO_Large/', 'a/b/'])
+def test_gopro(root):
+  layout = read_layout(GOPRO, tree(*gopro(*FRAMES, root=root), f'{root}README.txt'))
+  assert [item.name for item in layout.splits['train']] == [
+    'GOPR0372_07_00/000047',
+    'GOPR0374_11_00/000005',
+  ]
+  (held_out,) = layout.splits['test']
+  assert held_out.blurry == f'{root}test/A B é/blur/000001.png'
+  assert held_out.sharp == f'{root}test/A B é/sharp/000001.png'
+  assert layout.extra == (f'{root}README.txt',)
+
+
+@pytest.mark.parametrize(
+  ('frames', 'named'),
+  [
+    ([1, 2, 4, 7], 'GOPR0372_07_00/000003'),
+    ([1, 2, 3], 'GOPR0372_07_01'),  # the next sequence as a whole
+  ],
+)
+def test_gopro_names_the_first_that_is_missing(frames, named):
+  paths = gopro(*(('train', 'GOPR0372_07_00', number) for number in frames))
+  train, test = count_warnings(GOPRO, read_layout(GOPRO, tree(*paths)))
+  assert train == (
+    f'GoPro: train has {len(frames)} of 2,103 pairs: {2103 - len(frames):,} are missing, the first '
+    f'is {named}.'
+  )
+  assert test == (
+    'GoPro: test has 0 of 1,111 pairs: 1,111 are missing, the first is GOPR0384_11_00.'
+  )
+
+
+def test_the_released_counts_need_no_warning():
+  items = tuple(range(2103))
+  counts = {'train': items, 'test': items[:1111]}
+  assert not list(count_warnings(GOPRO, Layout(counts)))
+  (more,) = count_warnings(GOPRO, Layout(counts | {'test': items[:1112]}))
+  assert more == 'GoPro: test has 1,112 of 1,111 pairs, 1 more than released.'
+
+
+@pytest.mark.parametrize(
+  ('left_out', 'message'),
+  [
+    ('sharp/000001.png', r'src/train/S/blur/000001\.png has no partner'),
+    ('blur/000001.png', r'src/train/S/sharp/000001\.png has no partner'),
+  ],
+)
+def test_gopro_halves_of_pairs(left_out, message):
+  paths = gopro(('train', 'S', 1), ('train', 'S', 2))
+  with pytest.raises(UserError, match=message):
+    read_layout(GOPRO, tree(*(path for path in paths if not path.endswith(left_out))))
+
+
+def test_two_copies_of_a_dataset():
+  paths = gopro(FRAMES[0]) + gopro(FRAMES[0], root='copy/')
+  with pytest.raises(UserError, match='there twice, in src and in src/copy: name one'):
+    read_layout(GOPRO, tree(*paths))
+
+
+@pytest.mark.parametrize('name', DATASETS)
+def test_another_tree(name):
+  with pytest.raises(UserError, match=r'No pairs of .* in src: it needs'):
+    read_layout(DATASETS[name], tree('blur/1.png', 'sharp/1.png', 'README.txt'))
+
+
+HIDE = (
+  'test/test-long-shot/9fromGOPR1002.png',
+  'test/test-close-ups/1fromGOPR1096.MP4.png',
+  'GT/9fromGOPR1002.png',
+  'GT/1fromGOPR1096.png',
+)
+HIDE_TRAIN = ('train/7fromGOPR1001.png', 'GT/7fromGOPR1001.png')
+
+
+@pytest.mark.parametrize('root', ['', 'HIDE_dataset/HIDE_dataset/'])
+def test_hide(root):
+  paths = [root + path for path in (*HIDE, *HIDE_TRAIN)]
+  layout = read_layout(DATASETS['hide'], tree(*paths))
+  assert [(item.name, item.sharp) for item in layout.splits['test']] == [
+    ('test-close-ups/1fromGOPR1096.MP4', f'{root}GT/1fromGOPR1096.png'),
+    ('test-long-shot/9fromGOPR1002', f'{root}GT/9fromGOPR1002.png'),
+  ]
+  assert [item.name for item in layout.splits['train']] == ['7fromGOPR1001']
+  assert not layout.extra
+
+
+def test_hide_without_training_pairs():
+  assert list(read_layout(DATASETS['hide'], tree(*HIDE)).splits) == ['test']
+
+
+def test_hide_names_the_first_that_is_missing():
+  train = [f'{folder}/{n}fromGOPR1.png' for n in range(6397) for folder in ('train', 'GT')]
+  layout = read_layout(DATASETS['hide'], tree(*HIDE, *train, 'GT/b.png', 'GT/a.png'))
+  (warning,) = count_warnings(DATASETS['hide'], layout)
+  assert warning == 'HIDE: test has 2 of 2,025 pairs: 2,023 are missing, the first is a.'
+
+
+def test_hide_without_a_sharp_partner():
+  with pytest.raises(UserError, match=r'src/test/test-long-shot/9.*\.png has no sharp partner'):
+    read_layout(DATASETS['hide'], tree(*(path for path in HIDE if path != HIDE[2])))
+
+
+def realblur(*scenes, camera='J', root=''):
+  pairs = [
+    [f'RealBlur-{camera}/scene{scene:03}/{kind}/{kind}_1.png' for kind in ('gt', 'blur')]
+    for scene in scenes
+  ]
+  return [root + path for files in pairs for path in files], '\n'.join(map(' '.join, pairs))
+
+
+def test_realblur_keeps_the_order_of_its_lists():
+  paths, _ = realblur(1, 4, 2)
+  texts = {
+    'RealBlur_J_train_list': realblur(4, 1)[1],
+    'RealBlur_J_test_list': realblur(2)[1],
+    'RealBlur_R_test_list': realblur(9, camera='R')[1],
+  }
+  stray = 'RealBlur-J/scene001/blur/blur_2.png'
+  layout = read_layout(DATASETS['realblur_j'], tree(*paths, stray, 'README', **texts))
+  assert [item.name for item in layout.splits['train']] == [
+    'RealBlur-J/scene004/blur/blur_1',
+    'RealBlur-J/scene001/blur/blur_1',
+  ]
+  (held_out,) = layout.splits['test']
+  assert held_out.sharp == 'RealBlur-J/scene002/gt/gt_1.png'
+  assert layout.extra == (stray,)
+
+
+def test_realblur_names_the_first_that_is_missing():
+  paths, _ = realblur(1)
+  texts = {'RealBlur_R_test_list': realblur(3, 1, 2)[1]}
+  paths = [path.replace('-J', '-R') for path in paths]
+  texts = {name: text.replace('-J', '-R') for name, text in texts.items()}
+  layout = read_layout(DATASETS['realblur_r'], tree(*paths, **texts))
+  assert [item.name for item in layout.splits['test']] == ['RealBlur-R/scene001/blur/blur_1']
+  train, test = count_warnings(DATASETS['realblur_r'], layout)
+  assert 'train has 0 of 3,758 pairs' in train
+  assert test == (
+    'RealBlur-R: test has 1 of 980 pairs: 979 are missing, the first is '
+    'RealBlur-R/scene003/blur/blur_1.'
+  )
+
+
+@pytest.mark.parametrize('half', [0, 1])
+def test_realblur_halves_of_pairs(half):
+  paths, text = realblur(1)
+  with pytest.raises(UserError, match=r'src/RealBlur-J/scene001/.*\.png has no partner src/'):
+    read_layout(DATASETS['realblur_j'], tree(paths[half], RealBlur_J_test_list=text))
+
+
+def test_realblur_lists_beside_their_folders_in_a_folder():
+  paths, text = realblur(1, root='RealBlur/')
+  contents = {'RealBlur/RealBlur_J_test_list.txt': text.encode()}
+  source = Tree(Path('src'), contents.__getitem__, (*sorted(paths), *contents))
+  (item,) = read_layout(DATASETS['realblur_j'], source).splits['test']
+  assert item.blurry == 'RealBlur/RealBlur-J/scene001/blur/blur_1.png'
+  assert item.name == 'RealBlur-J/scene001/blur/blur_1'

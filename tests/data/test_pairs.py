@@ -1,0 +1,303 @@
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import default
+from degrep_jax.common.errors import UserError
+from degrep_jax.data.pairs import FolderPairs, ListPairs, read_picture
+from degrep_jax.data.source import open_source
+
+
+def picture(seed, height=40, width=60):
+  return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def save(path, array):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  Image.fromarray(array).save(path)
+
+
+def add_pair(folder, file, seed=0, **size):
+  save(folder / 'blur' / file, picture(seed, **size))
+  save(folder / 'sharp' / file, 255 - picture(seed, **size))
+
+
+@pytest.fixture
+def gopro(tmp_path):
+  """A tree like GOPRO_Large with two sequences for training and one for testing."""
+  for number, name in enumerate(('train/GOPR2/000002', 'train/GOPR1/000047', 'test/GOPR3/000001')):
+    sequence, file = (tmp_path / name).parent, f'{name[-6:]}.png'
+    add_pair(sequence, file, number)
+    save(sequence / 'blur_gamma' / file, picture(99))
+  return tmp_path
+
+
+def test_gopro_layout(gopro):
+  train, test = FolderPairs(gopro, 'train', min_size=40), FolderPairs(gopro, 'test')
+  assert train.names == ('GOPR1/000047', 'GOPR2/000002')
+  assert test.names == ('GOPR3/000001',) and len(test) == 1
+  pair = train.pair(0)
+  assert pair.name == 'GOPR1/000047'
+  np.testing.assert_array_equal(pair.blurry, picture(1))
+  np.testing.assert_array_equal(pair.sharp, 255 - picture(1))
+
+
+def test_a_picture_of_far_too_many_pixels_is_named(tmp_path, monkeypatch):
+  add_pair(tmp_path, '7.png')
+  monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)  # the picture has 2400
+  with pytest.raises(UserError, match=r'blur/7\.png cannot be read as a picture'):
+    FolderPairs(tmp_path, 'train')
+
+
+@pytest.mark.parametrize('sequence', ['', 'a', 'a/b/c'])
+def test_tree_without_splits_serves_every_split(tmp_path, sequence):
+  add_pair(tmp_path / sequence, '7.jpg')
+  name = f'{sequence}/7' if sequence else '7'
+  assert FolderPairs(tmp_path, 'train').names == FolderPairs(tmp_path, 'test').names == (name,)
+
+
+def test_partner_may_have_another_suffix(tmp_path):
+  save(tmp_path / 'blur/1.JPG', picture(0))
+  save(tmp_path / 'sharp/1.png', picture(1))
+  np.testing.assert_array_equal(FolderPairs(tmp_path, 'test').pair(0).sharp, picture(1))
+
+
+def test_hidden_and_foreign_files_are_passed_over(tmp_path):
+  add_pair(tmp_path, '1.png')
+  (tmp_path / 'blur/._1.png').write_bytes(b'resource fork')
+  (tmp_path / 'blur/notes.txt').write_text('notes')
+  assert FolderPairs(tmp_path, 'test').names == ('1',)
+
+
+@pytest.mark.parametrize('size', [1, 17, 40])
+def test_crops_of_both_pictures_show_the_same_window(gopro, size):
+  source = FolderPairs(gopro, 'train')
+  for seed in range(20):
+    blurry, sharp = source.crop(0, size, np.random.default_rng(seed))
+    assert blurry.shape == sharp.shape == (size, size, 3)
+    np.testing.assert_array_equal(sharp, 255 - blurry)
+
+
+def test_crops_reach_every_corner(tmp_path):
+  rows, columns = np.mgrid[:5, :7].astype(np.uint8)
+  save(tmp_path / 'blur/1.png', np.stack([rows, columns, rows], -1))
+  save(tmp_path / 'sharp/1.png', np.stack([rows, columns, rows], -1))
+  source, rng = FolderPairs(tmp_path, 'train'), np.random.default_rng(0)
+  corners = {tuple(source.crop(0, 3, rng)[0][0, 0, :2]) for _ in range(300)}
+  assert corners == {(y, x) for y in range(3) for x in range(5)}
+
+
+@pytest.mark.parametrize('mode', ['L', 'P', 'LA', 'RGBA', '1'])
+def test_other_modes_become_rgb(tmp_path, mode):
+  saved = Image.fromarray(picture(0)).convert(mode)
+  saved.save(tmp_path / '1.png')
+  np.testing.assert_array_equal(read_picture(tmp_path / '1.png'), np.asarray(saved.convert('RGB')))
+
+
+def test_16_bits_are_scaled_not_clipped(tmp_path):
+  levels = np.array([[0, 128, 129, 257 * 100, 257 * 100 + 129, 65535]], np.uint16)
+  Image.fromarray(levels).save(tmp_path / '1.png')
+  np.testing.assert_array_equal(read_picture(tmp_path / '1.png')[0, :, 1], [0, 0, 1, 100, 101, 255])
+
+
+def test_float_picture_is_refused(tmp_path):
+  cv2.imwrite(str(tmp_path / 'depth.tif'), np.zeros((4, 4, 3), np.float32))
+  with pytest.raises(UserError, match=r'depth\.tif holds float32'):
+    read_picture(tmp_path / 'depth.tif')
+
+
+def test_missing_root(tmp_path):
+  with pytest.raises(UserError, match='nowhere does not exist'):
+    FolderPairs(tmp_path / 'nowhere', 'train')
+
+
+def test_missing_split(gopro):
+  shutil.rmtree(gopro / 'test')
+  with pytest.raises(UserError, match=r'no folder test/'):
+    FolderPairs(gopro, 'test')
+
+
+@pytest.mark.parametrize('folders', [[], ['pictures'], ['blur', 'sharp']])
+def test_no_pairs(tmp_path, folders):
+  for folder in folders:
+    (tmp_path / folder).mkdir()
+  with pytest.raises(UserError, match=r'No pairs in .*blur/ and sharp/'):
+    FolderPairs(tmp_path, 'train')
+
+
+def test_blur_folder_without_sharp_folder(gopro):
+  shutil.rmtree(gopro / 'train/GOPR1/sharp')
+  with pytest.raises(UserError, match=r'GOPR1 has blur/ but no sharp/'):
+    FolderPairs(gopro, 'train')
+
+
+def test_blurry_file_without_partner(gopro):
+  (gopro / 'train/GOPR1/sharp/000047.png').rename(gopro / 'train/GOPR1/sharp/000048.png')
+  with pytest.raises(UserError, match=r'blur/000047\.png has no sharp partner'):
+    FolderPairs(gopro, 'train')
+
+
+def test_two_blurry_files_of_one_name(tmp_path):
+  add_pair(tmp_path, '1.png')
+  save(tmp_path / 'blur/1.bmp', picture(0))
+  with pytest.raises(UserError, match='two blurry files for 1'):
+    FolderPairs(tmp_path, 'train')
+
+
+def test_partners_of_different_sizes(gopro):
+  save(gopro / 'train/GOPR1/sharp/000047.png', picture(0, width=61))
+  with pytest.raises(UserError, match=r'blur/000047\.png is 60x40 but .* is 61x40'):
+    FolderPairs(gopro, 'train')
+
+
+def test_picture_smaller_than_the_training_crop(gopro):
+  with pytest.raises(UserError, match=r'000047\.png is 60x40, smaller .* 41: lower data\.crop'):
+    FolderPairs(gopro, 'train', min_size=41)
+
+
+def test_crop_larger_than_the_picture(gopro):
+  with pytest.raises(UserError, match=r'000047\.png is 60x40, smaller .* lower data\.crop'):
+    FolderPairs(gopro, 'train').crop(0, 41, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize('content', [b'', b'not a picture'])
+def test_file_that_is_no_picture(gopro, content):
+  (gopro / 'train/GOPR1/sharp/000047.png').write_bytes(content)
+  with pytest.raises(UserError, match=r'sharp/000047\.png cannot be read as a picture'):
+    FolderPairs(gopro, 'train')
+  with pytest.raises(UserError, match=r'sharp/000047\.png cannot be decoded'):
+    read_picture(gopro / 'train/GOPR1/sharp/000047.png')
+
+
+@pytest.mark.parametrize('suffix', ['png', 'jpg', 'bmp'])
+def test_truncated_data_is_found_when_decoding(tmp_path, suffix):
+  add_pair(tmp_path, f'1.{suffix}')
+  file = tmp_path / f'blur/1.{suffix}'
+  file.write_bytes(file.read_bytes()[:-200])
+  source = FolderPairs(tmp_path, 'train')
+  with pytest.raises(UserError, match=rf'blur/1\.{suffix} cannot be decoded'):
+    source.pair(0)
+
+
+def test_decoded_pictures_are_kept_within_the_limit(tmp_path):
+  for number in range(3):
+    add_pair(tmp_path, f'{number}.png', number)
+  one_pair = 2 * picture(0).nbytes
+  kept, small, none = (
+    FolderPairs(tmp_path, 'train', cache_bytes=size * one_pair) for size in (3, 2, 0)
+  )
+  expected = [(kept.pair(i).blurry, kept.pair(i).sharp) for i in range(3)]
+  order = (0, 1, 0, 2)
+  for source in (small, none):
+    for item in order:
+      pair = source.pair(item)
+      np.testing.assert_array_equal((pair.blurry, pair.sharp), expected[item])
+  shutil.rmtree(tmp_path / 'blur')
+  assert kept.pair(1).blurry is expected[1][0]
+  small.pair(0)
+  with pytest.raises(UserError, match='cannot be opened'):
+    small.pair(1)  # the least recently used of the three is gone
+  with pytest.raises(UserError, match='cannot be opened'):
+    none.pair(0)
+
+
+def test_kept_pictures_cannot_be_written_to(gopro):
+  with pytest.raises(ValueError, match='read-only'):
+    FolderPairs(gopro, 'train').pair(0).blurry[0] = 0
+
+
+# --- lists of pairs ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def realblur(tmp_path):
+  """A tree like RealBlur's: two scenes for training, one for testing, each with one pair."""
+  for number, (split, scene) in enumerate((('train', 1), ('train', 4), ('test', 2))):
+    folder = f'RealBlur-J_ECC/scene{scene:03d}'
+    save(tmp_path / folder / 'gt/gt_7.png', 255 - picture(number))
+    save(tmp_path / folder / 'blur/blur_7.png', picture(number))
+    with (tmp_path / f'RealBlur_J_{split}_list.txt').open('a') as file:
+      file.write(f'{folder}/gt/gt_7.png {folder}/blur/blur_7.png \n')
+  return tmp_path
+
+
+def test_listed_pairs(realblur):
+  names = [f'RealBlur-J_ECC/scene{scene:03d}/blur/blur_7' for scene in (1, 4, 2)]
+  train = ListPairs(realblur, 'RealBlur_J', 'train', min_size=40)
+  test = ListPairs(realblur, 'RealBlur_J', 'test')
+  assert (train.names, test.names) == (tuple(names[:2]), tuple(names[2:]))
+  for source, item, seed in ((train, 0, 0), (train, 1, 1), (test, 0, 2)):
+    pair = source.pair(item)
+    assert pair.name == source.names[item]
+    np.testing.assert_array_equal(pair.blurry, picture(seed))
+    np.testing.assert_array_equal(pair.sharp, 255 - picture(seed))
+  blurry, sharp = train.crop(1, 17, np.random.default_rng(0))
+  np.testing.assert_array_equal(sharp, 255 - blurry)
+
+
+def test_listed_pairs_by_config(realblur):
+  data = default.get_config().data
+  data.source, data.list_name, data.root, data.crop = 'list', 'RealBlur_J', str(realblur), 41
+  assert len(open_source(data, 'test')) == 1  # the crop is no bound there
+  with pytest.raises(UserError, match=r'is 60x40, smaller than the training crop of 41'):
+    open_source(data, 'train')
+  data.crop = 40
+  assert len(open_source(data, 'train')) == 2
+  data.eval_root = str(realblur / 'elsewhere')
+  with pytest.raises(UserError, match=r'elsewhere/RealBlur_J_test_list\.txt cannot be read'):
+    open_source(data, 'test')
+
+
+GT, BLUR = (f'RealBlur-J_ECC/scene001/{file}.png' for file in ('gt/gt_7', 'blur/blur_7'))
+
+
+@pytest.mark.parametrize(
+  ('text', 'message'),
+  [
+    (b'', r'RealBlur_J_train_list\.txt lists no pairs'),
+    (b'\n  \n', r'RealBlur_J_train_list\.txt lists no pairs'),
+    (f'{GT} {BLUR}\n\n{GT}\n', r"_list\.txt, line 3: expected 'sharp blurry', found '.*gt_7\.png'"),
+    (f'{GT} {BLUR} {BLUR}', r"_list\.txt, line 1: expected 'sharp blurry'"),
+    (f'{GT} no/where.png', r'no/where\.png cannot be read as a picture'),
+    (f'no/where.png {BLUR}', r'no/where\.png cannot be read as a picture'),
+    (b'\xff\xfe\x00', r'_list\.txt is no text'),
+  ],
+)
+def test_lists_that_cannot_be_used(realblur, text, message):
+  text = text.encode() if isinstance(text, str) else text
+  (realblur / 'RealBlur_J_train_list.txt').write_bytes(text)
+  with pytest.raises(UserError, match=message) as refusal:
+    ListPairs(realblur, 'RealBlur_J', 'train')
+  assert '\n' not in str(refusal.value)
+
+
+@pytest.mark.parametrize('place', ['', 'nowhere'])
+def test_a_missing_list(realblur, place):
+  with pytest.raises(UserError, match=r'RealBlur_R_train_list\.txt cannot be read: No such file'):
+    ListPairs(realblur / place, 'RealBlur_R', 'train')
+
+
+def test_listed_partners_of_different_sizes(realblur):
+  save(realblur / GT, picture(0, width=61))
+  with pytest.raises(UserError, match=r'blur_7\.png is 60x40 but .* is 61x40'):
+    ListPairs(realblur, 'RealBlur_J', 'train')
+
+
+@pytest.mark.parametrize('data', [b'', bytes(2000)], ids=['empty', 'zeroed'])
+def test_a_picture_without_a_header_may_be_passed_over(gopro, data):
+  """By who asks for its item; a whole training need not end for it."""
+  broken = gopro / 'train/GOPR1/sharp/000047.png'
+  broken.write_bytes(data)
+  config = default.get_config().data
+  config.source, config.root, config.crop = 'folder', str(gopro), 16
+  with pytest.raises(UserError, match=r'000047\.png cannot be read as a picture'):
+    open_source(config, 'train')
+  config.on_error = 'skip'
+  source = open_source(config, 'train')
+  assert source.names == ('GOPR1/000047', 'GOPR2/000002')
+  with pytest.raises(UserError, match=r'000047\.png cannot be read as a picture'):
+    source.crop(0, 16, np.random.default_rng(0))
+  np.testing.assert_array_equal(source.pair(1).blurry, picture(0))

@@ -1,0 +1,283 @@
+"""Whole pictures scored and shown: hand-made predictions, one tiny network."""
+
+import csv
+import functools
+import json
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from plain_nets import joint, restorer
+
+from configs import default
+from degrep_jax import metrics
+from degrep_jax.common.errors import UserError
+from degrep_jax.data.pairs import Pair
+from degrep_jax.evaluation import held_out
+from degrep_jax.models import factory
+from degrep_jax.runtime import devices
+from degrep_jax.training.state import create_network
+
+TILE = 16
+# Sizes and the tiles that cover them: larger than a tile, of a tile, smaller than a tile.
+SIZES = {(20, 33): 2 * 3, (16, 16): 1, (40, 21): 3 * 2, (11, 12): 1}
+METRICS = ('psnr', 'ssim_3d', 'ssim_2d')
+
+
+class Pairs:
+  """Pairs in memory; remembers which were asked for."""
+
+  def __init__(self, pairs):
+    self.pairs = pairs
+    self.names = tuple(pair.name for pair in pairs)
+    self.asked = []
+
+  def __len__(self):
+    return len(self.pairs)
+
+  def pair(self, item):
+    self.asked.append(item)
+    return self.pairs[item]
+
+  def crop(self, item, size, rng):
+    raise AssertionError('an evaluation takes whole pictures')
+
+
+def noise(seed, size):
+  return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+
+
+@pytest.fixture
+def source():
+  return Pairs(
+    [
+      Pair(f'scene/{seed}', noise(seed, size), noise(seed + 100, size))
+      for seed, size in enumerate(SIZES)
+    ]
+  )
+
+
+def coordinates(name, height, width):
+  """A pair whose pixels tell where they lie: (row, column, 1 where sharp)."""
+  rows, columns = np.mgrid[:height, :width].astype(np.uint8)
+  blurry, sharp = (np.stack([rows, columns, np.full_like(rows, k)], -1) for k in (0, 1))
+  return Pair(name, blurry, sharp)
+
+
+def direct(pair, deblurred, reblurred):
+  """What a row must hold, by the metrics themselves."""
+  compared = {
+    'blurry': (pair.blurry, pair.sharp),
+    'deblurred': (deblurred, pair.sharp),
+    'identity': (pair.sharp, pair.blurry),
+    'reblurred': (reblurred, pair.blurry),
+  }
+  return {'name': pair.name} | {
+    f'{row}_{name}': getattr(metrics, name)(*two)
+    for row, two in compared.items()
+    for name in METRICS
+  }
+
+
+def test_pictures_left_as_they_are_score_as_they_are(source):
+  rows = list(held_out.scores(restorer(), source))
+  assert rows == [direct(pair, pair.blurry, pair.sharp) for pair in source.pairs]
+  for row in rows:
+    assert set(row) == {'name'} | {
+      f'{kind}_{name}'
+      for kind in ('blurry', 'deblurred', 'identity', 'reblurred')
+      for name in METRICS
+    }
+    for name in METRICS:
+      assert row[f'deblurred_{name}'] == row[f'blurry_{name}']
+      assert row[f'reblurred_{name}'] == row[f'identity_{name}']
+
+
+def test_perfect_pictures(source):
+  perfect = Pairs([Pair(pair.name, pair.sharp, pair.sharp) for pair in source.pairs])
+  for row in held_out.scores(restorer(), perfect):
+    for kind in ('deblurred', 'reblurred'):
+      assert row[f'{kind}_psnr'] == float('inf')
+      assert row[f'{kind}_ssim_3d'] == pytest.approx(1, abs=1e-12)
+
+
+def test_pictures_are_clipped_and_rounded_before_they_are_scored(source):
+  # In 8-bit levels: 76.6 more, which is 77, and 20.4 fewer, which is 20.
+  net = restorer(lambda x, _: x + 76.6 / 255, lambda x, _: x - 20.4 / 255)
+  rows = list(held_out.scores(net, source))
+  for row, pair in zip(rows, source.pairs, strict=True):
+    brighter = np.minimum(pair.blurry.astype(int) + 77, 255).astype(np.uint8)
+    darker = np.maximum(pair.sharp.astype(int) - 20, 0).astype(np.uint8)
+    assert row == direct(pair, brighter, darker)
+
+
+@pytest.mark.parametrize('mode', ['tiles', 'feathered', 'full'])
+@pytest.mark.parametrize('batch', [1, 4, 5, 32])
+def test_pairs_are_read_once_in_their_order(source, batch, mode):
+  rows = list(held_out.scores(restorer(batch=batch, mode=mode), source))
+  assert [row['name'] for row in rows] == ['scene/0', 'scene/1', 'scene/2', 'scene/3']
+  assert rows == [direct(pair, pair.blurry, pair.sharp) for pair in source.pairs]
+  assert source.asked == [0, 1, 2, 3]
+
+
+def test_pairs_are_read_when_they_are_needed(source, monkeypatch):
+  monkeypatch.setattr(metrics, 'THREADS', 1)
+  rows = held_out.scores(restorer(batch=6), source)  # the first picture has six tiles
+  next(rows)
+  assert source.asked == [0, 1, 2]  # one is scored beside a batch, which the third one fills
+
+
+def test_a_picture_too_small_to_be_scored_is_named():
+  pair = Pair('scene/tiny', noise(0, (16, 10)), noise(1, (16, 10)))
+  with pytest.raises(UserError, match=r'scene/tiny is 10x16, too small .* 11 px'):
+    list(held_out.scores(restorer(), Pairs([pair])))
+
+
+def test_overlapping_tiles_are_averaged():
+  # Two tiles of 16 over 24 columns: they share columns 8 to 15.
+  pair = Pair('grey', np.full((16, 24, 3), 100, np.uint8), noise(0, (16, 24)))
+  levels = np.array([60, 120], np.float32)[:, None, None, None] / 255
+  net = restorer(lambda x, _: jnp.broadcast_to(levels, x.shape), batch=2)
+  (row,) = held_out.scores(net, Pairs([pair]))
+  expected = np.full((16, 24, 3), 60, np.uint8)
+  expected[:, 8:16] = 90
+  expected[:, 16:] = 120
+  assert row == direct(pair, expected, pair.sharp)
+
+
+# Size of the picture, and the upper left corner and size of what is shown.
+@pytest.mark.parametrize(
+  ('size', 'corner', 'shown'),
+  [
+    ((40, 50), (4, 9), (32, 32)),
+    ((32, 32), (0, 0), (32, 32)),
+    ((100, 31), (34, 7), (32, 16)),
+    ((20, 50), (2, 9), (16, 32)),
+    ((16, 16), (0, 0), (16, 16)),
+  ],
+)
+@pytest.mark.parametrize('batch', [1, 3, 8])
+def test_samples_are_the_middle_of_the_picture(size, corner, shown, batch):
+  pair = coordinates('here', *size)
+  net = restorer(lambda x, _: x + 30 / 255, lambda x, _: x + 3, batch=batch)
+  (example,) = held_out.samples(net, Pairs([pair]), [0])
+  window = tuple(slice(c, c + s) for c, s in zip(corner, shown, strict=True))
+  assert example['name'] == 'here'
+  for name in ('blurry', 'sharp', 'deblurred', 'reblurred'):
+    assert example[name].shape == (*shown, 3)
+    assert example[name].dtype == np.uint8
+  np.testing.assert_array_equal(example['blurry'], pair.blurry[window])
+  np.testing.assert_array_equal(example['sharp'], pair.sharp[window])
+  np.testing.assert_array_equal(example['deblurred'], pair.blurry[window] + 30)
+  np.testing.assert_array_equal(example['reblurred'], np.full((*shown, 3), 255))
+  # The map of each tile, means of 8x8 px, lies where the tile lies.
+  means = pair.blurry[window].reshape(shown[0] // 8, 8, shown[1] // 8, 8, 3).mean((1, 3)) / 255
+  np.testing.assert_allclose(example['degradation_map'], means, atol=1e-6)
+  assert example['map_tile'] == (2, 2)
+
+
+@pytest.mark.parametrize(('size', 'shown'), [((11, 12), (16, 16)), ((13, 40), (16, 32))])
+def test_samples_smaller_than_a_tile_are_mirrored(size, shown):
+  pair = coordinates('small', *size)
+  (example,) = held_out.samples(restorer(), Pairs([pair]), [0])
+  height, width = size
+  rows = [*range(height), *reversed(range(height))][: shown[0]]
+  left = max(0, width - shown[1]) // 2
+  columns = [*range(width), *reversed(range(width))][left : left + shown[1]]
+  np.testing.assert_array_equal(example['blurry'], pair.blurry[rows][:, columns])
+  np.testing.assert_array_equal(example['reblurred'], pair.sharp[rows][:, columns])
+
+
+def test_samples_come_in_the_order_they_are_asked_for(source):
+  examples = held_out.samples(restorer(), source, [2, 0, 3])
+  assert [example['name'] for example in examples] == ['scene/2', 'scene/0', 'scene/3']
+
+
+@pytest.fixture(autouse=True)
+def small_window(monkeypatch):
+  """People are shown at most 2x2 tiles."""
+  monkeypatch.setattr(held_out, 'WINDOW', 2 * TILE)
+
+
+evaluator_of = functools.partial(held_out.Evaluator, joint(), tile=TILE, batch=4)
+
+
+@pytest.mark.parametrize(
+  ('pairs', 'count', 'items'),
+  [(10, 4, [0, 3, 6, 9]), (3, 3, [0, 1, 2]), (2, 4, [0, 1]), (1, 4, [0]), (7, 1, [0])],
+)
+def test_samples_are_spread_over_the_source(pairs, count, items):
+  source = Pairs([coordinates(str(item), 16, 16) for item in range(pairs)])
+  examples = evaluator_of(source).samples({'params': {}}, count)
+  assert [example['name'] for example in examples] == [str(item) for item in items]
+
+
+def test_scores_are_written_and_averaged(source, tmp_path):
+  totals = evaluator_of(source).scores({'params': {}}, tmp_path / 'evaluations', 'step_3')
+  rows = [direct(pair, pair.blurry, pair.sharp) for pair in source.pairs]
+  assert totals['count'] == 4
+  for name in METRICS:
+    assert totals[f'blurry_{name}'] == pytest.approx(np.mean([r[f'blurry_{name}'] for r in rows]))
+  assert json.loads((tmp_path / 'evaluations' / 'step_3.json').read_text()) == totals
+  with (tmp_path / 'evaluations' / 'step_3.csv').open() as file:
+    assert [row['name'] for row in csv.DictReader(file)] == list(source.names)
+
+
+def test_the_blurry_pictures_are_scored_once(source, tmp_path, monkeypatch):
+  evaluator = evaluator_of(source)
+  first = evaluator.scores({'params': {}}, tmp_path, 'step_1')
+  compared = []
+
+  def psnr(a, b):
+    compared.append((a, b))
+    return metrics.psnr(a, b)
+
+  monkeypatch.setitem(held_out.METRICS, 'psnr', psnr)
+  assert evaluator.scores({'params': {}}, tmp_path, 'step_2') == first
+  assert len(compared) == 2 * len(source)  # deblurred and reblurred
+
+
+@pytest.fixture(scope='module')
+def tiny():
+  """(module, variables) of a joint net of two scales for tiles of 32 px."""
+  model = default.get_config().model
+  model.update(
+    width=2,
+    depth=2,
+    encoder_width=2,
+    encoder_stages=(1, 2),
+    encoder_input=0,
+    modulation_hidden=2,
+  )
+  module = factory.build_generator(model, None)
+  picture = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+  nothing = types.SimpleNamespace(init=lambda params: ())
+  key = jax.random.key(0, impl='rbg')
+  return module, create_network(module, key, nothing, picture, picture).variables
+
+
+def test_an_evaluation_while_training_is_that_of_the_module(tiny, caplog):
+  module, variables = tiny
+  pairs = Pairs(
+    [Pair(str(seed), noise(seed, (32, 32)), noise(seed + 9, (32, 32))) for seed in (0, 1)]
+  )
+  evaluator = held_out.Evaluator(module, pairs, tile=32, batch=2)
+  stacks = [np.stack([getattr(pair, of) for pair in pairs.pairs]) for of in ('blurry', 'sharp')]
+  apply = jax.jit(module.apply)
+
+  def compare(variables):
+    examples = evaluator.samples(devices.replicate(variables), 2)
+    outputs = apply(variables, *(stack / np.float32(255) for stack in stacks))
+    for name, expected in zip(('deblurred', 'reblurred'), outputs, strict=True):
+      levels = np.clip(np.asarray(expected), 0, 1) * 255
+      given = np.stack([example[name] for example in examples])
+      assert np.std(levels) > 1
+      np.testing.assert_allclose(given, levels, rtol=0, atol=0.51)
+
+  compare(variables)
+  halved = jax.tree.map(lambda x: np.asarray(x) / 2, variables)
+  with jax.log_compiles():
+    compare(halved)
+  assert not [record for record in caplog.records if 'ompil' in record.getMessage()]

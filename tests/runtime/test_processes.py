@@ -1,0 +1,197 @@
+"""Two processes of two devices each, on one machine, by the real command."""
+
+import contextlib
+import json
+import socket
+import time
+
+import pytest
+from command import (
+  differing,
+  ended,
+  gopro,
+  lines,
+  losses,
+  refused,
+  run,
+  started,
+  succeeded,
+  wait_for,
+)
+
+from degrep_jax import checkpoints
+
+FLAGS = ('--config.log.every_steps=1', '--config.log.pictures_every_steps=10')
+SMOKE = 'configs/smoke.py'
+
+
+@contextlib.contextmanager
+def pair(workdir, *flags, cache, configs=(SMOKE, SMOKE)):
+  """Both processes under way, the first first."""
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    port = free.getsockname()[1]
+  shared = f'--coordinator=127.0.0.1:{port}', '--num_processes=2', '--multihost'
+  with contextlib.ExitStack() as stack:
+    yield [
+      stack.enter_context(
+        started(
+          *(workdir, *FLAGS, *flags, *shared, f'--process_id={i}'),
+          config=config,
+          devices=2,
+          cache=cache,
+        )
+      )
+      for i, config in enumerate(configs)
+    ]
+
+
+def patched(path, code):
+  """The smoke config in a file that changes the program, too."""
+  path.write_text(f'from configs.smoke import get_config\n{code}')
+  return path
+
+
+def both_end(workdir, *flags, **options):
+  """What the first of them printed."""
+  with pair(workdir, *flags, **options) as processes:
+    results = [ended(process) for process in processes]
+  for status, printed in results:
+    assert status == 0, f'{status}: {printed[-4000:]}'
+  return results[0][1]
+
+
+@pytest.mark.slow
+def test_two_processes_of_two_devices_are_one_of_four(tmp_path, cache):
+  flags = '--config.train.steps=20', '--config.log.evaluate_every_steps=20'
+  with pair(tmp_path / 'two', *flags, cache=cache) as processes:
+    results = [ended(process) for process in processes]
+  assert [status for status, _ in results] == [0, 0], results
+  assert 'step 20/20' in results[0][1] and 'step' not in results[1][1]  # one of them tells
+  one = tmp_path / 'one'
+  succeeded(run(one, *FLAGS, *flags, devices=4, cache=cache))
+  assert [line['step'] for line in lines(tmp_path / 'two') if 'l_g' in line] == [*range(1, 21)]
+  for ours, theirs in zip(losses(tmp_path / 'two'), losses(one), strict=True):
+    # (The GAN's loss, a mean of either sign, is all but 0 at times.)
+    assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6)
+  assert checkpoints.saved_scores(tmp_path / 'two').keys() == {20}
+  # On other devices the run goes on with the same batch.
+  longer = '--config.train.steps=21', '--config.log.evaluate_every_steps=21'
+  for workdir, devices in ((tmp_path / 'two', 1), (one, 4)):
+    continued = succeeded(run(workdir, *FLAGS, *longer, devices=devices, cache=cache))
+    assert 'from step 20' in continued.stderr
+  assert losses(tmp_path / 'two')[-1] == pytest.approx(losses(one)[-1], rel=1e-3, abs=1e-5)
+
+
+LONG = '--config.train.steps=400', '--config.log.evaluate_every_steps=400'
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_stops_both_at_the_same_step(tmp_path, cache):
+  with pair(tmp_path / 'run', *LONG, cache=cache) as (first, second):
+    wait_for(first, 'step   5/400')
+    second.terminate()
+    results = [ended(process) for process in (first, second)]
+  saved = checkpoints.saved_steps(tmp_path / 'run')[-1]
+  for status, printed in results:
+    assert status == 143
+    assert f'step {saved} is saved' in printed
+  assert [line['step'] for line in lines(tmp_path / 'run')] == [*range(1, saved + 1)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('stopped', [0, 1])
+def test_a_signal_to_one_that_compiles_stops_both(tmp_path, stopped):
+  with pair(tmp_path / 'run', *LONG, cache=tmp_path / 'nothing compiled yet') as processes:
+    wait_for(processes[0], 'initialising and compiling')
+    time.sleep(4)
+    processes[stopped].terminate()
+    results = [ended(process) for process in processes]
+  for status, printed in results:
+    assert status == 143, printed
+    assert 'stopped by SIGTERM: nothing was left to save.' in printed
+  assert not checkpoints.saved_steps(tmp_path / 'run')
+
+
+def test_flags_of_several_processes_without_multihost(tmp_path):
+  """All would train alone."""
+  refused(run(tmp_path / 'run', '--process_id=1'), '--process_id', 'go with --multihost')
+
+
+@pytest.mark.slow
+def test_both_go_on_as_one_that_nobody_stopped(tmp_path, cache):
+  """Half of the training pictures are damaged, which each process finds in its own share."""
+  tree = gopro(tmp_path / 'data')
+  (tree / 'train' / 'GOPR0001' / 'sharp' / '000001.png').write_bytes(b'')
+  data = '--config.data.source=folder', f'--config.data.root={tree}', '--config.data.on_error=skip'
+  whole, parted, one = (tmp_path / name for name in ('whole', 'parted', 'one'))
+  both_end(whole, *data, cache=cache)
+  both_end(parted, *data, '--config.train.steps=3', cache=cache)
+  assert 'from step 3' in both_end(parted, *data, cache=cache)
+  assert not (parted / 'damaged').exists()
+  assert not differing(checkpoints.load(whole), checkpoints.load(parted))
+  succeeded(run(one, *FLAGS, *data, devices=4, cache=cache))
+  counts = [[of['replaced'] for of in lines(w) if 'l_g' in of] for w in (whole, parted, one)]
+  assert counts[0] == counts[1] == counts[2] and sum(counts[0]) == 12
+
+
+SLOW = """
+import sys, time
+train, name = sys.modules['degrep_jax.training.loop'], '{}'
+work = getattr(train, name)
+def later(*arguments):
+  time.sleep(45)
+  return work(*arguments)
+setattr(train, name, later)
+"""
+
+
+@pytest.mark.slow
+def test_who_takes_long_is_waited_for(tmp_path, cache):
+  """The second to compile, the first to report: longer than who does not answer would be."""
+  flags = '--config.train.steps=1', '--config.log.evaluate_every_steps=1'
+  configs = [patched(tmp_path / f'{of}.py', SLOW.format(of)) for of in ('panel', '_compile')]
+  both_end(tmp_path / 'run', *flags, cache=cache, configs=configs)
+  assert (tmp_path / 'run' / 'panel.png').exists()
+
+
+@pytest.mark.slow
+def test_an_error_that_nobody_expected_ends_the_other(tmp_path, cache):
+  failing = """
+from degrep_jax.training import recorder
+def add(self, step, metrics):
+  raise KeyError(f'unexpected at step {step}')
+recorder.Recorder.add = add
+"""
+  configs = SMOKE, patched(tmp_path / 'failing.py', failing)
+  with pair(tmp_path / 'run', *LONG, cache=cache, configs=configs) as processes:
+    status, printed = ended(processes[1])
+    start = time.monotonic()
+    other, told = ended(processes[0])
+  assert status == 1 and "KeyError: 'unexpected at step 1'" in printed
+  assert other != 0 and time.monotonic() - start < 60
+  assert 'another task died' in told
+
+
+@pytest.mark.slow
+def test_losses_that_are_not_finite_are_reported_by_the_first(tmp_path, cache):
+  wild = '--config.optimizer.learning_rate=1e30'
+  with pair(tmp_path / 'run', *LONG, wild, cache=cache) as processes:
+    results = [ended(process) for process in processes]
+  for status, printed in results:
+    assert status == 2 and 'not finite at step' in printed
+  again = json.loads((tmp_path / 'run' / 'not_finite.json').read_text())['again']
+  assert '--process_id=0' in again
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('dying', [0, 1])
+def test_a_process_that_dies_ends_the_other(tmp_path, cache, dying):
+  with pair(tmp_path / 'run', *LONG, cache=cache) as processes:
+    wait_for(processes[0], 'step   5/400')
+    processes[dying].kill()
+    start = time.monotonic()
+    status, printed = ended(processes[1 - dying])
+  assert status != 0 and time.monotonic() - start < 60
+  assert 'another task died' in printed
+  assert checkpoints.saved_steps(tmp_path / 'run')

@@ -1,0 +1,71 @@
+"""The figures that the released networks give on deterministic weights and pictures."""
+
+import functools
+import json
+import pathlib
+import runpy
+
+import numpy as np
+
+from degrep_jax.convert.state_dicts import from_pytorch
+
+OFFICIAL = 'official_w{}'  # the files of everything but HINet, whose one file holds both widths
+# Kind of network: (its key shapes in the JSON file, the prefix of its weights).
+NETWORKS = {
+  'encoder_v1': ('keys_encoder_v1', 'encoder_v1/'),
+  'encoder_v2': ('keys_encoder_v2', 'encoder_v2/'),
+  'upsampler_v1': ('keys_upsampler_v1', 'upsampler_v1/'),
+  'msdi_net': ('keys_msdi_net', 'msdi_net/'),
+  'msdi2e': ('keys_msdi2e', 'msdi2e/'),
+  'discriminator': ('keys_disc', 'disc/'),
+  'hinet': ('keys_hinet_w{}', 'hinet/'),
+}
+
+
+class Figures:
+  """One pair of .json and .npz files, and the inputs that they belong to.
+
+  Attributes:
+    width: of the networks.
+    about: the JSON file.
+    arrays: name of a case to the reference values, whole or as `sample` keeps them.
+  """
+
+  def __init__(self, folder: pathlib.Path, width: int, name: str):
+    name = name.format(width)
+    self.width = width
+    self.about = json.loads((folder / f'{name}.json').read_text())
+    self.arrays = np.load(folder / f'{name}.npz')
+    self._inputs = runpy.run_path(str(folder / 'inputs.py'))
+    assert self.about.get('width', width) == width
+
+  def image(self, name: str, count: int, height: int, width: int) -> np.ndarray:
+    """float32 (count, height, width, 3) in (0, 1)."""
+    return self._inputs['image'](self.about['salt'] + name, count, height, width)
+
+  def latent(self) -> np.ndarray:
+    """The upsampler's input, float32 (1, 4, 4, 4 * width)."""
+    return self._inputs['latent'](self.about['salt'], self.width)
+
+  def state_dict(self, kind: str) -> dict[str, np.ndarray]:
+    """The released state dict of one of `NETWORKS`, filled as the reference was."""
+    keys, prefix = NETWORKS[kind]
+    shapes = self.about[keys.format(self.width)]
+    return self._inputs['fill'](shapes, self.about['salt'] + prefix)
+
+  def network(self, kind: str):
+    """(module, variables) of one of `NETWORKS`, filled as the reference was."""
+    return from_pytorch(kind, self.state_dict(kind))
+
+  def compare(self, case: str, output) -> tuple[float, float]:
+    """(largest |difference|, standard deviation of the whole reference)."""
+    figure = self.about['cases'][case]
+    assert list(output.shape) == figure['shape']
+    difference = self._inputs['sample'](np.asarray(output)) - self.arrays[case]
+    return float(np.abs(difference).max()), figure['std']
+
+
+@functools.cache
+def load(folder: pathlib.Path, width: int, name: str = OFFICIAL) -> Figures:
+  """The figures of one width, read once; `name` of the files, {} standing for the width."""
+  return Figures(folder, width, name)

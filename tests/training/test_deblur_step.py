@@ -1,0 +1,237 @@
+"""The deblurring step against plain computations: what the U-Nets learn from, what stays as it was,
+and what a step costs."""
+
+import functools
+import re
+
+import four_devices
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_deblur
+import tiny_joint
+
+from degrep_jax.models import factory
+from degrep_jax.runtime import devices
+from degrep_jax.training.state import count_parameters
+
+CONFIG = tiny_deblur.config()
+HINET = tiny_deblur.config(model__network='hinet', loss__encoder_features=0.0)
+RATE, CLIP, BETA1, BETA2 = 3e-4, 0.01, 0.9, 0.99
+NET = factory.build_network(CONFIG.model)
+FEATURES = ('down_0', 'conv_7x7', 'down_1')  # E's convolutions that the loss compares
+_compiled = functools.partial(jax.jit, compiler_options=tiny_joint.COMPILER)
+
+
+@pytest.fixture(scope='module')
+def compiled():
+  return tiny_deblur.compile_step(CONFIG)
+
+
+@pytest.fixture(scope='module')
+def initial():
+  """The state before the first step."""
+  return tiny_deblur.initial_state(CONFIG)
+
+
+@pytest.fixture(scope='module')
+def batch():
+  return next(tiny_joint.batches(1))
+
+
+@pytest.fixture(scope='module')
+def after(compiled, initial):
+  """(state, metrics) after one step."""
+  now, rows = tiny_deblur.run(compiled, initial, count=1)
+  return devices.unreplicate(now), rows[0]
+
+
+# --- the same arithmetic, written out ------------------------------------------------------------
+
+
+def _psnr_loss(outputs, sharp):
+  errors = [jnp.square(output - sharp).mean((1, 2, 3)) for output in outputs]
+  return sum(10 * jnp.log10(error + 1e-8).mean() for error in errors)
+
+
+def _features(frozen, picture):
+  """What E's first convolutions give on its way to an ordinary map."""
+  encoder = {collection: tree['encoder'] for collection, tree in frozen.items()}
+  _, seen = factory.build_encoder(CONFIG.model).apply(
+    encoder, picture, capture_intermediates=True, mutable=['intermediates']
+  )
+  return [seen['intermediates'][name]['__call__'][0] for name in FEATURES]
+
+
+@_compiled
+def _gradient(params, statistics, frozen, blurry, sharp):
+  """(gradient of 0.5 * PSNR loss + features' L1, (terms, all spectral vectors after the pass))."""
+
+  def loss(params):
+    variables = {
+      'params': {'deblurrer': params['deblurrer'], **frozen['params']},
+      'spectral': {**statistics['spectral'], **frozen['spectral']},
+    }
+    outputs, moved = NET.apply(variables, blurry, train=True, mutable=['spectral'])
+    pairs = zip(_features(frozen, outputs[1]), _features(frozen, sharp), strict=True)
+    psnr, features = _psnr_loss(outputs, sharp), sum(jnp.abs(a - b).mean() for a, b in pairs)
+    return 0.5 * psnr + features, ((psnr, features), moved['spectral'])
+
+  return jax.grad(loss, has_aux=True)(params)
+
+
+@pytest.fixture(scope='module')
+def by_hand(initial, batch):
+  of = initial.generator
+  return _gradient(of.params, of.statistics, initial.frozen, batch['blurry'], batch['sharp'])
+
+
+def _norm(gradient):
+  return np.sqrt(sum(np.square(np.float64(g)).sum() for g in jax.tree.leaves(gradient)))
+
+
+def test_the_unets_learn_from_both_losses(initial, after, by_hand):
+  """A first Adam step: moments (1 - beta) g and (1 - beta) g^2 of the clipped gradient g,
+  parameters moved by -rate * g / (|g| + 1e-8)."""
+  now, metrics = after
+  gradient, ((psnr, features), _) = by_hand
+  norm = _norm(gradient)
+  assert norm > 10 * CLIP
+  moments = now.generator.opt_state[1][0]
+  trees = (gradient, moments.mu, moments.nu, initial.generator.params, now.generator.params)
+  clear = 0
+  for g, mu, nu, old, new in zip(*map(jax.tree.leaves, trees), strict=True):
+    g = np.asarray(g, np.float64) * CLIP / norm
+    np.testing.assert_allclose(mu, (1 - BETA1) * g, rtol=1e-3, atol=1e-8)
+    np.testing.assert_allclose(nu, (1 - BETA2) * g**2, rtol=2e-3, atol=1e-12)
+    which = np.abs(g) > 1e-6  # else rounding decides the sign
+    moved = np.asarray(new, np.float64) - old
+    expected = -RATE * g / (np.abs(g) + 1e-8)
+    np.testing.assert_allclose(moved[which], expected[which], rtol=0.02, atol=0.01 * RATE)
+    clear += which.sum()
+  assert clear > count_parameters(gradient) / 2
+  expected = {'l_psnr': psnr, 'l_features': features, 'l_g': 0.5 * psnr + features}
+  assert set(metrics) == {*expected, 'grad_norm_g'}
+  for name, value in expected.items():
+    assert metrics[name] == pytest.approx(float(value), rel=1e-4), name
+  assert metrics['grad_norm_g'] == pytest.approx(norm, rel=1e-4)
+
+
+def test_every_power_iteration_goes_on_once(after, by_hand):
+  now, _ = after
+  _, (_, moved) = by_hand
+  ours = now.frozen['spectral'] | now.generator.statistics['spectral']
+  assert set(ours) == set(moved) == {'encoder', 'pyramid', 'deblurrer'}
+  assert jax.tree.structure(ours) == jax.tree.structure(dict(moved))
+  for a, b in zip(*map(jax.tree.leaves, (ours, dict(moved))), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+# --- what is frozen ------------------------------------------------------------------------------
+
+
+def test_only_spectral_vectors_move_in_what_is_frozen(compiled, initial):
+  now, _ = tiny_deblur.run(compiled, initial, count=3)
+  now = devices.unreplicate(now)
+  assert now.step == 3
+  assert set(now.frozen) == {'params', 'spectral'}
+  for part in ('encoder', 'pyramid'):
+    before, params = (tiny_deblur.by_path(of.frozen['params'][part]) for of in (initial, now))
+    assert before.keys() == params.keys()
+    assert all(before[name].tobytes() == params[name].tobytes() for name in before)
+    before, spectral = (tiny_deblur.by_path(of.frozen['spectral'][part]) for of in (initial, now))
+    assert len(spectral) > 5
+    still = [name for name in before if np.array_equal(before[name], spectral[name])]
+    assert not still
+
+
+def test_what_is_frozen_has_no_moments(initial):
+  params = initial.generator.params
+  assert set(params) == {'deblurrer'}
+  moments = sum(x.size for x in jax.tree.leaves(initial.generator.opt_state))
+  assert moments == 2 * count_parameters(params) + 2  # and the counts of Adam and the schedule
+
+
+def _convolutions(program):
+  return len(re.findall(r' convolution\(', program.as_text()))
+
+
+def _kernels(params):
+  return sum(x.ndim == 4 for x in jax.tree.leaves(params))
+
+
+def test_nothing_is_propagated_into_what_is_frozen(compiled, initial, batch):
+  """Beside what the U-Nets cost on ready maps: E and the pyramid forward, the features of two
+  pictures, and the way back from those of out2 to the picture alone."""
+
+  def loss(params, statistics, maps, picture, sharp):
+    variables = {'params': params['deblurrer'], 'spectral': statistics['spectral']['deblurrer']}
+    outputs, _ = NET.deblurrer.apply(variables, picture, maps, True, mutable=['spectral'])
+    return _psnr_loss(outputs, sharp)
+
+  picture = jax.ShapeDtypeStruct(batch['blurry'].shape, jnp.float32)
+
+  def maps(variables, picture):
+    return NET.apply(variables, picture, method=lambda net, x: net.pyramid(net.encoder(x)))
+
+  shapes = jax.eval_shape(maps, initial.frozen, picture)
+  of = initial.generator
+  lowered = jax.jit(jax.grad(loss)).lower(of.params, of.statistics, shapes, picture, picture)
+  alone = _convolutions(lowered.compile(compiler_options=tiny_joint.COMPILER))
+  forward = _kernels(initial.frozen['params'])
+  assert _convolutions(compiled) - alone == forward + 3 * len(FEATURES)
+
+
+# --- HINet ---------------------------------------------------------------------------------------
+
+
+def test_hinet_learns_from_the_pictures_alone(batch):
+  first = tiny_deblur.initial_state(HINET)
+  assert first.frozen == {}
+  now, (metrics,) = tiny_deblur.run(tiny_deblur.compile_step(HINET), first, count=1)
+  now = devices.unreplicate(now)
+  assert now.frozen == {} and set(metrics) == {'l_psnr', 'l_g', 'grad_norm_g'}
+  net = factory.build_network(HINET.model)
+
+  @_compiled
+  def value_and_gradient(params):
+    return jax.value_and_grad(
+      lambda params: (
+        0.5 * _psnr_loss(net.apply({'params': params}, batch['blurry']), batch['sharp'])
+      )
+    )(params)
+
+  loss, gradient = value_and_gradient(first.generator.params)
+  assert metrics['l_g'] == pytest.approx(float(loss), rel=1e-4)
+  assert metrics['l_psnr'] == pytest.approx(2 * float(loss), rel=1e-4)
+  norm = _norm(gradient)
+  assert metrics['grad_norm_g'] == pytest.approx(norm, rel=1e-4)
+  pairs = zip(*map(jax.tree.leaves, (now.generator.opt_state[1][0].mu, gradient)), strict=True)
+  for mu, g in pairs:
+    np.testing.assert_allclose(mu, (1 - BETA1) * CLIP / norm * g, rtol=1e-3, atol=1e-8)
+
+
+# --- several devices -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def four():
+  return four_devices.run('import tiny_deblur; tiny_deblur.main()')
+
+
+def test_replicas_stay_equal_to_the_bit(four):
+  assert four['devices'] == 4
+  assert len(four['state']) > 100
+  assert four['differing'] == []
+
+
+def test_four_devices_take_the_step_of_one(four, after):
+  now, metrics = after
+  assert four['metrics'] == pytest.approx(metrics, rel=1e-4)
+  expected = tiny_deblur.by_path(now)
+  assert expected.keys() == four['state'].keys()
+  for path, value in four['state'].items():
+    # Adam's first step is the gradient's sign, which rounding decides where it is next to nothing.
+    atol = 2 * RATE if 'generator.params' in path else 1e-8 if 'opt_state' in path else 1e-5
+    np.testing.assert_allclose(value, expected[path], rtol=2e-3, atol=atol, err_msg=path)

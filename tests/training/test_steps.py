@@ -1,0 +1,331 @@
+"""The joint step against plain computations: what each network learns from, in which order, and
+what a step costs."""
+
+import functools
+import itertools
+import re
+
+import flax.linen as nn
+import four_devices
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_joint
+
+from degrep_jax.models import factory
+from degrep_jax.models.discriminator import Discriminator
+from degrep_jax.runtime import devices
+from degrep_jax.training import steps
+
+DEFAULT = tiny_joint.config()
+OFFICIAL = tiny_joint.config(train__official_order=True)
+WITHOUT = tiny_joint.config(loss__gan=0.0, loss__vgg=3.0, loss__vgg_path='unread')
+RATE, CLIP, BETA1, BETA2 = 2e-4, 0.01, 0.9, 0.99
+
+
+class Pooled(nn.Module):
+  """Stands for VGG19: five feature maps without a convolution."""
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> tuple[jax.Array, ...]:
+    return tuple(x * scale for scale in range(1, 6))
+
+
+@pytest.fixture(scope='module')
+def compiled():
+  return tiny_joint.compile_step(DEFAULT)
+
+
+@pytest.fixture(scope='module')
+def initial():
+  """The state before the first step, as NumPy arrays."""
+  return jax.tree.map(np.asarray, tiny_joint.initial_state(DEFAULT))
+
+
+@pytest.fixture(scope='module')
+def batch():
+  return next(tiny_joint.batches(1))
+
+
+@pytest.fixture(scope='module')
+def after(compiled, initial):
+  """(state, metrics) after one step of the default order."""
+  now, rows = tiny_joint.run(compiled, initial, count=1)
+  return devices.unreplicate(now), rows[0]
+
+
+@pytest.fixture(scope='module')
+def after_official(initial):
+  """Likewise of the released order."""
+  now, rows = tiny_joint.run(tiny_joint.compile_step(OFFICIAL), initial, count=1)
+  return devices.unreplicate(now), rows[0]
+
+
+@pytest.fixture(scope='module')
+def without():
+  """The compiled step without a discriminator, with a perceptual loss."""
+  return tiny_joint.compile_step(WITHOUT, vgg=Pooled())
+
+
+# --- the same arithmetic, written out ------------------------------------------------------------
+
+GENERATOR = factory.build_generator(DEFAULT.model, axis_name=None)
+DISCRIMINATOR = Discriminator(2)
+_compiled = functools.partial(jax.jit, compiler_options=tiny_joint.COMPILER)
+
+
+def _pass(module, params, statistics, *pictures):
+  variables = {'params': params, **statistics}
+  outputs, moved = module.apply(variables, *pictures, train=True, mutable=[*statistics])
+  return outputs, moved
+
+
+@_compiled
+def _generator_gradient(gen, dis, blurry, sharp):
+  """(gradient of GAN + 10 L1 + 10 L1, (terms, reblurred, statistics)) of the generators."""
+
+  def loss(params):
+    (deblurred, reblurred), moved = _pass(GENERATOR, params, gen[1], blurry, sharp)
+    fake, _ = _pass(DISCRIMINATOR, *dis, sharp, reblurred)
+    gan = -(fake[0][-1].mean() + fake[1][-1].mean()) / 2
+    deblur, reblur = jnp.abs(deblurred - sharp).mean(), jnp.abs(reblurred - blurry).mean()
+    return gan + 10 * deblur + 10 * reblur, ((gan, deblur, reblur), reblurred, moved)
+
+  return jax.grad(loss, has_aux=True)(gen[0])
+
+
+@_compiled
+def _discriminator_gradient(params, statistics, sharp, blurry, reblurred):
+  """(gradient of the hinge loss, (terms, statistics)) with `reblurred` a stored picture."""
+
+  def loss(params):
+    fake, moved = _pass(DISCRIMINATOR, params, statistics, sharp, reblurred)
+    real, _ = _pass(DISCRIMINATOR, params, statistics, sharp, blurry)
+    of_fake = sum(jnp.maximum(0, 1 + scale[-1]).mean() for scale in fake) / 2
+    of_real = sum(jnp.maximum(0, 1 - scale[-1]).mean() for scale in real) / 2
+    return of_fake + of_real, ((of_fake, of_real), moved)
+
+  return jax.grad(loss, has_aux=True)(params)
+
+
+@pytest.fixture(scope='module')
+def by_hand(initial, batch):
+  """The generators' gradient and first pass."""
+  gen, dis = initial.generator, initial.discriminator
+  return _generator_gradient(
+    (gen.params, gen.statistics), (dis.params, dis.statistics), batch['blurry'], batch['sharp']
+  )
+
+
+def _clipped(gradient):
+  """(float64 gradient scaled down to the norm CLIP, norm before)."""
+  gradient = jax.tree.map(lambda g: np.asarray(g, np.float64), gradient)
+  norm = np.sqrt(sum(np.square(g).sum() for g in jax.tree.leaves(gradient)))
+  return jax.tree.map(lambda g: g * min(1, CLIP / norm), gradient), norm
+
+
+def _assert_first_adam_step(before, now, gradient):
+  """A first step's moments, and parameters moved by -rate * g / (|g| + 1e-8), g clipped."""
+  gradient, norm = _clipped(gradient)
+  assert norm > 10 * CLIP
+  moments = now.opt_state[1][0]
+  trees = (gradient, moments.mu, moments.nu, before.params, now.params)
+  for g, mu, nu, old, new in zip(*map(jax.tree.leaves, trees), strict=True):
+    np.testing.assert_allclose(mu, (1 - BETA1) * g, rtol=1e-3, atol=1e-8)
+    np.testing.assert_allclose(nu, (1 - BETA2) * g**2, rtol=2e-3, atol=1e-12)
+    moved = np.asarray(new, np.float64) - old
+    clear = np.abs(g) > 1e-6  # else rounding decides the sign
+    np.testing.assert_allclose(
+      moved[clear], (-RATE * g / (np.abs(g) + 1e-8))[clear], rtol=0.02, atol=0.01 * RATE
+    )
+    assert np.abs(moved).max() < 1.01 * RATE
+  assert sum(np.sum(np.abs(g) > 1e-6) for g in jax.tree.leaves(gradient)) > 3000
+
+
+def _assert_close(actual, expected, **tolerance):
+  assert jax.tree.structure(dict(actual)) == jax.tree.structure(dict(expected))
+  for a, b in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
+    np.testing.assert_allclose(a, b, **tolerance)
+
+
+def test_generators_learn_from_the_weighted_losses(initial, after, by_hand):
+  now, metrics = after
+  gradient, ((gan, deblur, reblur), _, statistics) = by_hand
+  _assert_first_adam_step(initial.generator, now.generator, gradient)
+  _assert_close(now.generator.statistics, statistics, rtol=1e-3, atol=1e-5)
+  expected = {
+    'l_gan': gan,
+    'l_deblur': deblur,
+    'l_reblur': reblur,
+    'l_g': gan + 10 * deblur + 10 * reblur,
+    'grad_norm_g': _clipped(gradient)[1],
+  }
+  for name, value in expected.items():
+    assert metrics[name] == pytest.approx(float(value), rel=1e-4, abs=1e-6), name
+
+
+def test_discriminator_learns_from_the_first_passs_picture(initial, batch, after, by_hand):
+  now, metrics = after
+  _, (_, reblurred, _) = by_hand
+  before = initial.discriminator
+  gradient, ((of_fake, of_real), statistics) = _discriminator_gradient(
+    before.params, before.statistics, batch['sharp'], batch['blurry'], np.asarray(reblurred)
+  )
+  _assert_first_adam_step(before, now.discriminator, gradient)
+  _assert_close(now.discriminator.statistics, statistics, rtol=1e-3, atol=1e-5)
+  assert metrics['l_d_fake'] == pytest.approx(float(of_fake), rel=1e-4)
+  assert metrics['l_d_real'] == pytest.approx(float(of_real), rel=1e-4)
+  assert metrics['grad_norm_d'] == pytest.approx(_clipped(gradient)[1], rel=1e-3)
+
+
+@_compiled
+def _second_pass(params, statistics, blurry, sharp):
+  (_, reblurred), moved = _pass(GENERATOR, params, statistics, blurry, sharp)
+  return reblurred, moved
+
+
+def test_official_order_runs_the_moved_generators_again(
+  initial, batch, after, after_official, by_hand
+):
+  now, metrics = after_official
+  _, (_, _, statistics) = by_hand
+  _assert_close(now.generator.params, after[0].generator.params, rtol=1e-3, atol=0.02 * RATE)
+  reblurred, twice = _second_pass(now.generator.params, statistics, batch['blurry'], batch['sharp'])
+  _assert_close(now.generator.statistics, twice, rtol=1e-3, atol=1e-5)
+  before = initial.discriminator
+  once = after[0].discriminator.statistics
+  gradient, ((of_fake, _), statistics) = _discriminator_gradient(
+    before.params, once, batch['sharp'], batch['blurry'], reblurred
+  )
+  _assert_first_adam_step(before, now.discriminator, gradient)
+  _assert_close(now.discriminator.statistics, statistics, rtol=1e-3, atol=1e-5)
+  assert metrics['l_d_fake'] == pytest.approx(float(of_fake), rel=1e-4)
+  assert abs(metrics['l_d_fake'] - after[1]['l_d_fake']) > 1e-5
+
+
+def _iterated(kernel, u, times):
+  matrix = np.asarray(kernel, np.float64).reshape(-1, kernel.shape[-1])
+  for _ in range(times):
+    v = matrix @ u
+    u = matrix.T @ (v / np.linalg.norm(v))
+    u /= np.linalg.norm(u)
+  return u
+
+
+def test_a_step_is_one_power_iteration_of_d_and_an_official_one_two(initial, after, after_official):
+  before = initial.discriminator
+  for (now, _), times in ((after, 1), (after_official, 2)):
+    for name in ('conv_1', 'conv_2', 'conv_3'):
+      kernel = before.params['scale_0'][name]['kernel']
+      u = before.statistics['spectral']['scale_0'][name]['u']
+      moved = now.discriminator.statistics['spectral']['scale_0'][name]['u']
+      np.testing.assert_allclose(moved, _iterated(kernel, u, times), atol=1e-5)
+      assert np.abs(moved - _iterated(kernel, u, 3 - times)).max() > 1e-3
+
+
+def test_clipping_bounds_what_adam_sees(after):
+  now, metrics = after
+  for network, name in ((now.generator, 'grad_norm_g'), (now.discriminator, 'grad_norm_d')):
+    assert metrics[name] > 10 * CLIP
+    norm = np.sqrt(sum(np.square(m).sum() for m in jax.tree.leaves(network.opt_state[1][0].mu)))
+    assert norm == pytest.approx((1 - BETA1) * CLIP, rel=1e-4)
+
+
+def test_both_optimisers_and_the_step_count_every_step(compiled, initial):
+  now, _ = tiny_joint.run(compiled, initial, count=2)
+  now = devices.unreplicate(now)
+  assert now.step == 2
+  for network in (now.generator, now.discriminator):
+    counts = [x for x in jax.tree.leaves(network.opt_state) if x.dtype == np.int32]
+    assert len(counts) == 2  # Adam's and the schedule's
+    assert all(count == 2 for count in counts)
+
+
+def test_the_old_state_is_given_up(compiled, initial, batch):
+  old = devices.replicate(initial)
+  jax.block_until_ready(compiled(old, tiny_joint.FROZEN, devices.shard(batch)))
+  for network in (old.generator, old.discriminator):
+    # Of the statistics, the stored right vectors are not: a training pass makes them anew.
+    leaves = jax.tree.leaves((network.params, network.opt_state))
+    assert all(leaf.is_deleted() for leaf in leaves)
+
+
+def test_a_run_without_adversary_has_no_discriminator(without, initial, batch):
+  start = tiny_joint.initial_state(WITHOUT)
+  assert start.discriminator is None
+  now, (metrics,) = tiny_joint.run(without, start, count=1)
+  assert now.discriminator is None
+  assert set(metrics) == {'l_deblur', 'l_reblur', 'l_vgg', 'l_g', 'grad_norm_g'}
+  generator = initial.generator
+  reblurred, _ = _second_pass(
+    generator.params, generator.statistics, batch['blurry'], batch['sharp']
+  )
+  difference = np.abs(np.asarray(reblurred) - batch['blurry']).mean()
+  weights = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
+  vgg = difference * sum(weight * (i + 1) for i, weight in enumerate(weights))
+  assert metrics['l_reblur'] == pytest.approx(difference, rel=1e-4)
+  assert metrics['l_vgg'] == pytest.approx(vgg, rel=1e-4)
+  total = 10 * metrics['l_deblur'] + 10 * metrics['l_reblur'] + 3 * metrics['l_vgg']
+  assert metrics['l_g'] == pytest.approx(total, rel=1e-5)
+
+
+def test_which_weights_need_a_discriminator():
+  none = dict.fromkeys(steps.LossWeights._fields, 0.0)
+  for name in none:
+    weights = steps.LossWeights(**none | {name: 1.0})
+    assert weights.adversarial == (name in ('l_gan', 'l_feature'))
+
+
+def _convolutions(step):
+  return len(re.findall(r' convolution\(', step.as_text()))
+
+
+def test_the_discriminator_costs_no_more_than_it_must(compiled, without):
+  """Two scales of five convolutions: one pass of the reblurred picture, though two losses use it,
+  and one of the blurry one (2 * 10); the generators' gradient through the first (10); D's gradient
+  of both: filters (2 * 10), and inputs of all but the first layers (2 * 8)."""
+  needed = 2 * 10 + 10 + 2 * 10 + 2 * 8
+  assert _convolutions(compiled) - _convolutions(without) == needed
+
+
+# --- several devices -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def four():
+  return four_devices.run('import collectives; collectives.main()')
+
+
+def test_replicas_stay_equal_to_the_bit(four):
+  assert four['devices'] == 4
+  assert four['leaves'] > 100
+  assert four['differing'] == []
+
+
+def test_four_devices_learn_what_one_learns(four, compiled, initial):
+  _, rows = tiny_joint.run(compiled, initial, count=3)
+  for step, (ours, expected) in enumerate(zip(four['losses'], rows, strict=True)):
+    assert set(ours) == set(expected)
+    for name, value in ours.items():
+      tolerance = 2e-3 if step else 1e-4
+      assert value == pytest.approx(expected[name], rel=tolerance, abs=1e-5), (step, name)
+
+
+def test_devices_exchange_gradients_metrics_and_moments_once(four):
+  """Every parameter's gradient, the metrics as one vector, and per modulation of C channels 2 C
+  moments on the way forward and 2 C on the way back; XLA decides how they travel together."""
+  channels = [2, 4] * 2  # of the modulated skips of two generators
+  moments = [2 * c for c in channels] * 2
+  assert four['metrics'] == 6
+  expected = [*four['parameter_sizes'], four['metrics'], *moments]
+  assert sorted(itertools.chain(*four['sizes'])) == sorted(expected)
+  operands = list(itertools.chain(*four['operands']))
+  assert len(set(operands)) == len(operands) == len(expected)
+  carried = {kind: sum(row[kind] for row in four['table']) for kind in four['table'][0]}
+  assert carried == {
+    'gradients': 4 * four['parameters'],
+    'moments': 4 * sum(moments),
+    'metrics': 4 * four['metrics'],
+  }
+  assert len(four['table']) <= 1 + len(moments)
