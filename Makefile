@@ -17,7 +17,7 @@ test-all: $(VENV)/ready-test-all
 	$(BIN)/python -m pytest -q -m "slow or not slow"
 
 parity: $(VENV)/ready-test
-	$(BIN)/python -m pytest -q tests/test_reference_*.py -m "slow or not slow" --parity
+	$(BIN)/python -m pytest -q -k test_reference -m "slow or not slow" --parity
 
 bench-input: $(VENV)/ready
 	$(BIN)/python experiments/benchmark_input.py

@@ -7,7 +7,7 @@ The weights of VGG19 are torchvision's (reading them needs the extra `convert`).
 code, the generators' learning rate follows the cosine as well as the discriminator's.
 
 Machine: 8 GPUs or a TPU slice of 8. Expect: unmeasured here; the steps equal the released code's
-(tests/test_reference_training.py).
+(tests/training/test_reference_training.py).
 """
 
 import ml_collections
