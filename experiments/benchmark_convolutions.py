@@ -1,4 +1,4 @@
-"""Times the forms of the convolution's gradients that `degrep_jax.models.layers` chooses between.
+"""Times the forms of gradients that `degrep_jax.models.convolution` chooses between.
 
 python experiments/benchmark_convolutions.py
 
@@ -16,7 +16,7 @@ from jax import lax
 from rich.console import Console
 from rich.table import Table
 
-from degrep_jax.models import layers
+from degrep_jax.models import convolution
 
 # (what, batch, side, channels in, out, kernel, stride, padding)
 SHAPES = (
@@ -89,12 +89,12 @@ def main():
   """Prints the table."""
   table = Table('what', 'input, kernel', 'forward', 'dx plain', 'dx ours', 'dW plain', 'dW ours')
   for what, n, side, c, out, k, stride, padding in SHAPES:
-    ours = lambda x, kernel, s=stride, p=padding: layers.conv2d(x, kernel, s, p)  # noqa: E731
+    ours = lambda x, kernel, s=stride, p=padding: convolution.conv2d(x, kernel, s, p)  # noqa: E731
     shapes = (n, side, side, c), (k, k, c, out)
     table.add_row(*row(what, ours, plain(stride, padding), *shapes))
   for what, n, side, c, out in UPSAMPLING:
     shapes = (n, side, side, c), (2, 2, c, out)
-    table.add_row(*row(what, layers.upconv2x2, transposed, *shapes))
+    table.add_row(*row(what, convolution.upconv2x2, transposed, *shapes))
   Console(width=120).print(table)
 
 
