@@ -11,7 +11,7 @@ from degrep_jax.common.errors import UserError
 from degrep_jax.common.files import write_atomically
 from degrep_jax.data.released.layouts import DATASETS, PICTURES
 from degrep_jax.models import factory
-from degrep_jax.training.state import DTYPES
+from degrep_jax.models.variables import DTYPES
 
 FILE = 'config.json'
 SOURCES = ('folder', 'list', 'tfds', 'synthetic')

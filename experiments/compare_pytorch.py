@@ -270,6 +270,7 @@ def our_joint_step(folder: pathlib.Path, optimizer):
 
 def our_deblur_step(folder: pathlib.Path, optimizer):
   """The deblurring stage; returns what `our_joint_step` does."""
+  from degrep_jax.models.variables import FROZEN, split
   from degrep_jax.training import state, steps
 
   net, variables = our_network('msdi_net', folder)
@@ -277,7 +278,7 @@ def our_deblur_step(folder: pathlib.Path, optimizer):
   step = functools.partial(steps.deblur_step, net=net, optimizer=optimizer, weights=weights)
 
   def create(variables):
-    frozen, trained = state.split(variables, state.FROZEN)
+    frozen, trained = split(variables, FROZEN)
     return state.DeblurState(
       np.zeros((), np.int32), state.network_state(trained, optimizer), frozen
     )

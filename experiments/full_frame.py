@@ -47,8 +47,8 @@ from degrep_jax.data.pairs import SPLITS, read_picture
 from degrep_jax.data.source import open_pairs, open_source
 from degrep_jax.evaluation import scoring, tables
 from degrep_jax.inference import restorer
+from degrep_jax.models.variables import FROZEN
 from degrep_jax.runtime import compilation_cache, faults
-from degrep_jax.training.state import FROZEN
 
 SYNTHETIC = 'synthetic'  # the dataset of the embedded photographs
 SHARP = 'sharp'  # the last column's label

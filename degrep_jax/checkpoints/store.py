@@ -16,8 +16,8 @@ from degrep_jax.checkpoints import damage
 from degrep_jax.checkpoints.damage import PROGRESS, Damaged, Read
 from degrep_jax.common.console import say
 from degrep_jax.common.errors import UserError
+from degrep_jax.models.variables import merged, split
 from degrep_jax.runtime import processes
-from degrep_jax.training.state import merged, split
 
 FOLDER = 'checkpoints'
 ASIDE = 'damaged'  # folder of a workdir where a training puts checkpoints that cannot be read

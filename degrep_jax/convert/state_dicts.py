@@ -32,7 +32,7 @@ from degrep_jax.models.joint import JointNet
 from degrep_jax.models.msdi_net import MSDINet, MSDIUNet
 from degrep_jax.models.pyramid import MapPyramid
 from degrep_jax.models.unet import Generator
-from degrep_jax.training.state import FROZEN, count_parameters, split
+from degrep_jax.models.variables import FROZEN, count_parameters, split
 
 STAGES = {1: (1, 2, 4, 8, 8), 2: (1, 2, 4, 8, 16)}
 PICTURE = (1, 256, 256, 3)

@@ -37,8 +37,8 @@ from degrep_jax.models import factory, local_norm, spectral_norm
 from degrep_jax.models.hinet import HINet
 from degrep_jax.models.joint import JointNet
 from degrep_jax.models.msdi_net import MSDINet
+from degrep_jax.models.variables import DTYPES, cast, count_parameters
 from degrep_jax.run_config import ADDED, FILE
-from degrep_jax.training.state import DTYPES, cast, count_parameters
 
 MODES = ('tiles', 'feathered', 'full')
 ENCODERS = ('tiles', 'resized')

@@ -10,9 +10,8 @@ from degrep_jax.models.discriminator import Discriminator
 from degrep_jax.models.encoder import VARIANTS, Encoder
 from degrep_jax.models.hinet import HINet
 from degrep_jax.models.joint import JointNet
-from degrep_jax.models.modulation import SamPyramid
 from degrep_jax.models.msdi_net import MSDINet, MSDIUNet
-from degrep_jax.models.pyramid import MapPyramid
+from degrep_jax.models.pyramid import MapPyramid, SamPyramid
 from degrep_jax.models.unet import Generator
 
 NETWORKS = ('joint', 'msdi_net', 'hinet')

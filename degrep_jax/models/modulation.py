@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from degrep_jax.models.layers import BatchNorm, Conv, leaky_relu, resize_nearest, upsample2
+from degrep_jax.models.layers import BatchNorm, Conv, leaky_relu, resize_nearest
 
 
 def _scale_and_shift(hidden: jax.Array, features: int) -> list[jax.Array]:
@@ -81,32 +81,3 @@ class SamModulation(nn.Module):
     hidden = leaky_relu(Conv(self.hidden, name='shared')(map_))
     gamma, beta = _scale_and_shift(hidden, feature.shape[-1])
     return feature * (1 + gamma) + beta
-
-
-class SamPyramid(nn.Module):
-  """Maps for every scale of a U-Net, the deepest too: M_(i+1) = conv(nearest x2 (M_i)) (the paper's
-  figure).
-
-  `(B, h, w, C)` to a tuple of `levels` maps, finest first; level i has `width * 2 ** i` channels,
-  the deepest is the degradation map itself, repeated to the size of the deepest features.
-
-  Attributes:
-    width: channels of the finest map.
-    blocks: doublings between the degradation map and the picture.
-    levels: scales of the U-Net.
-  """
-
-  width: int = 64
-  blocks: int = 6
-  levels: int = 5
-
-  @nn.compact
-  def __call__(self, degradation_map: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
-    del train
-    repeat = 2 ** (self.blocks - self.levels + 1)
-    x = resize_nearest(degradation_map, [repeat * n for n in degradation_map.shape[1:3]])
-    maps = [x]
-    for level in reversed(range(self.levels - 1)):
-      x = Conv(self.width * 2**level, name=f'conv_{level}')(upsample2(x))
-      maps.append(x)
-    return tuple(maps[::-1])

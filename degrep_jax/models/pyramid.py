@@ -1,12 +1,13 @@
-"""The map pyramid: the degradation map at the resolutions of a U-Net's skips.
+"""The map pyramids: the degradation map at the resolutions of a U-Net's skips.
 
-The released code calls it "prior upsampling"; one pyramid serves both generators.
+One pyramid serves both generators. `MapPyramid` is the released code's "prior upsampling",
+`SamPyramid` the paper's figure.
 """
 
 import flax.linen as nn
 import jax
 
-from degrep_jax.models.layers import Conv, leaky_relu, rematerialised, upsample2
+from degrep_jax.models.layers import Conv, leaky_relu, rematerialised, resize_nearest, upsample2
 
 
 class PyramidBlock(nn.Module):
@@ -49,3 +50,32 @@ class MapPyramid(nn.Module):
       x = block(self.width * 2 ** (self.blocks - 1 - i), name=f'block_{i}')(x, train)
       maps.append(x)
     return tuple(maps[::-1][: self.levels])
+
+
+class SamPyramid(nn.Module):
+  """Maps for every scale of a U-Net, the deepest too: M_(i+1) = conv(nearest x2 (M_i)) (the paper's
+  figure).
+
+  `(B, h, w, C)` to a tuple of `levels` maps, finest first; level i has `width * 2 ** i` channels,
+  the deepest is the degradation map itself, repeated to the size of the deepest features.
+
+  Attributes:
+    width: channels of the finest map.
+    blocks: doublings between the degradation map and the picture.
+    levels: scales of the U-Net.
+  """
+
+  width: int = 64
+  blocks: int = 6
+  levels: int = 5
+
+  @nn.compact
+  def __call__(self, degradation_map: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
+    del train
+    repeat = 2 ** (self.blocks - self.levels + 1)
+    x = resize_nearest(degradation_map, [repeat * n for n in degradation_map.shape[1:3]])
+    maps = [x]
+    for level in reversed(range(self.levels - 1)):
+      x = Conv(self.width * 2**level, name=f'conv_{level}')(upsample2(x))
+      maps.append(x)
+    return tuple(maps[::-1])

@@ -21,12 +21,12 @@ from degrep_jax.data.source import open_source
 from degrep_jax.evaluation.held_out import Evaluator
 from degrep_jax.evaluation.panel import panel
 from degrep_jax.evaluation.tables import write_json
+from degrep_jax.models.variables import count_parameters
 from degrep_jax.runtime import devices, faults, processes
 from degrep_jax.training import finite
 from degrep_jax.training.recorder import Recorder
 from degrep_jax.training.run import Run
 from degrep_jax.training.stages import Stage, open_stage
-from degrep_jax.training.state import count_parameters
 
 
 def _compile(

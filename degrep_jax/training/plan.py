@@ -28,9 +28,9 @@ from degrep_jax.checkpoints.describe import count_parts
 from degrep_jax.commands.options import quantity
 from degrep_jax.common.console import duration, say
 from degrep_jax.common.errors import UserError
+from degrep_jax.models.variables import DTYPES, count_parameters
 from degrep_jax.models.vgg import Vgg19Features
 from degrep_jax.training.stages import Stage, open_stage
-from degrep_jax.training.state import DTYPES, count_parameters
 
 COMPILED = (2, 4)  # pictures per device, from which all others follow
 SETTINGS = [(dtype, remat) for dtype in DTYPES for remat in (False, True)]

@@ -17,17 +17,16 @@ from degrep_jax.common.console import say
 from degrep_jax.common.errors import UserError
 from degrep_jax.convert.vgg19 import load_vgg19
 from degrep_jax.models import factory
+from degrep_jax.models.variables import FROZEN, merged
 from degrep_jax.models.vgg import Vgg19Features
 from degrep_jax.runtime import devices
 from degrep_jax.training.state import (
-  FROZEN,
   DeblurState,
   TrainState,
   create_deblur_state,
   create_state,
   learning_rate_schedule,
   make_optimizer,
-  merged,
   with_ema,
 )
 from degrep_jax.training.steps import DeblurWeights, JointNets, LossWeights, deblur_step, joint_step

@@ -17,7 +17,7 @@ statistics are means over the micro-batches, before they are means over the devi
 norm the step is that of the whole batch; a batch norm normalises by the statistics of the
 micro-batch (of all devices).
 
-In bfloat16, networks compute with parameters that are rounded to it (`state.cast`: all but E's);
+In bfloat16, networks compute with parameters rounded to it (`variables.cast`: all but E's);
 parameters, their gradients' sums, statistics, losses and optimisers are float32.
 """
 
@@ -31,18 +31,9 @@ import jax.numpy as jnp
 import optax
 
 from degrep_jax.models.layers import widened
+from degrep_jax.models.variables import FROZEN, STATISTICS, cast, merged, split
 from degrep_jax.training import losses
-from degrep_jax.training.state import (
-  FROZEN,
-  STATISTICS,
-  DeblurState,
-  NetworkState,
-  TrainState,
-  cast,
-  merged,
-  moving_average,
-  split,
-)
+from degrep_jax.training.state import DeblurState, NetworkState, TrainState, moving_average
 
 Metrics = dict[str, jax.Array]
 

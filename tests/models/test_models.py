@@ -11,7 +11,7 @@ import pytest
 from configs import default
 from degrep_jax.models import encoder, factory
 from degrep_jax.models.unet import Generator
-from degrep_jax.training.state import count_parameters
+from degrep_jax.models.variables import count_parameters
 
 PICTURE = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
 OFFICIAL_V2 = {'encoder': 'official_v2', 'encoder_stages': (1, 2, 4, 8, 16)}

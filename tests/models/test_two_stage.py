@@ -12,7 +12,7 @@ from degrep_jax.models.encoder import Encoder
 from degrep_jax.models.hinet import HINet
 from degrep_jax.models.msdi_net import MSDINet, MSDIUNet
 from degrep_jax.models.pyramid import MapPyramid
-from degrep_jax.training.state import STATISTICS, count_parameters
+from degrep_jax.models.variables import STATISTICS, count_parameters
 
 PICTURE = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
 NETS = {

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import tiny_joint
 
-from degrep_jax.training.state import count_parameters
+from degrep_jax.models.variables import count_parameters
 
 CONFIG = tiny_joint.config()
 

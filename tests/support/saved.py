@@ -11,7 +11,7 @@ from flax import traverse_util
 from degrep_jax import checkpoints
 from degrep_jax import run_config as configs
 from degrep_jax.models import factory
-from degrep_jax.training.state import FROZEN, split
+from degrep_jax.models.variables import FROZEN, split
 
 
 def variables(module, seed, *shapes):

@@ -6,9 +6,9 @@ import pytest
 import tiny_deblur
 import tiny_joint
 
+from degrep_jax.models.variables import count_parameters
 from degrep_jax.runtime import devices
 from degrep_jax.training import stages
-from degrep_jax.training.state import count_parameters
 
 # Without batch norm: the figure's modulation, and the deblurring stage.
 CASES = {

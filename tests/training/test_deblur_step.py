@@ -13,8 +13,8 @@ import tiny_deblur
 import tiny_joint
 
 from degrep_jax.models import factory
+from degrep_jax.models.variables import count_parameters
 from degrep_jax.runtime import devices
-from degrep_jax.training.state import count_parameters
 
 CONFIG = tiny_deblur.config()
 HINET = tiny_deblur.config(model__network='hinet', loss__encoder_features=0.0)

@@ -14,6 +14,7 @@ from degrep_jax import checkpoints
 from degrep_jax.inference.restorer import Restorer
 from degrep_jax.models import factory
 from degrep_jax.models.layers import BatchNorm, Conv, instance_norm, rematerialised
+from degrep_jax.models.variables import FROZEN, cast
 from degrep_jax.runtime import devices
 from degrep_jax.training import stages, state
 
@@ -124,10 +125,10 @@ def test_layers_compute_in_bfloat16_and_keep_statistics_in_float32():
 
   conv = Conv(5, spectral=True)
   variables = conv.init(jax.random.key(0), x)
-  cast = variables | {'params': state.cast(variables['params'], 'bfloat16')}
-  y, moved = conv.apply(cast, x, train=True, mutable=['spectral'])
+  narrow = variables | {'params': cast(variables['params'], 'bfloat16')}
+  y, moved = conv.apply(narrow, x, train=True, mutable=['spectral'])
   assert y.dtype == jnp.bfloat16
-  kernel = np.float32(cast['params']['kernel']).reshape(-1, 5)
+  kernel = np.float32(narrow['params']['kernel']).reshape(-1, 5)
   v = kernel @ variables['spectral']['u']
   v /= np.linalg.norm(v)
   u = v @ kernel / np.linalg.norm(v @ kernel)
@@ -249,12 +250,12 @@ def test_the_average_is_saved_and_evaluated(averaged, tmp_path):
 
 def test_parts_are_taken_over_as_they_are_evaluated(tmp_path):
   def kernels(start):
-    return {part: {'kernel': np.float32([start + i])} for i, part in enumerate(state.FROZEN)}
+    return {part: {'kernel': np.float32([start + i])} for i, part in enumerate(FROZEN)}
 
   network = state.NetworkState(kernels(0), {'spectral': kernels(10)}, opt_state={})
   with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
     saved.save(3, state.TrainState(np.int32(3), network, None, ema=kernels(20)), None)
-  parts = checkpoints.load_parts(tmp_path, state.FROZEN)
+  parts = checkpoints.load_parts(tmp_path, FROZEN)
   assert parts == {'params': kernels(20), 'spectral': kernels(10)}
 
 

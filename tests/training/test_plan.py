@@ -8,8 +8,8 @@ import tiny_joint
 from command import refused, run, succeeded
 
 from degrep_jax.common.errors import UserError
+from degrep_jax.models.variables import count_parameters
 from degrep_jax.training import plan, stages
-from degrep_jax.training.state import count_parameters
 
 GIB = 2**30
 HINET = tiny_deblur.config(model__network='hinet', loss__encoder_features=0.0, train__batch_size=16)

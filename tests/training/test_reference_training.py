@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import reference
 
+from degrep_jax.models.variables import FROZEN, split
 from degrep_jax.runtime import devices
 from degrep_jax.training import state, steps
 
@@ -49,9 +50,9 @@ def _joint(figures, optimizer):
 def _deblur(figures, optimizer):
   """Likewise of the deblurring stage, E and the pyramid those of the files of their own."""
   net, variables = figures.network('msdi_net')
-  _, trained = state.split(variables, state.FROZEN)
+  _, trained = split(variables, FROZEN)
   frozen = {}
-  for name, kind in zip(state.FROZEN, ('encoder_v1', 'upsampler_v1'), strict=True):
+  for name, kind in zip(FROZEN, ('encoder_v1', 'upsampler_v1'), strict=True):
     for collection, tree in figures.network(kind)[1].items():
       frozen.setdefault(collection, {})[name] = tree
   train_state = state.DeblurState(
