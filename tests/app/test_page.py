@@ -14,6 +14,7 @@ import time
 import urllib.parse
 import urllib.request
 
+import child
 import numpy as np
 import pytest
 import saved
@@ -51,12 +52,9 @@ def checkpoint(tmp_path_factory):
 
 def start(checkpoint, temporary, *flags):
   """The command in a process of its own: (process, address of the page)."""
-  environment = os.environ | {
-    'JAX_PLATFORMS': 'cpu',
-    'XLA_FLAGS': '--xla_backend_optimization_level=0',
-    'TMPDIR': str(temporary),
-    'JAX_COMPILATION_CACHE_DIR': str(temporary / 'programs'),
-  }
+  environment = child.environment(
+    child.QUICK, TMPDIR=str(temporary), JAX_COMPILATION_CACHE_DIR=str(temporary / 'programs')
+  )
   command = [sys.executable, '-m', 'degrep_jax.cli', 'demo', f'--checkpoint={checkpoint}']
   process = subprocess.Popen(
     [*command, '--port=0', *flags], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True

@@ -1,11 +1,11 @@
 """`degrep deblur` and `degrep reblur`: the real commands with a tiny net."""
 
 import argparse
-import os
 import subprocess
 import sys
 from importlib import metadata
 
+import child
 import numpy as np
 import photo_files as files
 import pytest
@@ -44,13 +44,12 @@ def degrep(workdir, cache, tmp_path):
       "atexit.register(lambda: print('tensorflow' in sys.modules, file=sys.stderr))\n"
       'cli.run()\n'
     )
-    environment = os.environ | {
-      'PYTHONPATH': str(ROOT),
-      'JAX_PLATFORMS': 'cpu',
-      'XLA_FLAGS': '--xla_backend_optimization_level=0',
-      'JAX_COMPILATION_CACHE_DIR': str(cache),
-      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-    }
+    environment = child.environment(
+      child.QUICK,
+      PYTHONPATH=str(ROOT),
+      JAX_COMPILATION_CACHE_DIR=str(cache),
+      JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0',
+    )
     command = [sys.executable, '-c', program, *arguments, '--checkpoint', str(workdir)]
     options = {'text': True} | options
     return subprocess.run(

@@ -2,12 +2,12 @@
 
 import csv
 import json
-import os
 import pathlib
 import shutil
 import subprocess
 import sys
 
+import child
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,12 +30,8 @@ NAMES = ('GOPR0001/000001', 'GOPR0001/000002')
 
 def command(*arguments, **variables):
   """Runs `degrep evaluate` in a process of its own, with some environment variables."""
-  environment = os.environ | {
-    'JAX_PLATFORMS': 'cpu',
-    'XLA_FLAGS': '--xla_backend_optimization_level=0',
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-    **variables,
-  }
+  variables = {'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'} | variables
+  environment = child.environment(child.QUICK, **variables)
   call = [sys.executable, '-m', 'degrep_jax.cli', 'evaluate', *map(str, arguments)]
   return subprocess.run(call, cwd=ROOT, env=environment, capture_output=True, text=True)
 

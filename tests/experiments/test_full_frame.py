@@ -3,11 +3,11 @@
 import csv
 import itertools
 import json
-import os
 import shutil
 import subprocess
 import sys
 
+import child
 import frames
 import numpy as np
 import pytest
@@ -141,11 +141,7 @@ def test_a_page_of_different_methods_is_refused(tmp_path):
 
 
 def _run(output, *options, cache=None):
-  environment = os.environ | {
-    'XLA_FLAGS': '--xla_backend_optimization_level=0',
-    'JAX_PLATFORMS': 'cpu',
-    'PYTHONPATH': str(ROOT),
-  }
+  environment = child.environment(child.QUICK, PYTHONPATH=str(ROOT))
   if cache is not None:
     environment['JAX_COMPILATION_CACHE_DIR'] = str(cache)
   command = [sys.executable, ROOT / 'experiments' / 'full_frame.py', f'--output={output}', *options]

@@ -4,10 +4,10 @@ commands at the smallest size."""
 import argparse
 import csv
 import json
-import os
 import subprocess
 import sys
 
+import child
 import jax
 import numpy as np
 import optax
@@ -410,11 +410,11 @@ def folder(tmp_path_factory):
 
 
 def run(name, folder, output, *flags):
-  environment = os.environ | {
-    'XLA_FLAGS': '--xla_backend_optimization_level=0',
-    'JAX_COMPILATION_CACHE_DIR': str(folder / 'cache'),
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
-  }
+  environment = child.environment(
+    child.QUICK,
+    JAX_COMPILATION_CACHE_DIR=str(folder / 'cache'),
+    JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0.1',
+  )
   command = [sys.executable, f'experiments/{name}.py', '--smoke', *SMALL[name], *flags]
   command += [f'--nets={folder / "nets"}', f'--output={folder / output}']
   result = subprocess.run(

@@ -1,10 +1,10 @@
 """`degrep export`: files that other programs read, and what these make of them."""
 
 import json
-import os
 import subprocess
 import sys
 
+import child
 import jax.export
 import numpy as np
 import pytest
@@ -132,7 +132,7 @@ def test_a_program_gives_elsewhere_what_the_restorer_gives(joint, command, tmp_p
   succeeded(
     subprocess.run(
       [sys.executable, '-c', _ELSEWHERE, *map(str, files)],
-      env=os.environ | {'XLA_FLAGS': '--xla_backend_optimization_level=0'},
+      env=child.environment(child.QUICK),
       capture_output=True,
       text=True,
     )

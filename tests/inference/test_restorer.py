@@ -4,12 +4,12 @@ tiny nets where the net matters."""
 import functools
 import itertools
 import json
-import os
 import pathlib
 import subprocess
 import sys
 import types
 
+import child
 import four_devices
 import jax
 import jax.numpy as jnp
@@ -509,10 +509,9 @@ def test_a_module_of_another_kind_is_refused():
 
 
 def _process(code, **environment):
-  ours = {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': '--xla_backend_optimization_level=0', **environment}
-  inherited = {k: v for k, v in os.environ.items() if k != 'JAX_COMPILATION_CACHE_DIR'}
   root = str(pathlib.Path(__file__).parents[2])
-  environment = inherited | ours | {'PYTHONPATH': root}
+  environment = child.environment(child.QUICK, PYTHONPATH=root, **environment)
+  environment.pop('JAX_COMPILATION_CACHE_DIR', None)
   done = subprocess.run(
     [sys.executable, '-c', code], env=environment, capture_output=True, text=True
   )

@@ -2,11 +2,11 @@
 
 import contextlib
 import json
-import os
 import pathlib
 import subprocess
 import sys
 
+import child
 import numpy as np
 from PIL import Image
 
@@ -17,12 +17,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def _command(workdir, flags, config, devices, cache):
   """(command line, environment)."""
-  environment = os.environ | {
-    # Unoptimised machine code: compiling takes longer than running the steps.
-    'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}'
-    ' --xla_backend_optimization_level=0',
-    'JAX_PLATFORMS': 'cpu',
-  }
+  environment = child.environment(f'--xla_force_host_platform_device_count={devices}', child.QUICK)
   if cache is not None:
     environment |= {
       'JAX_COMPILATION_CACHE_DIR': str(cache),

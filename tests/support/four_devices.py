@@ -8,16 +8,17 @@ import subprocess
 import sys
 from typing import Any
 
+import child
+
 _ROOT = pathlib.Path(__file__).parents[2]
 
 
 def run(code: str) -> Any:
   """What `code` prints last, a line of JSON."""
-  environment = os.environ | {
-    'JAX_PLATFORMS': 'cpu',
-    'XLA_FLAGS': '--xla_force_host_platform_device_count=4',
-    'PYTHONPATH': os.pathsep.join([str(_ROOT), str(_ROOT / 'tests')]),
-  }
+  environment = child.environment(
+    '--xla_force_host_platform_device_count=4',
+    PYTHONPATH=os.pathsep.join([str(_ROOT), str(_ROOT / 'tests' / 'support')]),
+  )
   done = subprocess.run(
     [sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=False
   )
