@@ -2,8 +2,10 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+# The versions that were tested together; make CONSTRAINTS= takes the newest instead.
+CONSTRAINTS ?= constraints.txt
 
-.PHONY: demo test test-all parity bench-input chaos lint clean
+.PHONY: demo test test-slow test-all parity bench-input chaos lint docs docs-serve clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m degrep_jax.main --config=configs/demo.py --workdir=runs/demo
@@ -11,10 +13,16 @@ demo: $(VENV)/ready
 test: $(VENV)/ready-test
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-test-all: $(VENV)/ready-test-all
-	@command -v chromium > /dev/null && command -v chromedriver > /dev/null || { \
+# The slow tests: full-width networks, kills, several processes and the page in a browser; PAGE=
+# leaves out the page.
+PAGE ?= yes
+test-slow: $(VENV)/ready-test-all
+	@test -z '$(PAGE)' || { command -v chromium && command -v chromedriver; } > /dev/null || { \
 	  echo "The page is tested in a browser: apt-get install chromium chromium-driver" >&2; exit 2; }
-	$(BIN)/python -m pytest -q -m "slow or not slow"
+	$(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile \
+	  $(if $(PAGE),,--deselect tests/app/test_page.py)
+
+test-all: test test-slow
 
 parity: $(VENV)/ready-test
 	$(BIN)/python -m pytest -q -k test_reference -m "slow or not slow" --parity
@@ -38,21 +46,31 @@ define install
 	@echo "Installing $(2) into $(VENV), once; this takes a few minutes."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  echo "No virtual environment by $(PYTHON); name another: make PYTHON=python3.12" >&2; exit 2; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '$(1)' \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '$(1)' \
 	  > $(VENV)/install.log 2>&1 & pid=$$!; trap "kill $$pid; exit 130" INT TERM; \
 	  while kill -0 $$pid 2> /dev/null; do sleep 5; printf .; done; echo; \
 	  wait $$pid || { tail -n 20 $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 endef
 
-$(VENV)/ready: setup.cfg pyproject.toml
+$(VENV)/ready: setup.cfg pyproject.toml $(CONSTRAINTS)
 	$(call install,.,JAX and TensorFlow)
 
 $(VENV)/ready-test: $(VENV)/ready
 	$(call install,.[test],PyTorch and the test tools)
 
+$(VENV)/ready-docs: $(VENV)/ready
+	$(call install,.[docs],MkDocs)
+
 $(VENV)/ready-test-all: $(VENV)/ready-test
 	$(call install,.[test-all],Gradio and Selenium)
+
+docs: $(VENV)/ready-docs
+	$(BIN)/python -m mkdocs build
+
+docs-serve: $(VENV)/ready-docs
+	$(BIN)/python -m mkdocs serve
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -4,6 +4,7 @@ parity table."""
 import math
 import os
 import pathlib
+import resource
 import signal
 import sys
 
@@ -77,7 +78,11 @@ def _rank(found):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-  """Under `--parity`: a line per reference figure, from every process that ran tests."""
+  """The memory of the largest process; under `--parity` a line per reference figure, from every
+  process that ran tests."""
+  users = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+  largest = max(resource.getrusage(user).ru_maxrss for user in users)
+  terminalreporter.line(f'largest process: {largest / 2**20:.1f} GiB')
   if not config.getoption('--parity'):
     return
   reports = [report for of in terminalreporter.stats.values() for report in of]
