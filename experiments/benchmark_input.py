@@ -30,8 +30,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from degrep_jax.common import console
-from degrep_jax.data import preprocess
+from degrep_jax.common import console, pixels
+from degrep_jax.data import pipeline
 from degrep_jax.data.builders import sub_pictures
 from degrep_jax.data.builders.read import PreparedPairs
 from degrep_jax.data.builders.write import prepare
@@ -73,7 +73,7 @@ def plain_batches(root: pathlib.Path):
     pair = [Image.open(path) for path in (blur, blur.parents[1] / 'sharp' / blur.name)]
     window = random_window(pair[0].size[::-1], CROP, rng, blur.name)
     crops = [np.asarray(picture)[window] for picture in pair]
-    return [preprocess.to_float(crop) for crop in preprocess.augment(*crops, rng)]
+    return [pixels.to_float(crop) for crop in pipeline.augmented(*crops, rng)]
 
   with ThreadPoolExecutor(os.cpu_count()) as pool:
     numbers, waiting = itertools.count(), []
@@ -108,7 +108,7 @@ def steps(source: PreparedPairs, count: int) -> dict[str, float]:
     window = random_window((512, 512), CROP, rng, '')
     crops = [sub_pictures.crop(example[kind], window) for kind in ('blurry', 'sharp')]
     clock.append(time.process_time())
-    _ = [preprocess.to_float(crop) for crop in preprocess.augment(*crops, rng)]
+    _ = [pixels.to_float(crop) for crop in pipeline.augmented(*crops, rng)]
     clock.append(time.process_time())
     for part, (before, after) in zip(spent, itertools.pairwise(clock), strict=True):
       spent[part] += 1e3 * (after - before) / count

@@ -42,8 +42,8 @@ from rich.table import Table
 from degrep_jax.common.console import say
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.files import write_atomically
+from degrep_jax.common.pixels import to_float, to_uint8
 from degrep_jax.data.pairs import FolderPairs
-from degrep_jax.data.preprocess import to_float, to_uint8
 from degrep_jax.data.synthetic.pairs import Blur, SyntheticPairs
 from degrep_jax.metrics import psnr
 

@@ -49,7 +49,7 @@ from matplotlib.figure import Figure
 from scipy.spatial.distance import cdist
 
 from degrep_jax.common.console import say
-from degrep_jax.data.preprocess import to_float, to_uint8
+from degrep_jax.common.pixels import to_float, to_uint8
 from degrep_jax.evaluation.bootstrap import paired_difference
 from degrep_jax.evaluation.tables import write_csv, write_json
 from degrep_jax.metrics import psnr

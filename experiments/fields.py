@@ -14,7 +14,7 @@ from PIL import Image
 
 from degrep_jax import metrics
 from degrep_jax.common.files import write_atomically
-from degrep_jax.data.preprocess import to_float
+from degrep_jax.common.pixels import to_float
 from degrep_jax.data.source import open_synthetic
 from degrep_jax.data.synthetic.exposure import BlurExample
 from degrep_jax.data.synthetic.pairs import PHOTOGRAPHS, SyntheticPairs

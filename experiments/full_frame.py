@@ -35,12 +35,12 @@ os.environ.setdefault('OPENCV_LOG_LEVEL', 'ERROR')
 import frames
 import jax
 import numpy as np
-import rich.console
 import study
 from absl import app, flags
 
 from degrep_jax import Restorer, checkpoints
-from degrep_jax.common.console import say
+from degrep_jax.common import pixels
+from degrep_jax.common.console import results, say
 from degrep_jax.common.errors import UserError, fail
 from degrep_jax.common.files import make_folder_of
 from degrep_jax.data.pairs import SPLITS, read_picture
@@ -117,7 +117,7 @@ class Kept(scoring.Checkpoint):
         yield read_picture(file)
         continue
       picture = next(restored)
-      scoring.write_png(file, picture)
+      pixels.write_png(file, picture)
       yield picture
 
 
@@ -303,7 +303,7 @@ def compare():
   tables.write_csv(output / 'full_frame.csv', found['per_picture'])
   draw(list(shown.values()), scores, output / 'full_frame.png')
   tables.write_json(output / 'full_frame.json', found)
-  console = rich.console.Console(highlight=False, emoji=False)
+  console = results()
   console.print(tables.methods_table(found))
   if found['differences']:
     console.print()

@@ -23,7 +23,7 @@ from absl import app, flags
 from ml_collections import ConfigDict
 
 from degrep_jax import checkpoints
-from degrep_jax.data.preprocess import to_float, to_uint8
+from degrep_jax.common.pixels import to_float, to_uint8
 from degrep_jax.data.source import open_source
 from degrep_jax.metrics import psnr
 from degrep_jax.models import factory

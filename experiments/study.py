@@ -34,7 +34,7 @@ from configs import default, demo, smoke
 from degrep_jax import checkpoints
 from degrep_jax import run_config as configs
 from degrep_jax.common.console import say
-from degrep_jax.data.preprocess import to_float, to_uint8
+from degrep_jax.common.pixels import to_float, to_uint8
 from degrep_jax.data.synthetic.exposure import BlurExample
 from degrep_jax.models import factory
 from degrep_jax.runtime import compilation_cache, faults

@@ -21,10 +21,11 @@ from degrep_jax.app.jobs import Job, Plan
 from degrep_jax.common.console import duration, say, track
 from degrep_jax.common.errors import UserError, is_out_of_memory
 from degrep_jax.common.files import write_atomically
+from degrep_jax.common.pixels import to_8_bits
 from degrep_jax.evaluation.panel import map_colours, over_photograph
 from degrep_jax.inference.restorer import Restorer
 from degrep_jax.photos import reading, writing
-from degrep_jax.photos.photo import Photo, to_8_bits
+from degrep_jax.photos.photo import Photo
 
 
 class MapPictures:

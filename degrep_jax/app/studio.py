@@ -12,11 +12,12 @@ import numpy as np
 
 from degrep_jax.app.maps import MapPictures
 from degrep_jax.common.errors import UserError
+from degrep_jax.common.pixels import to_8_bits
 from degrep_jax.data.synthetic.pairs import Blur, SyntheticPairs
 from degrep_jax.evaluation.panel import over_photograph
 from degrep_jax.inference.restorer import Restorer
 from degrep_jax.photos import reading, writing
-from degrep_jax.photos.photo import FORMATS, Photo, fitted, to_8_bits
+from degrep_jax.photos.photo import FORMATS, Photo, fitted
 
 SHOWN = 2048  # px of a picture's longer side on the page; the file to save is whole
 _EXAMPLES = Blur(shake=12.0, rotation=0.8, object_motion=12.0, sub_frames=11, noise=1.0)

@@ -89,7 +89,7 @@ def _evaluations(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
 
 def defaults() -> dict[str, Any]:
   """The fields of configs/default.py as `describe` gives a config; {} outside a clone."""
-  root = pathlib.Path(__file__).parents[1]
+  root = pathlib.Path(__file__).parents[2]
   path = root / 'configs' / 'default.py'
   if not (path.exists() and (root / 'setup.cfg').exists()):
     return {}

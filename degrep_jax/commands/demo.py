@@ -3,6 +3,7 @@
 import argparse
 
 from degrep_jax.commands import options
+from degrep_jax.common import units
 from degrep_jax.common.errors import UserError
 
 HELP = 'serve a page in the browser: drop photographs, see them restored'
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   options.add_max_pixels(parser, '25M')
   parser.add_argument(
     '--max-size',
-    type=options.quantity,
+    type=units.quantity,
     default='64MB',
     metavar='SIZE',
     help='larger files are refused (default: 64MB)',

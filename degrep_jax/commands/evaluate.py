@@ -5,6 +5,7 @@ import pathlib
 from typing import TYPE_CHECKING, Any
 
 from degrep_jax.commands import options
+from degrep_jax.common import units
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.files import make_folder_of
 
@@ -100,7 +101,7 @@ def _add_protocol(group: argparse._ArgumentGroup) -> None:
   )
   group.add_argument(
     '--memory',
-    type=options.quantity,
+    type=units.quantity,
     metavar='SIZE',
     help='that whole pictures may take; with less they are restored in large windows (default: '
     '4GiB)',
@@ -150,13 +151,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(summary: dict[str, Any], output: pathlib.Path) -> None:
-  import rich.console
-
-  from degrep_jax.common.console import say
+  from degrep_jax.common.console import results, say
   from degrep_jax.evaluation import tables
 
-  console = rich.console.Console(highlight=False, emoji=False)
-  console.print(f'{_sentence(summary["protocol"])}\n', markup=False)
+  console = results()
+  console.print(f'{_sentence(summary["protocol"])}\n')
   console.print(tables.methods_table(summary))
   if summary['differences']:
     console.print()

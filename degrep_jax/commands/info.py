@@ -44,12 +44,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _print(found: dict[str, Any]) -> None:
-  import rich.console
-
   from degrep_jax.checkpoints.describe import defaults
+  from degrep_jax.common.console import results
   from degrep_jax.evaluation.tables import score_table
 
-  console = rich.console.Console(highlight=False, emoji=False, markup=False)
+  console = results()
   config = found['config']
   of = f' of {found["trained_steps"]}' if found['trained_steps'] else ''
   title = f'{found["workdir"]}: {_NETWORKS[found["network"]]}, step {found["step"]}{of}'
@@ -65,19 +64,10 @@ def _print(found: dict[str, Any]) -> None:
     console.print('', _config(config, defaults()), sep='\n')
 
 
-def _table(*headings: str):
-  """An empty table whose second column holds numbers."""
-  import rich.box
-  import rich.table
-
-  table = rich.table.Table(box=rich.box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-  for i, heading in enumerate(headings):
-    table.add_column(heading, justify='right' if i == 1 else 'left', overflow='fold')
-  return table
-
-
 def _parts(found: dict[str, Any]):
-  table = _table('network', 'parameters', '')
+  from degrep_jax.common.console import empty_table
+
+  table = empty_table('network', 'parameters', '', texts=(0, 2))
   kinds = {'encoder': 'model.encoder', 'pyramid': 'model.modulation'}
   for part, count in found['parts'].items():
     kind = found['config'].get(kinds.get(part, ''))
@@ -92,7 +82,9 @@ def _parts(found: dict[str, Any]):
 
 
 def _checkpoints(found: dict[str, Any]):
-  table = _table('checkpoint', 'deblurred, dB', '')
+  from degrep_jax.common.console import empty_table
+
+  table = empty_table('checkpoint', 'deblurred, dB', '', texts=(0, 2))
   for step, scores in found['checkpoints'].items():
     psnr = f'{float(scores["deblurred_psnr"]):.2f}' if scores else '-'
     table.add_row(f'step {step}', psnr, 'best' if step == found['best'] else '')
@@ -101,7 +93,10 @@ def _checkpoints(found: dict[str, Any]):
 
 def _config(config: dict[str, Any], usual: dict[str, Any]):
   """The fields that are not as configs/default.py has them; all where that is not at hand."""
-  table = _table(f'config{", where it is not the default" * bool(usual)}', 'value', 'default')
+  from degrep_jax.common.console import empty_table
+
+  heading = f'config{", where it is not the default" * bool(usual)}'
+  table = empty_table(heading, 'value', 'default', texts=(0, 1, 2))
   for field, value in sorted(config.items()):
     if field not in usual or usual[field] != value:
       table.add_row(field, _text(value), _text(usual[field]) if field in usual else '')

@@ -1,11 +1,13 @@
-"""Progress for the person who waits: a bar on a terminal, plain lines in a log."""
+"""What people see: progress as a bar on a terminal and plain lines in a log, results as tables."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import TypeVar
 
+import rich.box
 import rich.console
 import rich.progress
+import rich.table
 
 Item = TypeVar('Item')
 
@@ -22,6 +24,11 @@ def _bar() -> rich.progress.Progress:
     transient=True,
     disable=not console.is_terminal,
   )
+
+
+def results() -> rich.console.Console:
+  """Stdout, for what a command was asked for."""
+  return rich.console.Console(highlight=False, emoji=False, markup=False)
 
 
 def say(text: str) -> None:
@@ -44,3 +51,20 @@ def duration(seconds: float) -> str:
   minutes, seconds = divmod(round(seconds), 60)
   hours, minutes = divmod(minutes, 60)
   return f'{hours}:{minutes:02}:{seconds:02}' if hours else f'{minutes}:{seconds:02}'
+
+
+def empty_table(*headings: str, texts: Container[int] = (0,)) -> rich.table.Table:
+  """A table without rows.
+
+  Args:
+    headings: of the columns.
+    texts: columns of text, to the left and folded where they are too long; the others hold numbers,
+      to the right and on one line.
+  """
+  made = rich.table.Table(box=rich.box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+  for i, heading in enumerate(headings):
+    if i in texts:
+      made.add_column(heading, overflow='fold')
+    else:
+      made.add_column(heading, justify='right', no_wrap=True)
+  return made

@@ -2,5 +2,5 @@
 
 source.py chooses: folders and lists of files (pairs.py), released datasets written and read through
 TensorFlow Datasets (builders/, from the layouts of released/), or photographs blurred on the fly
-(synthetic/). preprocess.py augments and converts; pipeline.py feeds training.
+(synthetic/). pipeline.py augments them and feeds training.
 """

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from degrep_jax.common.console import say
 from degrep_jax.common.errors import UserError
-from degrep_jax.data import preprocess
+from degrep_jax.common.pixels import to_float
 from degrep_jax.data.pairs import Source
 
 Read = TypeVar('Read')
@@ -51,6 +51,33 @@ class Batches(Iterator[dict[str, np.ndarray]]):
     the batch was given; steps count from 1."""
     numbers = range((step - 1) * self._batch_size, step * self._batch_size)
     return sum(self._replaced.pop(number, None) is not None for number in numbers)
+
+
+def augmented(
+  blurry: np.ndarray, sharp: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+  """Flips and transposes both pictures by one draw: each of the 8 dihedral maps is equally likely.
+
+  Horizontal flip, vertical flip and transpose, each with probability 1/2, as `use_flip` and
+  `use_rot` of the released training code.
+
+  Args:
+    blurry: (H, W, C) of any dtype; a square crop keeps its shape.
+    sharp: (H, W, C), the same window.
+    rng: three booleans are drawn from it.
+  """
+  horizontal, vertical, transpose = rng.random(3) < 0.5
+
+  def apply(picture: np.ndarray) -> np.ndarray:
+    if horizontal:
+      picture = picture[:, ::-1]
+    if vertical:
+      picture = picture[::-1]
+    if transpose:
+      picture = picture.swapaxes(0, 1)
+    return picture.copy()
+
+  return apply(blurry), apply(sharp)
 
 
 def train_batches(
@@ -106,8 +133,8 @@ def train_batches(
   def pictures(item: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     blurry, sharp = source.crop(item, crop, rng)
     if augment:
-      blurry, sharp = preprocess.augment(blurry, sharp, rng)
-    return preprocess.to_float(blurry), preprocess.to_float(sharp)
+      blurry, sharp = augmented(blurry, sharp, rng)
+    return to_float(blurry), to_float(sharp)
 
   def example(index: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     number = int(index)

@@ -15,8 +15,8 @@ from degrep_jax import run_config as configs
 from degrep_jax.common import threads
 from degrep_jax.common.console import say, track
 from degrep_jax.common.errors import UserError
+from degrep_jax.common.pixels import to_uint8
 from degrep_jax.data.pairs import Pair, Source
-from degrep_jax.data.preprocess import to_uint8
 from degrep_jax.data.source import open_source
 from degrep_jax.evaluation.panel import panel
 from degrep_jax.evaluation.tables import format_table, write_scores

@@ -12,7 +12,6 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import cv2
 import jax
 import numpy as np
 
@@ -20,7 +19,7 @@ from degrep_jax import metrics
 from degrep_jax.common import threads
 from degrep_jax.common.console import track
 from degrep_jax.common.errors import UserError
-from degrep_jax.common.files import write_atomically
+from degrep_jax.common.pixels import write_png
 from degrep_jax.data.pairs import FilePairs, Source, read_picture
 from degrep_jax.evaluation import bootstrap
 from degrep_jax.evaluation.restored_folder import find_pictures, match_pictures
@@ -305,12 +304,6 @@ def _require_inside(folder, names):
 
 def _file_name(label):
   return label.strip('/').replace('/', '_')
-
-
-def write_png(path: pathlib.Path, picture: np.ndarray) -> None:
-  """Writes a picture (H, W, 3) uint8, RGB, whole or not at all; UserError where it cannot."""
-  _, data = cv2.imencode('.png', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-  write_atomically(path, data.tobytes())
 
 
 def summary(

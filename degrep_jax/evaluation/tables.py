@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import rich.box
 import rich.console
 import rich.table
 
+from degrep_jax.common.console import empty_table
 from degrep_jax.common.files import write_atomically
 from degrep_jax.evaluation.bootstrap import CONFIDENCE
 
@@ -111,22 +111,15 @@ def score_table(totals: Mapping[str, float]) -> rich.table.Table:
   gain is that of the PSNR over the first row of the kind: deblurred over the blurry input,
   reblurred over the sharp picture left as it is.
   """
-  table = _table('means over pictures: {:,}'.format(totals['count']), *_HEADINGS.values(), _GAIN)
+  table = empty_table(
+    'means over pictures: {:,}'.format(totals['count']), *_HEADINGS.values(), _GAIN
+  )
   for kind in _KINDS:
     first = next(iter(kind))
     for picture, label in kind.items():
       if f'{picture}_psnr' in totals:
         table.add_row(label, *_scores(totals, picture), _gain(totals, picture, first))
     table.add_section()
-  return table
-
-
-def _table(first, *headings):
-  """An empty table: a column of text, which folds, and columns of numbers."""
-  table = rich.table.Table(box=rich.box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-  table.add_column(first, overflow='fold')
-  for heading in headings:
-    table.add_column(heading, justify='right', no_wrap=True)
   return table
 
 
@@ -141,7 +134,7 @@ def methods_table(summary: Mapping[str, Any]) -> rich.table.Table:
   gains = any(method['kind'] == 'input' for method in methods)
   failures = any(method['failed_alignments'] for method in methods)
   headings = [_HEADINGS[metric] for metric in measured] + [_GAIN] * gains
-  table = _table(f'means over pictures: {pictures:,}', *headings, *['aligned'] * failures)
+  table = empty_table(f'means over pictures: {pictures:,}', *headings, *['aligned'] * failures)
   for method in methods:
     means, name = method['means'], method['label']
     cells = [_number(means[metric], _METRICS[metric]) for metric in measured]
@@ -159,7 +152,8 @@ def differences_table(summary: Mapping[str, Any]) -> rich.table.Table:
   """The first method less each of the others, from what `scoring.summary` returns."""
   differences = summary['differences']
   heading = f'{100 * CONFIDENCE:.0f} % interval'
-  table = _table(f'{differences[0]["method"]} against', 'metric', 'difference', heading)
+  against = f'{differences[0]["method"]} against'
+  table = empty_table(against, 'metric', 'difference', heading)
   named = None
   for difference in differences:
     metric, other = difference['metric'], difference['against']

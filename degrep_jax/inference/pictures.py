@@ -16,14 +16,6 @@ def require(condition: Any, complaint: str) -> None:
     raise UserError(f'{complaint}.')
 
 
-def finished(rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
-  """Floats as a picture of a dtype: clipped to [0, 1], integers rounded over their range."""
-  rows = np.clip(rows, 0, 1)
-  if dtype.kind == 'u':
-    rows = np.rint(rows * np.float32(np.iinfo(dtype).max))
-  return rows.astype(dtype)
-
-
 def as_picture(x: Any) -> np.ndarray:
   """A picture that can be restored, as NumPy.
 

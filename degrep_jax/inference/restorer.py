@@ -24,15 +24,9 @@ import numpy as np
 
 from degrep_jax import checkpoints
 from degrep_jax.common.errors import UserError
+from degrep_jax.common.pixels import finished
 from degrep_jax.inference import tiles
-from degrep_jax.inference.pictures import (
-  as_picture,
-  finished,
-  fitted,
-  in_the_form_of,
-  pairs,
-  require,
-)
+from degrep_jax.inference.pictures import as_picture, fitted, in_the_form_of, pairs, require
 from degrep_jax.models import factory, local_norm, spectral_norm
 from degrep_jax.models.hinet import HINet
 from degrep_jax.models.joint import JointNet

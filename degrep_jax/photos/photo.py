@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from degrep_jax.common.pixels import to_8_bits
+
 FORMATS = {  # of the files that are read and written: their names' endings, the usual one first
   'JPEG': ('.jpg', '.jpeg', '.jpe', '.jfif'),
   'PNG': ('.png',),
@@ -99,13 +101,6 @@ def luma(pixels: np.ndarray) -> np.ndarray:
   """Brightness by Rec. 601, `(H, W)` of the kind of the RGB pixels `(H, W, 3)`; exact for greys."""
   weights = np.array([0.299, 0.587, 0.114], np.float32)
   return np.rint(pixels @ weights).astype(pixels.dtype)
-
-
-def to_8_bits(values: np.ndarray) -> np.ndarray:
-  """uint8 of uint8 or uint16 values: the nearest eighth-bit level, 65535 becoming 255."""
-  if values.dtype == np.uint8:
-    return values
-  return np.rint(values / np.float32(257)).astype(np.uint8)
 
 
 def fitted(photo: Photo, format: str) -> Photo:

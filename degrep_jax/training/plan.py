@@ -19,15 +19,12 @@ import flax.serialization
 import jax
 import jax.numpy as jnp
 import ml_collections
-import rich.box
-import rich.console
-import rich.table
 
 from degrep_jax import run_config as configs
 from degrep_jax.checkpoints.describe import count_parts
-from degrep_jax.commands.options import quantity
-from degrep_jax.common.console import duration, say
+from degrep_jax.common.console import duration, empty_table, results, say
 from degrep_jax.common.errors import UserError
+from degrep_jax.common.units import bytes_text, quantity
 from degrep_jax.models.variables import DTYPES, count_parameters
 from degrep_jax.models.vgg import Vgg19Features
 from degrep_jax.training.stages import Stage, open_stage
@@ -111,11 +108,6 @@ def amount(text: str) -> int:
     raise UserError(f'--memory: {error}.') from None
 
 
-def _size(count: float) -> str:
-  """Bytes for people."""
-  return f'{count / 2**30:.2f} GiB' if count >= 2**30 else f'{count / 2**20:.1f} MiB'
-
-
 def _changed(config: ml_collections.ConfigDict, **train: Any) -> ml_collections.ConfigDict:
   config = config.copy_and_resolve_references()
   config.train.update(train)
@@ -159,7 +151,7 @@ def line(config: ml_collections.ConfigDict) -> Line:
     start = time.monotonic()
     two.append(needs(_changed(config, accumulate_steps=1), share))
     took = duration(time.monotonic() - start)
-    say(f'compiled a step of {share} pictures, {about}: {took}, {_size(two[-1].memory)}')
+    say(f'compiled a step of {share} pictures, {about}: {took}, {bytes_text(two[-1].memory)}')
   state = jax.eval_shape(_abstract_stage(config).create)
   trained = [state.generator.params]
   if getattr(state, 'discriminator', None) is not None:
@@ -211,7 +203,7 @@ def plan(
   own = train.dtype, train.remat
   lines = {own: line(config)}
   found = lines[own].at(share, train.accumulate_steps)
-  console = rich.console.Console(highlight=False, emoji=False, markup=False)
+  console = results()
   _print_step(console, config, devices, found)
   if not memories:
     return
@@ -223,18 +215,10 @@ def plan(
     _print_verdict(console, lines, train, share, memory, found)
 
 
-def _table(*headings: str) -> rich.table.Table:
-  """A table whose first column holds names."""
-  table = rich.table.Table(box=rich.box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-  for i, heading in enumerate(headings):
-    table.add_column(heading, justify='right' if i else 'left')
-  return table
-
-
 def _print_step(console, config, devices: int, found: Needs) -> None:
   state = flax.serialization.to_state_dict(jax.eval_shape(_abstract_stage(config).create))
   parts, frozen = count_parts(state)
-  table = _table('network', 'parameters')
+  table = empty_table('network', 'parameters')
   for part, count in parts.items():
     table.add_row(f'{part} (frozen)' if part in frozen else part, f'{count:,}')
   console.print(table, '')
@@ -243,21 +227,21 @@ def _print_step(console, config, devices: int, found: Needs) -> None:
   of = f' in {train.accumulate_steps} micro-batches' if train.accumulate_steps > 1 else ''
   title = f'a step of {train.batch_size} pairs of {side} px: {share} on each of {devices} devices'
   console.print(f'{title}{of}, {train.dtype}', soft_wrap=True)
-  table = _table('of each device', 'size')
+  table = empty_table('of each device', 'size')
   for name, size in (
     ('state and batch', found.arguments),
     ('new beside the old', found.outputs),
     ('activations and gradients', found.temporaries),
     ('together', found.memory),
   ):
-    table.add_row(name, _size(size))
+    table.add_row(name, bytes_text(size))
   table.add_row('operations', f'{found.flops / 1e9:,.1f} GFLOP')
   console.print(table, '')
 
 
 def _print_batches(console, lines, memories: list[int]) -> None:
   console.print('pairs at a time that fit on a device', soft_wrap=True)
-  table = _table('', *map(_size, memories))
+  table = empty_table('', *map(bytes_text, memories))
   for (dtype, remat), of in lines.items():
     name = f'{dtype}, rematerialised' if remat else dtype
     table.add_row(name, *(str(of.largest(memory)) for memory in memories))
@@ -266,11 +250,13 @@ def _print_batches(console, lines, memories: list[int]) -> None:
 
 def _print_verdict(console, lines, train, share: int, memory: int, found: Needs) -> None:
   if found.memory <= memory:
-    console.print(f'{_size(memory)}: this config fits, with {_size(found.memory)}.', soft_wrap=True)
+    console.print(
+      f'{bytes_text(memory)}: this config fits, with {bytes_text(found.memory)}.', soft_wrap=True
+    )
     return
   choices = list(nearest(lines, train, share, memory))
   end = 'nearest settings that do:' if choices else 'take more devices, smaller crops or networks.'
-  console.print(f'{_size(memory)}: this config does not fit; {end}', soft_wrap=True)
+  console.print(f'{bytes_text(memory)}: this config does not fit; {end}', soft_wrap=True)
   for fields, fitting in choices:
     flags = ' '.join(f'--config.train.{name}={value}' for name, value in fields.items())
-    console.print(f'  {_size(fitting.memory):>9}  {flags}', soft_wrap=True)
+    console.print(f'  {bytes_text(fitting.memory):>9}  {flags}', soft_wrap=True)

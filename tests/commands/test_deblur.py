@@ -1,6 +1,5 @@
 """`degrep deblur` and `degrep reblur`: the real commands with a tiny net."""
 
-import argparse
 import subprocess
 import sys
 from importlib import metadata
@@ -15,7 +14,6 @@ import tiny_joint
 from command import ROOT, succeeded
 
 from degrep_jax import Restorer, cli
-from degrep_jax.commands.options import quantity
 
 TILE = 32
 
@@ -255,14 +253,6 @@ def test_without_arguments_the_help_is_shown(degrep_here):
 
 def test_the_version(degrep_here):
   assert degrep_here('--version') == (0, f'degrep_jax {metadata.version("degrep_jax")}\n', '')
-
-
-def test_amounts():
-  amounts = {'7': 7, '250M': 250_000_000, '1.5 GB': 1_500_000_000, '4GiB': 2**32, '2kib': 2048}
-  assert {text: quantity(text) for text in amounts} == amounts
-  for text in ('', '0', '-1', 'M', '4 apples', '1e9', '0.0001'):
-    with pytest.raises(argparse.ArgumentTypeError):
-      quantity(text)
 
 
 def test_every_example_of_the_help_is_a_command_line(degrep_here, tmp_path, monkeypatch):

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from degrep_jax.common.errors import UserError
 from degrep_jax.data.pairs import FolderPairs, Pair, Source
-from degrep_jax.data.pipeline import batch_items, shuffled_item, train_batches
+from degrep_jax.data.pipeline import augmented, batch_items, shuffled_item, train_batches
 
 
 class Numbers(Source):
@@ -70,6 +72,39 @@ def test_positions_within_an_epoch_are_about_uniform():
   order = np.array(list(shown.as_numpy_iterator())).reshape(500, 8)
   counts = np.array([[(order[:, place] == item).sum() for item in range(8)] for place in range(8)])
   assert counts.min() > 35 and counts.max() < 92  # 62.5 expected, standard deviation 7.4
+
+
+def dihedral(picture):
+  """The eight flips and turns of a picture, by NumPy's rot90."""
+  turned = [np.rot90(picture, k) for k in range(4)]
+  return turned + [turn[:, ::-1] for turn in turned]
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**32), side=st.integers(2, 9))
+def test_both_pictures_get_the_same_flip_or_turn(seed, side):
+  sharp = np.arange(side * side * 3, dtype=np.float32).reshape(side, side, 3)
+  blurry, out = augmented(sharp + 1000, sharp, np.random.default_rng(seed))
+  np.testing.assert_array_equal(blurry, out + 1000)
+  assert any(np.array_equal(out, one) for one in dihedral(sharp))
+
+
+def test_all_eight_flips_and_turns_are_drawn_about_equally():
+  sharp = np.arange(12).reshape(2, 2, 3)
+  rng = np.random.default_rng(0)
+  draws = [augmented(sharp, sharp, rng)[1] for _ in range(800)]
+  counts = [sum(np.array_equal(draw, one) for draw in draws) for one in dihedral(sharp)]
+  assert sum(counts) == 800
+  assert min(counts) > 65 and max(counts) < 135  # 100 expected, standard deviation 9.4
+
+
+def test_augmenting_does_not_touch_its_input():
+  blurry, sharp = np.random.default_rng(0).integers(0, 256, (2, 5, 5, 3), np.uint8)
+  before = blurry.copy(), sharp.copy()
+  for seed in range(8):
+    for picture in augmented(blurry, sharp, np.random.default_rng(seed)):
+      picture[:] = 0
+  np.testing.assert_array_equal((blurry, sharp), before)
 
 
 def test_blurry_and_sharp_are_augmented_alike():
