@@ -15,8 +15,11 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.model = model = ml_collections.ConfigDict()
   model.network = 'joint'  # E, pyramid, Gr, Gd; then msdi_net on their map; hinet: the baseline
-  model.width = 64  # channels of the generators and of the pyramid at full resolution
-  model.depth = 5  # levels of the generators' U-Nets
+  model.width = 64  # channels of the finest level of the U-Nets and of the pyramid
+  model.depth = 5  # levels of the U-Nets
+  # Side of the squares of pixels that the U-Nets see as one pixel of as many channels: 1, 2 or 4.
+  # With 4 a net of 64 channels costs what one of 16 does with 1, and sees four times as far. Ours
+  model.unshuffle = 1
   model.encoder = 'table1'  # or official_v1, official_v2 [C]
   model.encoder_width = 64
   model.encoder_stages = (1, 2, 4, 8, 8)  # channels of the stride-2 convolutions / encoder_width

@@ -29,6 +29,7 @@ MAP = (
   'encoder_stages',
   'encoder_input',
   'modulation',
+  'unshuffle',
   'global_code',
   'without_map',
 )
@@ -51,6 +52,7 @@ ADDED = {
   'train.dtype': 'float32',
   'train.ema_decay': 0.0,
   'model.without_map': False,
+  'model.unshuffle': 1,
   'data.rest': 0.0,
   'data.scene': 0,
 }
@@ -96,6 +98,9 @@ def _check_model(model: ml_collections.ConfigDict) -> None:
   _require(model.network in networks, 'model.network', model.network, _one_of(networks))
   for field in ('width', 'encoder_width', 'modulation_hidden', 'discriminator_width'):
     _require(model[field] > 0, f'model.{field}', model[field], 'it must be positive')
+  sides = factory.UNSHUFFLES
+  demand = f'choose one of {", ".join(map(str, sides))}'
+  _require(model.unshuffle in sides, 'model.unshuffle', model.unshuffle, demand)
 
 
 def check(config: ml_collections.ConfigDict, devices: int, evaluating: int | None = None) -> None:

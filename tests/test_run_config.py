@@ -76,6 +76,7 @@ def test_tiles_are_shared_by_the_devices_of_the_process_that_evaluates():
       {'data__source': 'tfds', 'data__root': 'data', 'data__pictures': 'sub256'},
       "config.data.pictures is 'sub256'.*full.*sub512",
     ),
+    ({'model__unshuffle': 3}, 'config.model.unshuffle is 3: choose one of 1, 2, 4'),
     ({'model__network': 'unet'}, "config.model.network is 'unet'.*joint, msdi_net, hinet"),
     ({'loss__psnr': 1.0}, 'config.loss.psnr is 1.0.*joint has no such loss'),
     ({'model__network': 'hinet'}, 'config.loss.deblur_l1 is 10.0.*hinet has no such loss'),
@@ -219,6 +220,7 @@ ADDED = {
   'train.dtype': ('float32', 'bfloat16'),
   'train.ema_decay': (0.0, 0.9),
   'model.without_map': (False, True),
+  'model.unshuffle': (1, 2),
   'data.rest': (0.0, 0.5),
   'data.scene': (0, 64),
 }

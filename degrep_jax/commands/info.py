@@ -17,7 +17,12 @@ _NAMES = {
 }
 _NETWORKS = {'joint': 'joint net', 'msdi_net': 'MSDI-Net', 'hinet': 'HINet', None: 'parts of a net'}
 # What says the size of a net; the rest of its fields are in the config below.
-_SIZE = {'model.width': 'width', 'model.depth': 'depth', 'model.encoder_width': "E's width"}
+_SIZE = {
+  'model.width': 'width',
+  'model.depth': 'depth',
+  'model.unshuffle': 'unshuffle',
+  'model.encoder_width': "E's width",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

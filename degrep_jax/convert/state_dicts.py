@@ -42,6 +42,11 @@ LISTED = 5  # keys that a message names at most
 State = Mapping[str, np.ndarray]
 
 
+RGB = 3
+# Biases of the convolutions that make pictures.
+_OUTPUTS = (('conv_out', 'bias'), ('picture', 'bias'))
+
+
 class Kind(NamedTuple):
   """A released network.
 
@@ -189,10 +194,15 @@ def to_pytorch(
       those of a new network.
 
   Raises:
-    UserError: an unknown kind, or variables of another network.
+    UserError: an unknown kind, or variables of another network, one with `model.unshuffle` among
+      them.
   """
   names = _kind(kind).names
   flat = {path: np.asarray(x) for path, x in traverse_util.flatten_dict(dict(variables)).items()}
+  if any(path[-2:] in _OUTPUTS and len(x) > RGB for path, x in flat.items()):
+    raise UserError(
+      'these are variables of a net with model.unshuffle above 1, which the released code has not.'
+    )
   foreign = sorted({'/'.join(path[1:-1]) for path in flat} ^ set(names))
   if foreign:
     raise UserError(f'the variables are not of the kind {kind}: {_list(foreign)}.')
@@ -371,9 +381,9 @@ def _model_fields(module: nn.Module) -> dict[str, Any]:
       'encoder_input': module.input_size,
     }
   if isinstance(module, MapPyramid):
-    return {'modulation': 'spade'}
+    return {'modulation': 'spade', 'unshuffle': 1}
   if isinstance(module, HINet):
-    return {'network': 'hinet', 'width': module.width, 'depth': module.depth}
+    return {'network': 'hinet', 'width': module.width, 'depth': module.depth, 'unshuffle': 1}
   if isinstance(module, JointNet | MSDINet):
     unet: Any = module.deblurrer
     return (

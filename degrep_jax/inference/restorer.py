@@ -123,9 +123,9 @@ class Restorer:
       require(value in choices, f'{name} {value!r}: choose one of {", ".join(choices)}')
     require(encoder == 'tiles' or mode == 'full', f'in the mode {mode} E sees tiles alone')
     require(window is None or window >= 0, f'a window of {window} px: it must not be negative')
-    depth = (self.module if self.network == 'hinet' else self.module.deblurrer).depth
     # Of the U-Nets alone; a tile must suit E too.
-    self._multiple = 2 ** (depth - 1)
+    unet = self.module if self.network == 'hinet' else self.module.deblurrer
+    self._multiple = unet.multiple
     multiple = max(self._multiple, _encoder_multiple(self.module))
     require(
       tile >= 2 * multiple and tile % multiple == 0,

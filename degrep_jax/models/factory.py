@@ -16,6 +16,7 @@ from degrep_jax.models.unet import Generator
 
 NETWORKS = ('joint', 'msdi_net', 'hinet')
 MODULATIONS = ('spade', 'sam')
+UNSHUFFLES = (1, 2, 4)
 
 
 def _one_of(field: str, value: str, choices: tuple[str, ...]) -> str:
@@ -30,20 +31,23 @@ def check_size(model: ml_collections.ConfigDict, size: int, field: str) -> None:
     raise UserError(f'config.model.depth is {model.depth}: it must be 2 at least.')
   if model.network != 'hinet':
     _check_encoder(model, size, field)
-  multiple = 2 ** (model.depth - 1)
+  multiple = model.unshuffle * 2 ** (model.depth - 1)
   if size < 2 * multiple or size % multiple:
+    squares = f' with model.unshuffle={model.unshuffle}' if model.unshuffle > 1 else ''
     raise UserError(
-      f'config.{field} is {size}: a U-Net of depth {model.depth} needs a multiple of {multiple}, '
-      f'{2 * multiple} at least.'
+      f'config.{field} is {size}: a U-Net of depth {model.depth}{squares} needs a multiple of '
+      f'{multiple}, {2 * multiple} at least.'
     )
 
 
 def _check_encoder(model: ml_collections.ConfigDict, size: int, field: str) -> None:
-  halvings = len(model.encoder_stages) + (model.encoder != 'official_v2')
-  if not 1 <= model.depth - 1 <= halvings or not model.encoder_stages:
+  halvings, doublings = _halvings(model), _doublings(model)
+  if not 1 <= model.depth - 1 <= doublings or not model.encoder_stages:
+    squares = f' and model.unshuffle={model.unshuffle}' if model.unshuffle > 1 else ''
+    demand = f'it must be in 2 .. {doublings + 1}' if doublings > 0 else 'there must be more stages'
     raise UserError(
       f'config.model.depth is {model.depth}: with the {len(model.encoder_stages)} stages of '
-      f'model.encoder_stages it must be in 2 .. {halvings + 1}.'
+      f'model.encoder_stages{squares} {demand}.'
     )
   # The residual blocks pad by reflection, which needs 2x2 values: after the pooling, where there is
   # one.
@@ -54,6 +58,17 @@ def _check_encoder(model: ml_collections.ConfigDict, size: int, field: str) -> N
       f'{len(model.encoder_stages)} stages needs a multiple of {2**halvings}, '
       f'{2 ** (halvings + 1)} at least.'
     )
+
+
+def _halvings(model: ml_collections.ConfigDict) -> int:
+  """How often E halves its input: at each stage and, but for version 2, in its pooling."""
+  return len(model.encoder_stages) + (model.encoder != 'official_v2')
+
+
+def _doublings(model: ml_collections.ConfigDict) -> int:
+  """How often the pyramid doubles the map: up to the finest level of the U-Nets, which sees squares
+  of `model.unshuffle` pixels as one."""
+  return _halvings(model) - UNSHUFFLES.index(model.unshuffle)
 
 
 def build_encoder(model: ml_collections.ConfigDict) -> Encoder:
@@ -84,17 +99,18 @@ def build_network(
   if network == 'joint':
     return build_generator(model, axis_name, remat)
   if network == 'hinet':
-    return HINet(model.width, model.depth, remat)
+    return HINet(model.width, model.depth, remat, model.unshuffle)
   return MSDINet(
     encoder=build_encoder(model),
     pyramid=_build_pyramid(model, remat=False),  # frozen: nothing of it is kept
-    deblurrer=MSDIUNet(model.width, model.depth, remat, hidden=model.modulation_hidden),
+    deblurrer=MSDIUNet(
+      model.width, model.depth, remat, model.unshuffle, hidden=model.modulation_hidden
+    ),
   )
 
 
 def _build_pyramid(model: ml_collections.ConfigDict, remat: bool) -> SamPyramid | MapPyramid:
-  # The map is as many times smaller than the encoder's input as the pyramid makes it larger.
-  blocks = len(model.encoder_stages) + (model.encoder != 'official_v2')
+  blocks = _doublings(model)
   if _one_of('modulation', model.modulation, MODULATIONS) == 'sam':
     return SamPyramid(model.width, blocks, levels=model.depth)
   return MapPyramid(model.width, blocks, levels=model.depth - 1, remat=remat)
@@ -110,7 +126,14 @@ def build_generator(
   """
   modulation = _one_of('modulation', model.modulation, MODULATIONS)
   generator = functools.partial(
-    Generator, model.width, model.depth, modulation, model.modulation_hidden, axis_name, remat
+    Generator,
+    model.width,
+    model.depth,
+    modulation,
+    model.modulation_hidden,
+    axis_name,
+    remat,
+    model.unshuffle,
   )
   return JointNet(
     encoder=build_encoder(model),

@@ -207,3 +207,18 @@ def resize_nearest(x: jax.Array, size: Sequence[int]) -> jax.Array:
 def upsample2(x: jax.Array) -> jax.Array:
   """Nearest neighbour, twice the height and width: `(B, 2 H, 2 W, C)`."""
   return resize_nearest(x, (2 * x.shape[1], 2 * x.shape[2]))
+
+
+def space_to_depth(x: jax.Array, side: int) -> jax.Array:
+  """Squares of `side` x `side` pixels as one: `(B, H, W, C)` to `(B, H / side, W / side, side ** 2
+  C)`, the values of a square row by row, channels last."""
+  n, h, w, c = x.shape
+  squares = x.reshape(n, h // side, side, w // side, side, c).transpose(0, 1, 3, 2, 4, 5)
+  return squares.reshape(n, h // side, w // side, side**2 * c)
+
+
+def depth_to_space(x: jax.Array, side: int) -> jax.Array:
+  """The inverse of `space_to_depth`: `(B, h, w, side ** 2 C)` to `(B, side h, side w, C)`."""
+  n, h, w, c = x.shape
+  squares = x.reshape(n, h, w, side, side, c // side**2).transpose(0, 1, 3, 2, 4, 5)
+  return squares.reshape(n, side * h, side * w, c // side**2)

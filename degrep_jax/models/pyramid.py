@@ -61,7 +61,7 @@ class SamPyramid(nn.Module):
 
   Attributes:
     width: channels of the finest map.
-    blocks: doublings between the degradation map and the picture.
+    blocks: doublings between the degradation map and the finest level of the U-Net.
     levels: scales of the U-Net.
   """
 

@@ -6,7 +6,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from degrep_jax.models.layers import Conv, UpConv, rematerialised
+from degrep_jax.models.layers import (
+  Conv,
+  UpConv,
+  depth_to_space,
+  rematerialised,
+  space_to_depth,
+)
 from degrep_jax.models.unet import ConvBlock
 
 
@@ -14,14 +20,14 @@ class SupervisedAttention(nn.Module):
   """Hands a stage's features on, gated by the picture they already restore (Zamir et al. 2021,
   section 3.3; released `SAM`).
 
-  Features `(B, H, W, C)` and the blurry picture `(B, H, W, 3)` to (gated features, restored
-  picture), both shapes kept.
+  Features `(B, H, W, C)` and the blurry picture `(B, H, W, 3)`, or its squares of pixels
+  (`TwoStageUNet.unshuffle`), to (gated features, restored picture), both shapes kept.
   """
 
   @nn.compact
   def __call__(self, x: jax.Array, picture: jax.Array) -> tuple[jax.Array, jax.Array]:
     features = x.shape[-1]
-    restored = picture + Conv(3, name='picture')(x)
+    restored = picture + Conv(picture.shape[-1], name='picture')(x)
     gate = nn.sigmoid(Conv(features, name='gate')(restored))
     return x + Conv(features, name='features')(x) * gate, restored
 
@@ -33,17 +39,24 @@ class TwoStageUNet(nn.Module):
   What the skip connections do is left to the subclass: `skip`.
 
   Attributes:
-    width: channels at full resolution; level i has `width * 2 ** i`.
-    depth: levels; height and width must be multiples of `2 ** (depth - 1)`.
+    width: channels of the finest level; level i has `width * 2 ** i`.
+    depth: levels; height and width must be multiples of `multiple`.
     remat: computes the insides of blocks again instead of keeping them for the gradients.
+    unshuffle: see `unet.Generator`; the supervised attention works on the same squares of pixels.
   """
 
   width: int = 64
   depth: int = 5
   remat: bool = False
+  unshuffle: int = 1
 
   mixing = False  # the form of the blocks, see `ConvBlock`
   fusion_kernel = 3  # of the cross-stage convolutions, which have biases unless `mixing`
+
+  @property
+  def multiple(self) -> int:
+    """Of which height and width of the pictures must be multiples."""
+    return self.unshuffle * 2 ** (self.depth - 1)
 
   def skip(
     self, stage: int, level: int, x: jax.Array, maps: Sequence[jax.Array], train: bool
@@ -99,6 +112,7 @@ class TwoStageUNet(nn.Module):
     Returns:
       (out1, out2), `(B, H, W, 3)`, unbounded; the second is the result.
     """
+    picture = space_to_depth(picture, self.unshuffle)
     deepest, encoded = self._encode(0, Conv(self.width, name='conv_in_0')(picture))
     decoded = self._decode(0, deepest, encoded, maps, train)
     handed, restored = SupervisedAttention(name='attention')(decoded[0], picture)
@@ -106,4 +120,5 @@ class TwoStageUNet(nn.Module):
     x = Conv(self.width, kernel=1, name='join')(x)
     deepest, encoded = self._encode(1, x, (encoded, decoded))
     decoded = self._decode(1, deepest, encoded, maps, train)
-    return restored, picture + Conv(3, name='conv_out')(decoded[0])
+    result = picture + Conv(picture.shape[-1], name='conv_out')(decoded[0])
+    return depth_to_space(restored, self.unshuffle), depth_to_space(result, self.unshuffle)

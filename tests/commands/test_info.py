@@ -76,7 +76,7 @@ def test_the_tables_for_people(joint):
   lines = [line.split() for line in result.stdout.splitlines()]
   total = f'{values(state["generator"]["params"]):,}'
   assert result.stdout.startswith(f'{path}: joint net, step 300 of 400\n')
-  assert ['width', '2,', 'depth', '3,', "E's", 'width', '2'] in lines
+  assert ['width', '2,', 'depth', '3,', 'unshuffle', '1,', "E's", 'width', '2'] in lines
   assert ['together', 'without', 'D', total] in lines
   assert ['step', '100', '27.25', 'best'] in lines
   assert ['step', '300', '-'] in lines

@@ -27,7 +27,7 @@ class _MapAlone(nn.Module):
 
 class _Function(nn.Module):
   function: Callable[..., Any]
-  depth: int = 2
+  multiple: int = 2  # of a picture's sides
 
   def __call__(self, picture, maps, train=False):
     return self.function(picture, maps[0])
