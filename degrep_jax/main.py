@@ -18,7 +18,7 @@ from ml_collections import config_flags
 
 from degrep_jax.common.errors import fail
 from degrep_jax.evaluation.held_out import evaluate_run
-from degrep_jax.runtime import faults, processes
+from degrep_jax.runtime import exits, processes
 from degrep_jax.training.loop import train
 from degrep_jax.training.plan import amount, plan
 
@@ -93,10 +93,10 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def main(argv: list[str]) -> int:
-  """Runs the chosen mode; its exit status, as `faults.status_of` says."""
+  """Runs the chosen mode; its exit status, as `exits.status_of` says."""
   if len(argv) > 1:
     return fail(f'{argv[1]!r} is not understood: flags start with --.')
-  return faults.status_of(_run_mode)
+  return exits.status_of(_run_mode)
 
 
 def _run_mode() -> None:
@@ -116,7 +116,7 @@ def _main_and_leave(argv: list[str]) -> None:
   status = main(argv)
   if status and jax.distributed.is_initialized() and processes.is_first():
     time.sleep(5)  # others that end for the same reason say so before they are ended
-  faults.leave(status)
+  exits.leave(status)
 
 
 def run() -> None:

@@ -48,7 +48,7 @@ from degrep_jax.data.source import open_pairs, open_source
 from degrep_jax.evaluation import scoring, tables
 from degrep_jax.inference import restorer
 from degrep_jax.models.variables import FROZEN
-from degrep_jax.runtime import compilation_cache, faults
+from degrep_jax.runtime import compilation_cache, exits
 
 SYNTHETIC = 'synthetic'  # the dataset of the embedded photographs
 SHARP = 'sharp'  # the last column's label
@@ -315,7 +315,7 @@ def main(argv):
   """Status 0, or 2 with one sentence on stderr."""
   if len(argv) > 1:
     return fail(f'{argv[1]!r} is not understood: flags start with --.')
-  return faults.status_of(compare)
+  return exits.status_of(compare)
 
 
 def parse(argv):
@@ -327,4 +327,4 @@ def parse(argv):
 
 
 if __name__ == '__main__':
-  app.run(lambda argv: faults.leave(main(argv)), flags_parser=parse)
+  app.run(lambda argv: exits.leave(main(argv)), flags_parser=parse)

@@ -37,7 +37,7 @@ from degrep_jax.common.console import say
 from degrep_jax.common.pixels import to_float, to_uint8
 from degrep_jax.data.synthetic.exposure import BlurExample
 from degrep_jax.models import factory
-from degrep_jax.runtime import compilation_cache, faults
+from degrep_jax.runtime import compilation_cache, exits
 from degrep_jax.training.loop import train
 
 BATCH = 16  # pictures per pass of a trained net
@@ -177,4 +177,4 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
   """Runs an experiment and ends the process: compiled programs are kept on the disk, and what goes
   wrong costs one sentence, as in `degrep_jax.main`."""
   compilation_cache.enable()
-  faults.leave(faults.status_of(lambda: main(args)))
+  exits.leave(exits.status_of(lambda: main(args)))

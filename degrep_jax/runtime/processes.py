@@ -12,7 +12,7 @@ import numpy as np
 from degrep_jax.common import console
 from degrep_jax.common.errors import UserError
 from degrep_jax.runtime import devices
-from degrep_jax.runtime.faults import Interrupted, Result, StopSignals
+from degrep_jax.runtime.signals import Interrupted, Result, StopSignals
 
 # A process that no longer answers for so long ends the others.
 HEARTBEAT_SECONDS = 20

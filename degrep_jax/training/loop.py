@@ -22,7 +22,8 @@ from degrep_jax.evaluation.held_out import Evaluator
 from degrep_jax.evaluation.panel import panel
 from degrep_jax.evaluation.tables import write_json
 from degrep_jax.models.variables import count_parameters
-from degrep_jax.runtime import devices, faults, processes
+from degrep_jax.runtime import devices, processes, signals
+from degrep_jax.runtime.workdir import full_disk_told, locked
 from degrep_jax.training import finite
 from degrep_jax.training.recorder import Recorder
 from degrep_jax.training.run import Run
@@ -122,14 +123,14 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
 
   Raises:
     UserError: a config, picture or workdir that cannot be used; nothing in the workdir is lost.
-    faults.Interrupted: SIGTERM or SIGINT; what was trained is saved.
+    signals.Interrupted: SIGTERM or SIGINT; what was trained is saved.
   """
   configs.check(config, jax.device_count(), jax.local_device_count())
   sources = [open_source(config.data, split) for split in ('train', 'test')]
   stage = open_stage(config)
   # Of several processes the first stands for all.
-  locked = faults.locked(workdir) if processes.is_first() else contextlib.nullcontext()
-  with faults.full_disk_told(workdir), locked, faults.StopSignals() as stop:
+  lock = locked(workdir) if processes.is_first() else contextlib.nullcontext()
+  with full_disk_told(workdir), lock, signals.StopSignals() as stop:
     if processes.is_first():
       configs.keep_in(workdir, config, bool(checkpoints.saved_steps(workdir)))
     try:
@@ -150,7 +151,7 @@ def _train(
   workdir: pathlib.Path,
   sources: list[Source],
   stage: Stage,
-  stop: faults.StopSignals,
+  stop: signals.StopSignals,
 ) -> dict[str, float]:
   say(f'{jax.device_count()} {jax.devices()[0].platform} device(s); initialising and compiling')
   state, progress = processes.until_stopped(stop, lambda: _initial_state(workdir, stage))

@@ -12,7 +12,7 @@ from degrep_jax import checkpoints
 from degrep_jax.common.console import say
 from degrep_jax.evaluation.held_out import Evaluator
 from degrep_jax.evaluation.tables import format_table
-from degrep_jax.runtime import devices, faults, processes
+from degrep_jax.runtime import devices, processes, signals
 from degrep_jax.training.recorder import Recorder
 
 
@@ -30,7 +30,7 @@ class Run:
     evaluator: Evaluator,
     recorder: Recorder,
     saved: checkpoints.Checkpoints,
-    stop: faults.StopSignals,
+    stop: signals.StopSignals,
   ):
     self._config, self._workdir, self._evaluator = config, workdir, evaluator
     self._recorder, self._saved, self._stop = recorder, saved, stop
@@ -41,7 +41,7 @@ class Run:
     due = step % self._config.log.evaluate_every_steps == 0 or step == self._config.train.steps
     return due and self._saved.has(step) and not self._saved.has_scores(step)
 
-  def stopped(self, step: int) -> faults.Interrupted:
+  def stopped(self, step: int) -> signals.Interrupted:
     """What is raised after a signal, when a step is saved."""
     sentence = f'step {step} is saved, the same command goes on from there.'
     return self._stop.interrupted(sentence)
@@ -66,7 +66,7 @@ class Run:
     """work() of process 0, which a signal may break off; the state is saved then."""
     try:
       return processes.from_first(work)
-    except faults.Interrupted:
+    except signals.Interrupted:
       self.save(step, state)
       raise self.stopped(step) from None
 

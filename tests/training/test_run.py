@@ -10,7 +10,7 @@ import pytest
 
 from configs import smoke
 from degrep_jax import checkpoints
-from degrep_jax.runtime import devices, faults
+from degrep_jax.runtime import devices, signals
 from degrep_jax.training.recorder import Recorder
 from degrep_jax.training.run import Run
 from degrep_jax.training.state import NetworkState, TrainState
@@ -49,7 +49,7 @@ def act(workdir, evaluator, name):
   with (
     Recorder(workdir, 0, 8, 4, lambda done: 1.0) as recorder,
     checkpoints.Checkpoints(workdir, keep=2) as saved,
-    faults.StopSignals() as stop,
+    signals.StopSignals() as stop,
   ):
     run = Run(smoke.get_config(), workdir, evaluator, recorder, saved, stop)
     recorder.add(4, devices.replicate({'l_g': np.float32(1)}))
@@ -59,7 +59,7 @@ def act(workdir, evaluator, name):
 @pytest.mark.parametrize('name', ['evaluate', '_show'])
 def test_a_signal_breaks_off_what_lasts(tmp_path, name):
   evaluator = Evaluator()
-  with pytest.raises(faults.Interrupted, match='SIGTERM: step 4 is saved'):
+  with pytest.raises(signals.Interrupted, match='SIGTERM: step 4 is saved'):
     act(tmp_path, evaluator, name)
   evaluator.over.set()
   assert checkpoints.load(tmp_path)['step'] == 4

@@ -1,0 +1,54 @@
+"""Exit statuses, and what is told of errors."""
+
+import sys
+
+import pytest
+
+from degrep_jax.runtime import exits
+
+
+def test_an_error_that_nobody_expected_has_a_status_of_its_own(capsys):
+  def work():
+    return {}['mine']
+
+  assert exits.status_of(work) == 1
+  assert capsys.readouterr().err.endswith("KeyError: 'mine'\n")
+
+
+@pytest.mark.parametrize(
+  'error', [MemoryError(), RuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.')]
+)
+def test_too_little_memory_is_a_sentence(capsys, error):
+  def work():
+    raise error
+
+  assert exits.status_of(work) == 2
+  said = capsys.readouterr().err
+  assert said.startswith('degrep_jax: the memory does not suffice (') and said.count('\n') == 1
+  assert '(MemoryError)' in said or '(RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes)' in said
+  assert 'train.accumulate_steps' in said
+
+
+def test_a_disk_that_is_exhausted_is_not_told_as_memory(capsys):
+  def work():
+    raise ValueError('RESOURCE_EXHAUSTED: Error writing "x": No space left on device')
+
+  assert exits.status_of(work) == 1
+  assert 'memory' not in capsys.readouterr().err
+
+
+class _Late:
+  def __init__(self, text):
+    self.text = text
+
+  def __del__(self):
+    raise RuntimeError(self.text)  # Python cannot raise it where this object is let go of
+
+
+def test_what_threads_meet_after_a_failed_save_is_not_told(monkeypatch, capsys):
+  monkeypatch.setattr(sys, 'unraisablehook', sys.unraisablehook)  # put back afterwards
+  assert exits.status_of(lambda: None) == 0
+  _Late('Event loop is closed')
+  assert not capsys.readouterr().err
+  _Late('another')
+  assert capsys.readouterr().err.endswith('RuntimeError: another\n')
