@@ -36,6 +36,25 @@ def to_8_bits(values: np.ndarray) -> np.ndarray:
   return np.rint(values / np.float32(257)).astype(np.uint8)
 
 
+def to_16_bits(values: np.ndarray, bits: int) -> np.ndarray:
+  """uint16 over the whole range of uint16 values of `bits` bits: the highest becomes 65535."""
+  if bits == 16:
+    return values
+  return np.rint(values * np.float32(65535 / (2**bits - 1))).astype(np.uint16)
+
+
+def divided_by_alpha(values: np.ndarray, top: int) -> np.ndarray:
+  """Colours `(H, W, C)` that were premultiplied by the alpha that comes last, divided by it.
+
+  Args:
+    values: unsigned integers.
+    top: the value of what is opaque.
+  """
+  colours, alpha = np.split(values.astype(np.float64), [-1], axis=-1)
+  divided = np.minimum(colours * top / np.maximum(alpha, 1), top)
+  return np.rint(np.concatenate([divided, alpha], axis=-1)).astype(values.dtype)
+
+
 def write_png(path: pathlib.Path, picture: np.ndarray) -> None:
   """Writes a picture (H, W, 3) uint8, RGB, whole or not at all; UserError where it cannot."""
   _, data = cv2.imencode('.png', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

@@ -71,6 +71,23 @@ def of_upright(exif: bytes, width: int, height: int) -> bytes | None:
   return bytes(changed)
 
 
+def without_orientation(exif: bytes) -> bytes:
+  """A block whose first directory has no orientation; everything else stays where it is."""
+  changed = bytearray(exif)
+  try:
+    order, first = _start(exif)
+    (entries,) = struct.unpack_from(order + 'H', exif, first)
+    end = first + 2 + 12 * entries + 4  # of the directory, with the next one's offset
+    for at in range(first + 2, end - 4, 12):
+      if struct.unpack_from(order + 'H', exif, at) == (_ORIENTATION,):
+        changed[at : end - 12] = exif[at + 12 : end]
+        struct.pack_into(order + 'H', changed, first, entries - 1)
+        break
+  except (KeyError, struct.error):
+    pass  # a damaged block
+  return bytes(changed)
+
+
 def xmp_of_upright(xmp: bytes) -> bytes:
   """An XMP packet whose orientation, if it has one, is 1."""
   return _XMP_ORIENTATION.sub(rb'\g<1>1', xmp)

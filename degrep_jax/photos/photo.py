@@ -13,11 +13,14 @@ FORMATS = {  # of the files that are read and written: their names' endings, the
   'WEBP': ('.webp',),
   'TIFF': ('.tif', '.tiff'),
   'BMP': ('.bmp', '.dib'),
+  'AVIF': ('.avif',),
 }
 FORMAT_OF = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
 
 _SEGMENT = 65_000  # bytes of a JPEG segment, what stands before its content left out
 _SEGMENT_NAMES = {0xED: 'IPTC', 0xFE: 'comments'}  # of those in `Tags.jpeg`
+_CHUNK_NAMES = {b'cICP': 'HDR colours (cICP)'}  # of those in `Tags.png`
+_COLOUR_CHUNKS = (b'cHRM', b'gAMA', b'sRGB', b'cICP')
 _GAP = 8  # px between two pictures side by side
 
 
@@ -32,6 +35,8 @@ class Tags:
     dpi: horizontally and vertically.
     png: other chunks of a PNG file, (type, data).
     jpeg: other segments of a JPEG file, (marker, data): comments, and captions by IPTC.
+    gain_map: a JPEG file that lies behind a picture and says how much brighter than white it shines
+      (Ultra HDR), turned as the pixels are.
   """
 
   icc: bytes | None = None
@@ -40,6 +45,7 @@ class Tags:
   dpi: tuple[float, float] | None = None
   png: tuple[tuple[bytes, bytes], ...] = ()
   jpeg: tuple[tuple[int, bytes], ...] = ()
+  gain_map: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Compression:
 
   Attributes:
     tables: of a JPEG file, its quantisation tables, 64 values each.
-    subsampling: of a JPEG file's colours: 0 is 4:4:4, 1 is 4:2:2 and 2 is 4:2:0.
+    subsampling: of the colours of a JPEG or AVIF file: 0 is 4:4:4, 1 is 4:2:2 and 2 is 4:2:0.
     progressive: of a JPEG file.
     lossless: of a WebP file.
   """
@@ -66,12 +72,13 @@ class Photo:
   Attributes:
     pixels: (H, W, 3) uint8 or uint16, RGB in whatever space the profile says; three equal channels
       where it is grey.
-    format: a key of `FORMATS`.
+    format: a key of `FORMATS`, which it is written in where nothing else is asked for.
     grey: whether it is written with one channel of brightness.
     alpha: (H, W) of the pixels' kind, or None. Not premultiplied.
     tags: the rest of the file.
     compression: of the file.
     notes: half sentences on what the file had and a written one has not.
+    kind: of the file it was read from, as `kinds.of` tells it; '' where there was none.
   """
 
   pixels: np.ndarray
@@ -81,6 +88,7 @@ class Photo:
   tags: Tags = field(default_factory=Tags)
   compression: Compression = field(default_factory=Compression)
   notes: tuple[str, ...] = ()
+  kind: str = ''
 
   @property
   def size(self) -> tuple[int, int]:
@@ -138,7 +146,7 @@ def _fitted_tags(tags: Tags, format: str) -> Tags:
       xmp=tags.xmp if len(tags.xmp or b'') <= _SEGMENT else None,
       jpeg=tuple(segment for segment in tags.jpeg if len(segment[1]) <= _SEGMENT),
     )
-  return tags
+  return dataclasses.replace(tags, gain_map=None)
 
 
 def _lost(tags: Tags, kept: Tags, format: str) -> list[str]:
@@ -148,20 +156,22 @@ def _lost(tags: Tags, kept: Tags, format: str) -> list[str]:
     for name in ('icc', 'exif', 'xmp')
     if getattr(tags, name) and not getattr(kept, name)
   ]
+  if tags.gain_map and not kept.gain_map:
+    lost.append('HDR gain map')
   if format != 'JPEG':
     lost += [_SEGMENT_NAMES[marker] for marker, _ in tags.jpeg]
   if format != 'PNG':
     chunks = [kind for kind, _ in tags.png]
     # What is taken for sRGB where nothing else is said needs no word.
     meant = (b'sRGB', b'gAMA', b'cHRM') if b'sRGB' in chunks else ()
-    lost += [f'PNG {kind.decode()}' for kind in chunks if kind not in meant]
+    lost += [_CHUNK_NAMES.get(kind, f'PNG {kind.decode()}') for kind in chunks if kind not in meant]
   return [*dict.fromkeys(lost)]
 
 
 def side_by_side(before: Photo, after: Photo) -> Photo:
   """Two photographs of one size and kind next to each other, a white gap between them.
 
-  Of the tags it has those of `after` that hold for any picture: profile and resolution.
+  Of the tags it has those of `after` that hold for any picture: colours and resolution.
   """
 
   def joined(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -174,5 +184,9 @@ def side_by_side(before: Photo, after: Photo) -> Photo:
     alpha=None
     if before.alpha is None or after.alpha is None
     else joined(before.alpha, after.alpha),
-    tags=Tags(icc=after.tags.icc, dpi=after.tags.dpi),
+    tags=Tags(
+      icc=after.tags.icc,
+      dpi=after.tags.dpi,
+      png=tuple(chunk for chunk in after.tags.png if chunk[0] in _COLOUR_CHUNKS),
+    ),
   )

@@ -35,6 +35,11 @@ def kept_chunks(data: bytes) -> tuple[tuple[bytes, bytes], ...]:
   )
 
 
+def has_credentials(data: bytes) -> bool:
+  """Whether a file says, signed, who made it; that holds for its own pixels alone."""
+  return any(kind == b'caBX' for kind, _ in _chunks(data))
+
+
 def raw_exif(texts: Mapping[Any, Any]) -> bytes | None:
   """The EXIF block among the texts of a file, or None."""
   # A name and a length, a line each, then hexadecimal digits.

@@ -12,10 +12,30 @@ import numpy as np
 from PIL import Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 
 from degrep_jax.common.errors import UserError
-from degrep_jax.photos import exif, png, tiff
-from degrep_jax.photos.photo import FORMATS, Compression, Photo, Tags
+from degrep_jax.common.pixels import to_16_bits
+from degrep_jax.photos import (
+  exif,
+  gain_map,
+  heif,
+  jpeg_2000,
+  jpeg_xl,
+  kinds,
+  png,
+  pnm,
+  tiff,
+  xmp,
+)
+from degrep_jax.photos.photo import Compression, Photo, Tags
 
 MAX_PIXELS = 250_000_000
+# Pillow's formats; what tells its files least surely comes last.
+_PILLOW = (
+  *('JPEG', 'PNG', 'WEBP', 'BMP', 'DIB', 'GIF', 'PPM', 'PCX', 'QOI', 'SGI', 'PSD', 'SUN', 'DDS'),
+  *('ICNS', 'ICO', 'CUR', 'BLP', 'DCX', 'FITS', 'FTEX', 'GBR', 'IM', 'IMT', 'MCIDAS', 'MSP'),
+  *('PCD', 'PIXAR', 'XBM', 'XPM', 'XVTHUMB', 'TGA'),
+)
+_SAMSUNG_VIDEO = b'MotionPhoto_Data'
+_ENTRIES = 0xB002  # of a file's index of several pictures
 _MODES = ('1', 'L', 'LA', 'La', 'P', 'PA', 'RGB', 'RGBA', 'RGBa', 'RGBX', 'YCbCr')
 _KEPT_SEGMENTS = {'APP13': 0xED, 'COM': 0xFE}  # captions by IPTC, comments
 
@@ -40,10 +60,11 @@ def load(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
 
 
 def read(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
-  """Decodes a JPEG, PNG, WebP, TIFF or BMP file, whatever its name says.
+  """Decodes a file of any kind of `kinds`, whatever its name says.
 
-  Palettes become RGB, one bit becomes eight, CMYK becomes sRGB by the file's profile, a colour that
-  stands for transparency becomes an alpha channel, and the picture is turned upright.
+  Palettes become RGB, one bit becomes eight, 9 to 15 bits become sixteen, CMYK becomes sRGB by the
+  file's profile, a colour that stands for transparency becomes an alpha channel, and the picture is
+  turned upright.
 
   Args:
     data: the file.
@@ -56,11 +77,11 @@ def read(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
   if not data:
     raise UserError(f'{name} is empty.')
   try:
-    return (_read_tiff if tiff.is_tiff(data) else _read)(data, max_pixels)
+    return _READERS.get(kinds.of(data) or '', _read)(data, max_pixels)
   except UserError as error:
     raise UserError(f'{name} {error}.') from error
   except UnidentifiedImageError as error:
-    raise UserError(f'{name} is not a JPEG, PNG, WebP, TIFF or BMP picture.') from error
+    raise UserError(f'{name} {kinds.complaint(data)}.') from error
   except MemoryError as error:
     raise UserError(f'{name} needs more memory than there is.') from error
   except Exception as error:  # decoders raise whatever a damaged file makes them stumble over
@@ -76,26 +97,31 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
     )
 
 
-def _read(data: bytes, max_pixels: int) -> Photo:
+def _opened(data: bytes, max_pixels: int, formats: tuple[str, ...]) -> Image.Image:
+  """A file that Pillow reads, not decoded yet."""
   try:
-    picture = Image.open(io.BytesIO(data), formats=[*FORMATS])
+    picture = Image.open(io.BytesIO(data), formats=formats)
   except Image.DecompressionBombError as error:
     raise UserError(
       'claims more pixels than Pillow opens: if that is true, raise PIL.Image.MAX_IMAGE_PIXELS'
     ) from error
-  with picture:
-    _check_size(*picture.size, max_pixels)
-    # MPO: a JPEG file with previews or depth behind it, as telephones write them.
-    kind = 'JPEG' if picture.format == 'MPO' else str(picture.format)
-    frames = getattr(picture, 'n_frames', 1)
-    if kind != 'JPEG' and frames > 1:
-      raise UserError(f'is animated, {frames} frames: save the one wanted as a file')
+  _check_size(*picture.size, max_pixels)
+  return picture
+
+
+def _read(data: bytes, max_pixels: int) -> Photo:
+  """JPEG, PNG, WebP, BMP, and what Pillow alone knows."""
+  with _opened(data, max_pixels, _PILLOW) as picture:
+    kind = {'DIB': 'BMP'}.get(str(picture.format), str(picture.format))
+    notes = _several(picture, kind) + _behind(picture, data)
     if kind == 'PNG' and png.bits(data) == 16:
       picture.load()  # to eight bits, in vain, but for what stands behind the pixels
       channels, profile = imagecodecs.png_decode(data), picture.info.get('icc_profile')
-      notes: tuple[str, ...] = ()
+    elif kind == 'PPM' and (deep := pnm.decode(data)) is not None:
+      channels, profile = deep, None
     else:
-      channels, profile, notes = _decode_8(picture)
+      channels, profile, more = _decode_8(picture)
+      notes += more
     tags = Tags(
       icc=profile,
       exif=picture.info.get('exif', b'').removeprefix(b'Exif\0\0') or png.raw_exif(picture.info),
@@ -104,46 +130,175 @@ def _read(data: bytes, max_pixels: int) -> Photo:
       png=png.kept_chunks(data) if kind == 'PNG' else (),
       jpeg=_segments(picture),
     )
-    photo = _upright(channels, exif.orientation(tags.exif, tags.xmp), kind, tags)
-    return dataclasses.replace(photo, compression=_compression(picture, data), notes=notes)
+    if kind in ('JPEG', 'MPO'):
+      tags = dataclasses.replace(tags, gain_map=gain_map.find(data, tags.xmp))
+      if tags.gain_map is None and gain_map.is_promised(data, tags.xmp):
+        notes += ('HDR gain map, which is damaged, left out',)
+    orientation = exif.orientation(tags.exif, tags.xmp)
+    photo = _upright(channels, orientation, data, kind, tags, notes)
+    return dataclasses.replace(photo, compression=_compression(picture, data))
+
+
+def _several(picture: Image.Image, kind: str) -> tuple[str, ...]:
+  """A note on other pictures in the file.
+
+  Raises:
+    UserError: half a sentence on an animation.
+  """
+  frames = getattr(picture, 'n_frames', 1)
+  if kind in ('JPEG', 'MPO'):
+    # Previews and gain maps have kinds of their own, or none.
+    entries = (getattr(picture, 'mpinfo', None) or {}).get(_ENTRIES, ())
+    others = sum('Multi-Frame' in entry['Attribute']['MPType'] for entry in entries[1:])
+    return (f'{others} more view{"s" * (others > 1)} left out',) if others else ()
+  if kind == 'PSD':
+    return ('layers left out',) if frames > 1 else ()
+  if len(picture.info.get('sizes', ())) > 1:
+    return ('its smaller sizes left out',)
+  if frames > 1:
+    raise UserError(f'is animated, {frames} frames: save the one wanted as a file')
+  return ()
+
+
+def _behind(picture: Image.Image, data: bytes) -> tuple[str, ...]:
+  """Notes on what a JPEG or PNG file has beside its pixels and no other file can have."""
+  names = []
+  if _SAMSUNG_VIDEO in data:
+    names.append('motion video')
+  if any(name == 'APP11' and b'c2pa' in content for name, content in _applist(picture)) or (
+    picture.format == 'PNG' and png.has_credentials(data)
+  ):
+    names.append('content credentials')
+  return (f'{", ".join(names)} left out',) if names else ()
 
 
 def _read_tiff(data: bytes, max_pixels: int) -> Photo:
-  width, height, bits = tiff.measure(data)
+  try:
+    width, height, bits, orientation = tiff.measure(data)
+  except UserError:
+    raise
+  except Exception:  # what tifffile does not understand Pillow may
+    with _opened(data, max_pixels, ('TIFF',)) as picture:
+      width, height, bits, orientation = *picture.size, 8, 1
   _check_size(width, height, max_pixels)
-  tags, orientation = tiff.tags(data)
+  tags, notes = tiff.tags(data)
   if bits == 16:
-    return _upright(tiff.decode_16(data), orientation, 'TIFF', tags)
-  with Image.open(io.BytesIO(data), formats=['TIFF']) as picture:
-    channels, profile, notes = _decode_8(picture)
+    return _upright(tiff.decode(data), orientation, data, 'TIFF', tags, notes)
+  try:
+    with _opened(data, max_pixels, ('TIFF',)) as picture:
+      channels, profile, more = _decode_8(picture)
+  except (OSError, SyntaxError, ValueError):  # kinds of compression that Pillow has not
+    return _upright(tiff.decode(data), orientation, data, 'TIFF', tags, notes)
   # Pillow has turned it.
-  photo = _upright(channels, 1, 'TIFF', dataclasses.replace(tags, icc=profile))
-  return dataclasses.replace(photo, notes=notes)
+  tags = dataclasses.replace(tags, icc=profile)
+  return _upright(channels, 1, data, 'TIFF', tags, (*notes, *more))
 
 
-def _upright(stored: np.ndarray, orientation: int, kind: str, tags: Tags) -> Photo:
+def _read_avif(data: bytes, max_pixels: int) -> Photo:
+  about = heif.header(data)
+  with _opened(data, max_pixels, ('AVIF',)) as picture:
+    _several(picture, 'AVIF')
+    channels, profile, _ = _decode_8(picture)
+    if about.bits > 8:
+      channels = _widened(imagecodecs.avif_decode(data), about.bits)
+    tags = Tags(
+      icc=profile,
+      # With the orientation that the file's transforms say, as the pixels come without these.
+      exif=picture.info.get('exif', b'').removeprefix(b'Exif\0\0'),
+      xmp=picture.info.get('xmp'),
+    )
+  tags, notes = heif.with_colours(tags, about.colours)
+  orientation = exif.orientation(tags.exif, None)
+  photo = _upright(channels, orientation, data, 'AVIF', tags, notes)
+  return dataclasses.replace(photo, compression=Compression(subsampling=about.subsampling))
+
+
+def _read_heic(data: bytes, max_pixels: int) -> Photo:
+  file = heif.open_heic(data)
+  picture = file[file.primary_index]
+  _check_size(*picture.size, max_pixels)
+  values, bits = heif.decode(picture)
+  tags, notes = heif.with_colours(heif.tags(picture), heif.colours(picture))
+  notes = *notes, *heif.notes(picture, len(file))
+  # The file's transforms have turned it; what its EXIF block says is not for it.
+  return _upright(_widened(values, bits), 1, data, 'HEIF', tags, notes)
+
+
+def _read_jpeg_xl(data: bytes, max_pixels: int) -> Photo:
+  about = jpeg_xl.header(data)
+  _check_size(about.width, about.height, max_pixels)
+  if about.jpeg:
+    photo = _read(jpeg_xl.jpeg_file(data), max_pixels)
+    return dataclasses.replace(photo, kind='JXL')
+  if about.animated:
+    raise UserError('is animated: save the frame wanted as a file')
+  if not about.integers or about.bits > 16:
+    raise UserError('holds values that are neither 8- nor 16-bit integers: convert it')
+  values = _widened(jpeg_xl.decode(data), about.bits)
+  return _upright(values, 1, data, 'JXL', jpeg_xl.tags(data))  # the decoder turns it
+
+
+def _read_jpeg_2000(data: bytes, max_pixels: int) -> Photo:
+  with _opened(data, max_pixels, ('JPEG2000',)) as picture:
+    tags = dataclasses.replace(jpeg_2000.tags(data), dpi=picture.info.get('dpi'))
+    about = jpeg_2000.header(data)
+    notes: tuple[str, ...] = ()
+    if about.bits > 8:
+      channels = _widened(jpeg_2000.decode(data), about.bits)
+    else:
+      channels, profile, notes = _decode_8(picture)
+      tags = dataclasses.replace(tags, icc=profile or tags.icc)
+  orientation = exif.orientation(tags.exif, tags.xmp)
+  return _upright(channels, orientation, data, 'JPEG2000', tags, notes)
+
+
+def _widened(values: np.ndarray, bits: int) -> np.ndarray:
+  """uint16 over the whole range of values of 9 to 15 bits; others as they are.
+
+  Raises:
+    UserError: half a sentence on values that are no unsigned integers.
+  """
+  if values.dtype not in (np.uint8, np.uint16):
+    raise UserError('holds values that are neither 8- nor 16-bit integers: convert it')
+  return values if values.dtype == np.uint8 else to_16_bits(values, bits)
+
+
+def _upright(
+  stored: np.ndarray,
+  orientation: int,
+  data: bytes,
+  kind: str,
+  tags: Tags,
+  notes: tuple[str, ...] = (),
+) -> Photo:
   """The photograph of `(H, W)` or `(H, W, C)` as a file has them: grey or RGB, alpha last."""
   values = exif.upright(stored.reshape(*stored.shape[:2], -1), orientation)
   height, width, channels = values.shape
+  packet, promised = xmp.without_promises(tags.xmp) if tags.xmp else (None, ())
+  if promised:
+    notes = (*notes, f'{", ".join(promised)} left out')
   tags = dataclasses.replace(
     tags,
     exif=exif.of_upright(tags.exif, width, height) if tags.exif else None,
-    xmp=exif.xmp_of_upright(tags.xmp) if tags.xmp else None,
+    xmp=exif.xmp_of_upright(packet) if packet else None,
     # Some writers put zeros there.
     dpi=tags.dpi if tags.dpi and all(0 < value < 2**16 for value in tags.dpi) else None,
+    gain_map=gain_map.upright(tags.gain_map, orientation) if tags.gain_map else None,
   )
   return Photo(
     pixels=values[..., :3] if channels > 2 else np.repeat(values[..., :1], 3, axis=-1),
-    format=kind,
+    format=kinds.written_as(data, kind),
     grey=channels < 3,
     alpha=values[..., -1] if channels in (2, 4) else None,
     tags=tags,
+    notes=notes,
+    kind=kind,
   )
 
 
 def _decode_8(picture: Image.Image) -> tuple[np.ndarray, bytes | None, tuple[str, ...]]:
-  """Of up to 8 bits a channel: `(H, W)` or `(H, W, C)` uint8, grey or RGB, alpha last; the profile
-  that goes with it; notes.
+  """Of up to 8 bits a channel: `(H, W)` or `(H, W, C)` uint8, grey or RGB, alpha last, or uint16
+  of what Pillow holds so, greys alone; the profile that goes with it; notes.
 
   Raises:
     UserError: half a sentence on colours that are none of these.
@@ -152,6 +307,8 @@ def _decode_8(picture: Image.Image) -> tuple[np.ndarray, bytes | None, tuple[str
   if picture.mode == 'CMYK':
     converted, profile = _srgb(picture, profile)
     return np.asarray(converted), profile, ('CMYK became sRGB',)
+  if picture.mode.startswith('I;16'):
+    return np.asarray(picture), profile, ()
   if picture.mode not in _MODES:
     raise UserError(f"has colours of the kind '{picture.mode}': convert it to 8-bit RGB")
   colours = 'L' if picture.mode in ('1', 'L', 'LA', 'La') else 'RGB'
@@ -173,12 +330,15 @@ def _srgb(picture: Image.Image, profile: bytes | None) -> tuple[Image.Image, byt
   return converted, target.tobytes()
 
 
+def _applist(picture: Image.Image) -> list[tuple[str, bytes]]:
+  """Names and contents of the segments of a JPEG file."""
+  return getattr(picture, 'applist', [])
+
+
 def _segments(picture: Image.Image) -> tuple[tuple[int, bytes], ...]:
   """(marker, data) of the segments of a JPEG file that a restored picture keeps."""
   return tuple(
-    (_KEPT_SEGMENTS[name], content)
-    for name, content in getattr(picture, 'applist', ())
-    if name in _KEPT_SEGMENTS
+    (_KEPT_SEGMENTS[name], content) for name, content in _applist(picture) if name in _KEPT_SEGMENTS
   )
 
 
@@ -201,3 +361,12 @@ def _is_lossless_webp(data: bytes) -> bool:
       return kind == b'VP8L'
     at += 8 + length + length % 2
   return False
+
+
+_READERS = {
+  'TIFF': _read_tiff,
+  'AVIF': _read_avif,
+  'HEIF': _read_heic,
+  'JXL': _read_jpeg_xl,
+  'JPEG2000': _read_jpeg_2000,
+}

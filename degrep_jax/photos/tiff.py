@@ -3,7 +3,7 @@
 import dataclasses
 import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from degrep_jax.common.errors import UserError
+from degrep_jax.common.pixels import divided_by_alpha
 from degrep_jax.photos.photo import Tags
 
-_MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _EXIF_IFD, _GPS_IFD, _INTEROPERABILITY_IFD = 34665, 34853, 40965
 _XMP, _ICC = 700, 34675
 _X_RESOLUTION, _Y_RESOLUTION, _UNIT, _ORIENTATION = 282, 283, 296, 274
@@ -32,32 +32,48 @@ _COLOURS: dict[int, int] = {
   tifffile.PHOTOMETRIC.RGB: 3,
 }
 _STRIP_BYTES = 2**20
+_OFFSETS, _LENGTHS = 273, 279  # of the strips
+_LONG8 = 16  # BigTIFF's integers of 64 bits
+_CLASSIC_BYTES = (
+  2**32 - 2**24
+)  # of strips, so that a file of 32-bit offsets holds them and its tags
+_CLASSIC, _BIG = b'II*\0\x08\0\0\0', b'II+\0\x08\0\0\0\x10\0\0\0\0\0\0\0'
+_RAW = "is a camera's raw file: develop it first"
+_CANON_RAW, _DNG_VERSION, _SUB_IFDS = b'CR', 50706, 330
+_MOSAICS = (tifffile.PHOTOMETRIC.CFA, tifffile.PHOTOMETRIC.LINEAR_RAW)
 
 
-def is_tiff(data: bytes) -> bool:
-  """By its first bytes."""
-  return data[:4] in _MAGIC
-
-
-def measure(data: bytes) -> tuple[int, int, int]:
-  """Width, height and bits a channel.
+def measure(data: bytes) -> tuple[int, int, int, int]:
+  """Width, height, bits a channel, and orientation.
 
   Raises:
-    UserError: half a sentence on what a single photograph has not: several pages, or values that
-      are no integers of up to 8 bits or of 16.
+    UserError: half a sentence on what a single photograph has not: several pages, values that are
+      no integers of up to 8 bits or of 16, or a sensor's.
+    Exception: what tifffile says of a file that it does not understand.
   """
+  if data[8:10] == _CANON_RAW:
+    raise UserError(_RAW)
   with tifffile.TiffFile(io.BytesIO(data)) as file:
     page, *others = (each.aspage() for each in file.pages)
+    if _DNG_VERSION in page.tags or _is_of_sensor(page):
+      raise UserError(_RAW)
     if others := [other for other in others if not other.is_reduced]:
       raise UserError(f'holds {1 + len(others)} pages: save the one wanted as a file')
     # None: several unequal ones.
     if page.bitspersample not in (1, 2, 4, 8, 16) or page.sampleformat != _UNSIGNED:
       raise UserError('holds values that are neither 8- nor 16-bit integers: convert it')
-    return page.imagewidth, page.imagelength, page.bitspersample
+    orientation = page.tags.get(_ORIENTATION)
+    turned = int(orientation.value) if orientation and orientation.count == 1 else 1
+    return page.imagewidth, page.imagelength, page.bitspersample, turned
 
 
-def decode_16(data: bytes) -> np.ndarray:
-  """`(H, W, C)` uint16 of a file of 16 bits: grey or RGB, alpha last and not premultiplied.
+def _is_of_sensor(page: tifffile.TiffPage) -> bool:
+  """Whether a first page is of a raw file: its mosaic, or a preview beside it."""
+  return page.photometric in _MOSAICS or (page.is_reduced and _SUB_IFDS in page.tags)
+
+
+def decode(data: bytes) -> np.ndarray:
+  """`(H, W, C)` uint8 or uint16: grey or RGB, alpha last and not premultiplied.
 
   Raises:
     UserError: half a sentence on colours that are none of these.
@@ -66,40 +82,89 @@ def decode_16(data: bytes) -> np.ndarray:
     page = file.pages.first
     colours = _COLOURS.get(page.photometric, 0)
     if not colours or page.samplesperpixel not in (colours, colours + 1):
-      raise UserError(f'has {page.samplesperpixel} channels of 16 bits: convert it to RGB')
+      bits = page.bitspersample
+      raise UserError(f'has {page.samplesperpixel} channels of {bits} bits: convert it to RGB')
     values = page.asarray()
     if values.ndim == 3 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
       values = np.moveaxis(values, 0, -1)
     values = values.reshape(*values.shape[:2], page.samplesperpixel)
+    top = np.iinfo(values.dtype).max
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-      values = np.concatenate([65535 - values[..., :1], values[..., 1:]], axis=-1)
+      values = np.concatenate([top - values[..., :1], values[..., 1:]], axis=-1)
     if page.extrasamples[:1] == (tifffile.EXTRASAMPLE.ASSOCALPHA,):
-      values = _divided_by_alpha(values)
+      values = divided_by_alpha(values, top)
     return values
 
 
-def tags(data: bytes) -> tuple[Tags, int]:
-  """What the file says of its pixels, and their orientation."""
-  source = Image.Exif()
-  source.load_from_fp(io.BytesIO(data))
+def tags(data: bytes) -> tuple[Tags, tuple[str, ...]]:
+  """What the file says of its pixels, and a note where some of it cannot be read."""
+  source = _Directory(data)
   kept = Image.Exif()
   for tag in _KEPT:
-    if tag in source:
-      kept[tag] = source[tag]
-  for directory in (_EXIF_IFD, _GPS_IFD):
-    if directory in source:
-      kept[directory] = source.get_ifd(directory)
-  unit, dpi = source.get(_UNIT, _INCH), None
-  if _X_RESOLUTION in source and _Y_RESOLUTION in source and unit in (_INCH, _CENTIMETRE):
-    scale = 2.54 if unit == _CENTIMETRE else 1
-    dpi = (float(source[_X_RESOLUTION]) * scale, float(source[_Y_RESOLUTION]) * scale)
+    if (value := source.get(tag)) is not None:
+      kept[tag] = value
+  for tag in (_EXIF_IFD, _GPS_IFD):
+    if (offset := source.get(tag)) is not None:
+      below = _Directory(data, offset, tag)
+      values = {name: below.get(name) for name in below.names if name != _INTEROPERABILITY_IFD}
+      kept[tag] = {name: value for name, value in values.items() if value is not None}
+      source.damaged |= below.damaged
+  try:
+    exif = kept.tobytes().removeprefix(b'Exif\0\0') if len(kept) else None
+  except Exception:  # values of kinds that their entries cannot have
+    exif, source.damaged = None, True
   found = Tags(
-    icc=bytes(source[_ICC]) if _ICC in source else None,
-    exif=kept.tobytes().removeprefix(b'Exif\0\0') if len(kept) else None,
-    xmp=bytes(source[_XMP]) if _XMP in source else None,
-    dpi=dpi,
+    icc=source.get(_ICC, bytes),
+    exif=exif,
+    xmp=source.get(_XMP, bytes),
+    dpi=_resolution(source),
   )
-  return found, source.get(_ORIENTATION, 1)
+  return found, ('tags that cannot be read left out',) if source.damaged else ()
+
+
+def _resolution(source: '_Directory') -> tuple[float, float] | None:
+  """Pixels an inch, horizontally and vertically."""
+  x, y = source.get(_X_RESOLUTION, float), source.get(_Y_RESOLUTION, float)
+  unit = source.get(_UNIT, int) or _INCH
+  if x is None or y is None or unit not in (_INCH, _CENTIMETRE):
+    return None
+  scale = 2.54 if unit == _CENTIMETRE else 1
+  return x * scale, y * scale
+
+
+class _Directory:
+  """Entries of a file, classic or BigTIFF; those that cannot be read count as missing.
+
+  Attributes:
+    names: numbers of the entries.
+    damaged: whether any could not be read.
+  """
+
+  def __init__(self, data: bytes, offset: Any = None, group: int | None = None):
+    self.damaged = False
+    self._entries = ImageFileDirectory_v2()
+    try:
+      head = data[: len(_BIG if b'+' in data[2:4] else _CLASSIC)]
+      self._entries = ImageFileDirectory_v2(head, group=group)
+      file = io.BytesIO(data)
+      file.seek(self._entries.next if offset is None else int(offset))
+      self._entries.load(file)
+    except Exception:  # Pillow raises whatever a damaged directory makes it stumble over
+      self.damaged = True
+    self.names = tuple(self._entries)
+
+  def get(self, tag: int, kind: Callable[[Any], Any] | None = None) -> Any:
+    """The value of an entry as `kind` makes it, or None."""
+    try:
+      if tag not in self._entries:
+        return None
+      value = self._entries[tag]
+      if isinstance(value, tuple) and len(value) == 1:
+        (value,) = value
+      return value if kind is None else kind(value)
+    except Exception:
+      self.damaged = True
+      return None
 
 
 def encode(channels: np.ndarray, tags: Tags) -> bytes:
@@ -108,6 +173,9 @@ def encode(channels: np.ndarray, tags: Tags) -> bytes:
   Args:
     channels: `(H, W)` or `(H, W, C)` uint8 or uint16: grey or RGB, alpha last.
     tags: those that TIFF has are written.
+
+  Returns:
+    The file; a BigTIFF where a classic one would overflow.
   """
   channels = channels.reshape(*channels.shape[:2], -1)
   height, width, samples = channels.shape
@@ -119,10 +187,10 @@ def encode(channels: np.ndarray, tags: Tags) -> bytes:
     258: (8 * channels.itemsize,) * samples,
     259: 8,  # compression: Deflate
     262: 2 if samples > 2 else 1,  # RGB, or black is zero
-    273: _starts(strips),  # counted from the end of the directory, where `save` expects them
+    _OFFSETS: _starts(strips),  # counted from the end of the directory, where `save` expects them
     277: samples,
     278: rows,
-    279: tuple(len(strip) for strip in strips),
+    _LENGTHS: tuple(len(strip) for strip in strips),
     284: 1,  # channels side by side
     317: 2,  # predictor: differences
   }
@@ -135,7 +203,10 @@ def encode(channels: np.ndarray, tags: Tags) -> bytes:
 
 
 def _file(fields: dict[int, Any], strips: Sequence[bytes], tags: Tags) -> bytes:
-  directory = ImageFileDirectory_v2()
+  is_big = sum(map(len, strips)) > _CLASSIC_BYTES
+  directory = ImageFileDirectory_v2(_BIG if is_big else _CLASSIC)
+  if is_big:
+    directory.tagtype |= {_OFFSETS: _LONG8, _LENGTHS: _LONG8}
   if tags.exif:
     _add_exif(directory, tags.exif)
   if tags.icc:
@@ -165,12 +236,6 @@ def _add_exif(directory: ImageFileDirectory_v2, block: bytes) -> None:
     if entries := dict(exif.get_ifd(tag)):
       entries.pop(_INTEROPERABILITY_IFD, None)  # an offset in the block
       directory[tag] = entries
-
-
-def _divided_by_alpha(values: np.ndarray) -> np.ndarray:
-  colours, alpha = np.split(values.astype(np.float64), [-1], axis=-1)
-  divided = np.minimum(colours * 65535 / np.maximum(alpha, 1), 65535)
-  return np.rint(np.concatenate([divided, alpha], axis=-1)).astype(np.uint16)
 
 
 def _starts(strips: Sequence[bytes]) -> tuple[int, ...]:

@@ -79,7 +79,7 @@ def test_broken_files_are_said_and_the_rest_restored(folder, capsys):
   assert [*written()] == ['a.png', 'e.png', 'f.jpg']
   lines = capsys.readouterr().err.splitlines()
   assert len(lines) == 4
-  assert lines[0] == 'in/b.png is not a JPEG, PNG, WebP, TIFF or BMP picture.'
+  assert lines[0] == 'in/b.png is not a picture of a kind that can be read.'
   assert lines[1] == 'in/c.png is empty.'
   assert lines[2].startswith('in/d.png is damaged and cannot be decoded')
   assert lines[3] == '3 pictures in 0:00, 3 failed.'
@@ -385,7 +385,7 @@ def test_standard_streams(folder):
   np.testing.assert_array_equal(files.stored(result.stdout), values)
   result = command('', '-', '--output', '-', input=b'hello')
   assert (result.returncode, result.stdout) == (1, b'')
-  assert result.stderr == b'standard input is not a JPEG, PNG, WebP, TIFF or BMP picture.\n'
+  assert result.stderr == b'standard input is not a picture of a kind that can be read.\n'
   with open('/dev/full', 'wb') as full:
     result = command('', 'in/a.png', '--output', '-', stdout=full)
   assert result.returncode == 1

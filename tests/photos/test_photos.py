@@ -17,8 +17,6 @@ from degrep_jax.common.errors import UserError
 from degrep_jax.photos import reading, writing
 from degrep_jax.photos.photo import FORMATS, fitted, side_by_side
 
-LOSSLESS = ('PNG', 'TIFF', 'BMP')
-
 
 def again(data, format=None, **options):
   """The file that an identity makes of a file, and its notes."""
@@ -486,7 +484,7 @@ def test_from_any_format_to_any(source, target):
   written, notes = again(files.pillow(values, source), target, quality=100)
   picture = opened(written)
   assert (picture.format, picture.size, picture.mode) == (target, (32, 24), 'RGB')
-  assert np.abs(np.asarray(picture).astype(int) - values).max() < 12
+  assert np.abs(np.asarray(picture).astype(int) - values).max() < 16
   assert notes == ()
 
 
@@ -538,13 +536,9 @@ def test_an_empty_file():
   refused(b'', 'is empty')
 
 
-@pytest.mark.parametrize('data', [b'hello, I am a text', b'GIF89a', b'\0' * 1000, b'%PDF-1.4'])
+@pytest.mark.parametrize('data', [b'hello, I am a text', b'\0' * 1000, b'II no TIFF'])
 def test_other_files(data):
-  refused(data, 'is not a JPEG, PNG, WebP, TIFF or BMP picture')
-
-
-def test_other_pictures():
-  refused(files.pillow(files.noise(4, 4, 3), 'GIF'), 'is not a JPEG')
+  refused(data, 'is not a picture of a kind that can be read')
 
 
 @pytest.mark.parametrize('part', [0.3, 0.6, 0.95])

@@ -7,7 +7,9 @@ import struct
 import zlib
 
 import cv2
+import imagecodecs
 import numpy as np
+import pillow_heif
 import tifffile
 from PIL import Image, ImageCms
 
@@ -110,3 +112,109 @@ def stored(data):
     with Image.open(io.BytesIO(data)) as picture:
       values = np.asarray(picture)
   return values.reshape(*values.shape[:2], -1)
+
+
+def heic(values, bits=8, **options):
+  """A HEIC file; `bits` of what is stored, of values over the whole range of their kind."""
+  channels = values.shape[-1]
+  mode = {1: 'L', 2: 'LA', 3: 'RGB', 4: 'RGBA'}[channels] + (';16' if values.itemsize == 2 else '')
+  file = io.BytesIO()
+  options = {'quality': 95, 'chroma': 444, 'bit_depth': bits} | options
+  height, width = values.shape[:2]
+  pillow_heif.encode(mode, (width, height), np.ascontiguousarray(values).tobytes(), file, **options)
+  return file.getvalue()
+
+
+def boxed(kind, content):
+  """A box of the ISO base media file family."""
+  return struct.pack('>I4s', 8 + len(content), kind) + content
+
+
+def jxl_with(data, *boxes):
+  """A JPEG XL file that is a bare codestream in a container with more boxes, (type, content)."""
+  more = b''.join(boxed(*box) for box in boxes)
+  start = b'\0\0\0\x0cJXL \r\n\x87\n' + boxed(b'ftyp', b'jxl \0\0\0\0jxl ')
+  return start + more + boxed(b'jxlc', data)
+
+
+def segment(marker, content):
+  """Of a JPEG file."""
+  return struct.pack('>BBH', 0xFF, marker, 2 + len(content)) + content
+
+
+def light(height, width):
+  """(height, width, 4) of light up to four times white, half-precision floats."""
+  rows, columns = np.mgrid[:height, :width] / max(height, width)
+  return np.stack([columns, rows, 1 - columns, np.ones_like(rows)], -1).astype(np.float16) * 4
+
+
+def ultra_hdr(height=96, width=128, orientation=1):
+  """An Ultra HDR JPEG by the format's own library, which says so as ISO 21496-1 does."""
+  data = bytes(imagecodecs.ultrahdr_encode(light(height, width)))
+  return _placed(data, segment(0xE1, exif(orientation).tobytes()))
+
+
+def android_ultra_hdr(height=96, width=128, orientation=1):
+  """The same as Android wrote it first: by XMP packets of both pictures, with a motion video's
+  property among those of the first."""
+  data = ultra_hdr(height, width, orientation)
+  at = data.index(b'\xff\xd8', 2)
+  picture, gain_map = data[:at], data[at:]
+  for iso in (picture, gain_map):
+    start = iso.index(b'urn:iso:std:iso:ts:21496:-1') - 4
+    length = 2 + int.from_bytes(iso[start + 2 : start + 4], 'big')
+    if iso is picture:
+      picture = iso[:start] + iso[start + length :]
+    else:
+      gain_map = iso[:start] + iso[start + length :]
+  gain_map = _placed(gain_map, _xmp(HDR_GAIN))
+  promise = HDR_PROMISE.replace(b'LENGTH', b'%d' % len(gain_map))
+  start = picture.index(b'MPF\0') - 4
+  length = 2 + int.from_bytes(picture[start + 2 : start + 4], 'big')
+  return picture[:2] + _xmp(promise) + picture[2:start] + picture[start + length :] + gain_map
+
+
+def _xmp(packet):
+  return segment(0xE1, b'http://ns.adobe.com/xap/1.0/\0' + packet)
+
+
+def _placed(data, segments):
+  """A JPEG file with segments first, its index of pictures mended."""
+  data = data[:2] + segments + data[2:]
+  at = data.find(b'MPF\0')
+  if at > 0:  # by hand: two entries of 16 bytes, 50 bytes behind the byte order's mark
+    entries = at + 4 + 50
+    (size,) = struct.unpack_from('>I', data, entries + 4)
+    data = bytearray(data)
+    struct.pack_into('>I', data, entries + 4, size + len(segments))
+    # The offset counts from the mark, which moves along where the segments come before it.
+  return bytes(data)
+
+
+_PACKET = (
+  b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+  b'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+  b'xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/" '
+)
+# What the library says of the gain map of `light`, in the words of Android's specification.
+HDR_GAIN = _PACKET + (
+  b'hdrgm:Version="1.0" hdrgm:GainMapMin="0" hdrgm:GainMapMax="2" hdrgm:Gamma="1" '
+  b'hdrgm:OffsetSDR="0.015625" hdrgm:OffsetHDR="0.015625" hdrgm:HDRCapacityMin="0" '
+  b'hdrgm:HDRCapacityMax="2" hdrgm:BaseRenditionIsHDR="False"/></rdf:RDF></x:xmpmeta>'
+)
+HDR_PROMISE = (
+  b'<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+  + _PACKET
+  + b'xmlns:Container="http://ns.google.com/photos/1.0/container/" '
+  b'xmlns:Item="http://ns.google.com/photos/1.0/container/item/" '
+  b'xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" '
+  b'xmlns:xmp="http://ns.adobe.com/xap/1.0/" '
+  b'hdrgm:Version="1.0" GCamera:MotionPhoto="1" GCamera:BurstID="7" xmp:Rating="5">'
+  b'<Container:Directory><rdf:Seq>'
+  b'<rdf:li rdf:parseType="Resource"><Container:Item Item:Semantic="Primary" '
+  b'Item:Mime="image/jpeg"/></rdf:li>'
+  b'<rdf:li rdf:parseType="Resource"><Container:Item Item:Semantic="GainMap" '
+  b'Item:Mime="image/jpeg" Item:Length="LENGTH"/></rdf:li>'
+  b'</rdf:Seq></Container:Directory></rdf:Description></rdf:RDF></x:xmpmeta>'
+  b'<?xpacket end="w"?>'
+)
