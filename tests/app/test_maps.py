@@ -128,7 +128,7 @@ def opened(path):
 def test_maps_of_many_photographs(command, photographs, checkpoint):
   status, said, output = command(photographs, '--raw')
   assert status == 1
-  assert f'{photographs / "broken.jpg"} is not a JPEG' in said
+  assert f'{photographs / "broken.jpg"} is not a picture' in said
   assert said.splitlines()[-1].startswith('3 maps in ') and said.endswith(', 1 failed.\n')
   files = {str(path.relative_to(output)) for path in output.rglob('*') if path.is_file()}
   names = ('a', 'b', 'below/same')

@@ -91,7 +91,7 @@ def test_examples_are_photographs_before_and_after_they_were_blurred(page):
 def test_what_cannot_be_read_is_named_as_it_was_called(page, tmp_path):
   path = tmp_path / 'upload'
   path.write_text('not a picture')
-  with pytest.raises(UserError, match=r'holiday\.png is not a JPEG'):
+  with pytest.raises(UserError, match=r'holiday\.png is not a picture'):
     page.read(path, 'holiday.png')
   file = io.BytesIO()
   Image.new('RGB', (101, 100)).save(file, 'PNG')
