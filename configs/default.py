@@ -73,9 +73,15 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.data = data = ml_collections.ConfigDict()
   # folder: blur/ and sharp/ folders; list: pairs named by text files; tfds: what degrep prepare
-  # wrote; synthetic: photographs inside scikit-image, blurred on the fly
+  # wrote; photos: sharp photographs, blurred on the fly; synthetic: those inside scikit-image,
+  # likewise; mixture: several of these
   data.source = 'folder'
-  # folder: GoPro's tree, or any of blur/ and sharp/ folders; list: RealBlur's; tfds: the --data_dir
+  # mixture: its parts by name, each a dict of fields of `data`, in place of those here, and of
+  # `weight` (1; shares of the examples are proportional) and `evaluate` (True: its held-out pairs
+  # are scored). On the command line: --config.data.parts.NAME.weight=2
+  data.parts = ml_collections.ConfigDict()
+  # folder: GoPro's tree, or any of blur/ and sharp/ folders; list: RealBlur's; tfds: the
+  # --data_dir; photos: pictures at any depth, or train/ and test/ with such
   data.root = ''
   data.list_name = ''  # list: its lines, 'sharp blurry', are in <root>/<list_name>_train_list.txt
   data.name = 'gopro'  # tfds: or hide, realblur_j, realblur_r
@@ -85,16 +91,30 @@ def get_config() -> ml_collections.ConfigDict:
   # stop: a damaged training picture ends the run; skip: others take its place, counted in the log
   data.on_error = 'stop'
   data.augment = True  # flips and transposition
-  data.shake = 14.0  # synthetic: largest path of the camera over the exposure, pixels
-  data.rotation = 1.0  # synthetic: largest rotation over the exposure, degrees
-  data.object_motion = 16.0  # synthetic: largest path of the foreground region, pixels
-  data.sub_frames = 17  # synthetic: sharp frames averaged into a blurry one
-  data.noise = 1.0  # synthetic: standard deviation of the sensor's noise, 8-bit units
-  data.rest = 0.0  # synthetic: share of the exposures whose camera is at rest
-  # synthetic: side of the scenes, cut from resized photographs, that motions are drawn for; the
-  # held-out pictures are such scenes. 0: motions of the whole photograph
+  # photos, synthetic: largest path of the camera over the exposure, pixels; lengths are log-uniform
+  # for photos
+  data.shake = 14.0
+  data.rotation = 1.0  # photos, synthetic: largest rotation over the exposure, degrees
+  data.object_motion = 16.0  # photos, synthetic: largest path of a foreground region, pixels
+  data.sub_frames = 17  # synthetic: sharp frames averaged into a blurry one; photos: at most
+  # synthetic: standard deviation of the sensor's noise, 8-bit units; photos: the largest
+  data.noise = 1.0
+  data.rest = 0.0  # photos, synthetic: share of the exposures whose camera is at rest
+  # photos: share of the exposures whose frames are averaged as they are displayed, as GoPro's blur;
+  # the others are averaged in light, where highlights leave streaks
+  data.display_share = 0.7
+  data.sharp_share = 0.05  # photos: share of the crops left as they are
+  data.flat_share = 0.03  # photos: share of the crops that show a smooth surface
+  data.kernels = ''  # photos: .npz of real kernels, as Levin's, which blur a tenth of the exposures
+  # photos: share of the scenes that is held out, by a hash of their names: always the same ones. A
+  # photograph in the root is a scene of its own, a folder below it is one scene
+  data.held_out_share = 0.1
+  data.held_out_list = ''  # photos: a text file of the scenes held out, a line each, instead
+  # photos, synthetic: side of the held-out scenes, cut from photographs; 0: whole photographs. Of
+  # synthetic data crops are cut from such scenes too, from resized photographs, and motions drawn
+  # for them
   data.scene = 0
-  data.eval_variants = 4  # synthetic: blurs per held-out photograph
+  data.eval_variants = 4  # photos, synthetic: blurs per held-out photograph
 
   config.eval = evaluation = ml_collections.ConfigDict()
   evaluation.tile = 256  # side of the tiles of whole pictures [C]

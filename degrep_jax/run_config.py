@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,12 +10,13 @@ import ml_collections
 
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.files import write_atomically
+from degrep_jax.data.mixture import parts_of
 from degrep_jax.data.released.layouts import DATASETS, PICTURES
 from degrep_jax.models import factory
 from degrep_jax.models.variables import DTYPES
 
 FILE = 'config.json'
-SOURCES = ('folder', 'list', 'tfds', 'synthetic')
+SOURCES = ('folder', 'list', 'tfds', 'photos', 'synthetic', 'mixture')
 NAN_POLICIES = ON_ERROR = ('stop', 'skip')
 # The weighted losses of each network.
 LOSSES = {
@@ -41,10 +43,11 @@ FREE = (
   'data.on_error',
   'data.eval_root',
   'data.eval_variants',
+  'data.evaluate',  # of a part
   'eval.',
   'log.',
 )
-
+_PART = re.compile(r'^data\.parts\.[^.]+\.')
 # Fields that the config of an older run lacks, with what it did.
 ADDED = {
   'train.accumulate_steps': 1,
@@ -55,6 +58,12 @@ ADDED = {
   'model.unshuffle': 1,
   'data.rest': 0.0,
   'data.scene': 0,
+  'data.display_share': 0.7,
+  'data.sharp_share': 0.05,
+  'data.flat_share': 0.03,
+  'data.kernels': '',
+  'data.held_out_share': 0.1,
+  'data.held_out_list': '',
 }
 
 
@@ -75,22 +84,48 @@ def check_evaluation(config: ml_collections.ConfigDict, devices: int) -> None:
   factory.check_size(config.model, config.eval.tile, 'eval.tile')
 
 
-def _check_data(data: ml_collections.ConfigDict) -> None:
-  _require(data.source in SOURCES, 'data.source', data.source, _one_of(SOURCES))
-  if data.source != 'synthetic':
-    demand = 'name the folder that holds the pairs'
-    if data.source == 'folder':
-      demand = 'name the folder that holds train/ and test/ with blur/ and sharp/'
-    if data.source == 'tfds':
-      demand = 'name the folder that degrep prepare wrote to (its --data_dir)'
-      _require(data.name in DATASETS, 'data.name', data.name, _one_of(DATASETS))
-      _require(data.pictures in PICTURES, 'data.pictures', data.pictures, _one_of(PICTURES))
-    _require(data.root or data.eval_root, 'data.root', data.root, demand)
-    demand = "name the lists of pairs, for instance 'RealBlur_J'"
-    _require(data.source != 'list' or data.list_name, 'data.list_name', data.list_name, demand)
+def _check_data(data: ml_collections.ConfigDict, place: str = 'data') -> None:
+  _require(data.source in SOURCES, f'{place}.source', data.source, _one_of(SOURCES))
+  if data.source == 'mixture':
+    root, demand = data.root or data.eval_root, 'each of data.parts has a root of its own'
+    _require(not root, f'{place}.root', root, demand)
+    for name, part in parts_of(data).items():
+      _check_data(part, f'{place}.parts.{name}')
+  elif data.source == 'synthetic':
+    root, demand = data.root or data.eval_root, f'set config.{place}.source=folder to read it'
+    _require(not root, f'{place}.root', root, demand)
   else:
-    root, demand = data.root or data.eval_root, 'set config.data.source=folder to read it'
-    _require(not root, 'data.root', root, demand)
+    _check_files(data, place)
+
+
+def _check_files(data: ml_collections.ConfigDict, place: str) -> None:
+  demand = 'name the folder that holds the pairs'
+  if data.source == 'folder':
+    demand = 'name the folder that holds train/ and test/ with blur/ and sharp/'
+  if data.source == 'tfds':
+    demand = 'name the folder that degrep prepare wrote to (its --data_dir)'
+    _require(data.name in DATASETS, f'{place}.name', data.name, _one_of(DATASETS))
+    _require(data.pictures in PICTURES, f'{place}.pictures', data.pictures, _one_of(PICTURES))
+  if data.source == 'photos':
+    demand = 'name the folder that holds the photographs'
+    for field in ('display_share', 'sharp_share', 'flat_share', 'held_out_share'):
+      _require(0 <= data[field] <= 1, f'{place}.{field}', data[field], 'it must be in 0 .. 1')
+    left = data.sharp_share + data.flat_share
+    _require(left <= 1, f'{place}.sharp_share', data.sharp_share, 'with flat_share it is above 1')
+  _require(data.root or data.eval_root, f'{place}.root', data.root, demand)
+  demand = "name the lists of pairs, for instance 'RealBlur_J'"
+  listed = data.source != 'list' or data.list_name
+  _require(listed, f'{place}.list_name', data.list_name, demand)
+
+
+def _check_training_data(data: ml_collections.ConfigDict) -> None:
+  sources = {'data': data}
+  if data.source == 'mixture':
+    parts = parts_of(data)
+    sources = {f'data.parts.{name}': part for name, part in parts.items() if part.weight}
+  demand = 'name the folder that holds the training pictures'
+  for place, source in sources.items():
+    _require(source.root or source.source == 'synthetic', f'{place}.root', source.root, demand)
 
 
 def _check_model(model: ml_collections.ConfigDict) -> None:
@@ -113,8 +148,7 @@ def check(config: ml_collections.ConfigDict, devices: int, evaluating: int | Non
   """
   check_evaluation(config, devices if evaluating is None else evaluating)
   data, loss = config.data, config.loss
-  if data.source != 'synthetic':
-    _require(data.root, 'data.root', data.root, 'name the folder that holds the training pairs')
+  _check_training_data(data)
   demand = "loss.vgg needs torchvision's vgg19-*.pth; name the file, or set config.loss.vgg=0"
   _require(not loss.vgg or loss.vgg_path, 'loss.vgg_path', loss.vgg_path, demand)
   check_step(config, devices)
@@ -256,7 +290,7 @@ def keep_in(workdir: pathlib.Path, config: ml_collections.ConfigDict, has_checkp
         f'{workdir} holds converted weights, which no training can be continued from: choose '
         'another --workdir.'
       )
-    texts = [text for field, text in _differing(saved, config) if not field.startswith(FREE)]
+    texts = [text for field, text in _differing(saved, config) if not _is_free(field)]
     if texts:
       raise UserError(
         f'{workdir} holds a run of another config: choose another --workdir, or set back '
@@ -273,6 +307,10 @@ def require_same_model(workdir: pathlib.Path, config: ml_collections.ConfigDict)
 def require_same_encoder(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
   """Raises UserError, naming the fields, where a workdir's run makes other degradation maps."""
   _require_same(workdir, config, lambda field: field.removeprefix('model.') in MAP)
+
+
+def _is_free(field: str) -> bool:
+  return _PART.sub('data.', field).startswith(FREE)
 
 
 def _require_same(

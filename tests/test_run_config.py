@@ -77,6 +77,15 @@ def test_tiles_are_shared_by_the_devices_of_the_process_that_evaluates():
       "config.data.pictures is 'sub256'.*full.*sub512",
     ),
     ({'model__unshuffle': 3}, 'config.model.unshuffle is 3: choose one of 1, 2, 4'),
+    ({'data__source': 'photos'}, "config.data.root is ''.*photographs"),
+    (
+      {'data__source': 'photos', 'data__root': 'photos', 'data__sharp_share': -0.1},
+      r'config\.data\.sharp_share is -0\.1',
+    ),
+    (
+      {'data__source': 'mixture', 'data__root': 'photos'},
+      "config.data.root is 'photos': each of data.parts has a root of its own",
+    ),
     ({'model__network': 'unet'}, "config.model.network is 'unet'.*joint, msdi_net, hinet"),
     ({'loss__psnr': 1.0}, 'config.loss.psnr is 1.0.*joint has no such loss'),
     ({'model__network': 'hinet'}, 'config.loss.deblur_l1 is 10.0.*hinet has no such loss'),
@@ -153,6 +162,7 @@ def test_unknown_networks_are_refused_by_name(field, named):
     {'loss__gan': 0.0, 'loss__deblur_l1': 0.0},
     {'loss__vgg': 30.0, 'loss__vgg_path': 'vgg19.pth'},
     {'data__source': 'folder', 'data__root': 'GOPRO_Large'},
+    {'data__source': 'photos', 'data__root': 'photos', 'data__shake': 60.0},
     {'data__source': 'tfds', 'data__root': 'data', 'data__name': 'hide'},
     {'data__source': 'tfds', 'data__root': 'data', 'data__pictures': 'sub512'},
   ],
@@ -223,6 +233,12 @@ ADDED = {
   'model.unshuffle': (1, 2),
   'data.rest': (0.0, 0.5),
   'data.scene': (0, 64),
+  'data.display_share': (0.7, 0.5),
+  'data.sharp_share': (0.05, 0.0),
+  'data.flat_share': (0.03, 0.0),
+  'data.kernels': ('', 'kernels.npz'),
+  'data.held_out_share': (0.1, 0.2),
+  'data.held_out_list': ('', 'held_out.txt'),
 }
 COMPARED = [
   f for f in _flat(_config()) if not f.startswith(('train.steps', 'train.remat', 'eval.', 'log.'))
@@ -318,6 +334,7 @@ def test_configs_are_locked_and_can_run(name):
 @pytest.mark.parametrize('name', NAMES)
 def test_configs_override_existing_fields_by_the_same_types(name):
   expected, fields = _flat(default.get_config()), _flat(_load(name))
+  fields = {key: value for key, value in fields.items() if not key.startswith('data.parts.')}
   assert fields.keys() == expected.keys()
   assert {key: type(value) for key, value in fields.items()} == {
     key: type(value) for key, value in expected.items()

@@ -9,11 +9,14 @@ import numpy as np
 
 from degrep_jax.common import console
 from degrep_jax.common.errors import UserError
+from degrep_jax.data import mixture
 from degrep_jax.data.pairs import SPLITS, FilePairs, FolderPairs, ListPairs, Source, has_splits
 from degrep_jax.data.released.checks import seems_exchanged
 from degrep_jax.data.released.layouts import DATASETS, read_layout
 from degrep_jax.data.released.trees import is_archive, open_tree
 from degrep_jax.data.synthetic.pairs import Blur, SyntheticPairs
+from degrep_jax.data.synthetic.photographs import PhotographPairs
+from degrep_jax.data.synthetic.shots import PhotoBlur, read_kernels
 
 HELD_OUT_SEED = 0  # the held-out pictures are the same whatever the seed of the training
 LIST = re.compile(r'(.+)_(train|test)_list\.txt')
@@ -38,6 +41,55 @@ def open_synthetic(data: ml_collections.ConfigDict, split: str, variants: int) -
   return SyntheticPairs(split, blur, variants, HELD_OUT_SEED, smallest, data.scene)
 
 
+def open_photographs(data: ml_collections.ConfigDict, split: str, variants: int) -> PhotographPairs:
+  """The photographs of a split in `config.data.root`, blurred as `config.data` has it. A folder
+  `config.data.eval_root` that is not divided is held out whole.
+
+  Raises:
+    UserError: a field of `config.data` that is unfit, or photographs that cannot be used.
+  """
+  train = split == 'train'
+  blur = PhotoBlur(
+    shake=data.shake,
+    rotation=data.rotation,
+    object_motion=data.object_motion,
+    sub_frames=data.sub_frames,
+    noise=data.noise,
+    rest=data.rest,
+    display=data.display_share,
+    kernels=read_kernels(data.kernels) if data.kernels else (),
+  )
+  apart = not train and data.eval_root
+  return PhotographPairs(
+    data.eval_root if apart else data.root,
+    split,
+    blur,
+    variants=variants,
+    seed=HELD_OUT_SEED,
+    sharp=data.sharp_share,
+    flat=data.flat_share,
+    held_out=1.0 if apart else data.held_out_share,
+    held_out_list='' if apart else data.held_out_list,
+    scene=0 if train else data.scene,
+    min_size=data.crop if train else 0,
+    defer_errors=train and data.on_error == 'skip',
+  )
+
+
+def open_mixture(data: ml_collections.ConfigDict, split: str) -> Source:
+  """The parts of `config.data.parts` in their shares for training; all their held-out pairs."""
+  parts = mixture.parts_of(data)
+  if split != 'train':
+    return mixture.joined(
+      {name: open_source(part, split) for name, part in parts.items() if part.evaluate}
+    )
+  weights = {name: part.weight for name, part in parts.items() if part.weight}
+  sources = {name: open_source(parts[name], split) for name in weights}
+  source = mixture.mixed(sources, weights)
+  console.say(f'Training on {mixture.shares(sources, source)}.')
+  return source
+
+
 def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
   """The training pairs ('train') or the held-out ones ('test'). This module alone reads
   `config.data`.
@@ -48,6 +100,10 @@ def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
   train = split == 'train'
   if data.source == 'synthetic':
     return open_synthetic(data, split, 1 if train else data.eval_variants)
+  if data.source == 'photos':
+    return open_photographs(data, split, 1 if train else data.eval_variants)
+  if data.source == 'mixture':
+    return open_mixture(data, split)
   root = pathlib.Path(data.root if train else data.eval_root or data.root)
   # Of pictures that are scored once in a while nothing is kept.
   limits = {'min_size': data.crop} if train else {'cache_bytes': 0}

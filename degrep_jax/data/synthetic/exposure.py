@@ -6,14 +6,16 @@ hides what lies behind it. High-speed frames are averaged likewise to make GoPro
 so sharp pictures are real ones.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from degrep_jax.data.synthetic.motion import Blur, Motion, draw_motion
+from degrep_jax.data.synthetic.camera import SRGB, Response
+from degrep_jax.data.synthetic.motion import Blur, Layer, Motion, draw_motion, moved
 
-# Pixels over which the moving region's edge goes from absent to opaque, as a lens would show it.
+# Pixels over which a moving region's edge goes from absent to opaque, as a lens would show it.
 EDGE = 2.0
 
 Window = tuple[slice, slice]
@@ -49,79 +51,130 @@ def blur_photograph(
   """
   window = window or (slice(0, photo.shape[0]), slice(0, photo.shape[1]))
   motion = draw_motion(blur, photo.shape, rng, strength)
-  blurry = to_sensor(expose(to_linear(photo), motion, window), motion.noise, rng)
+  blurry = to_sensor(expose(to_light(photo), motion, window), motion.noise, rng)
   return BlurExample(blurry, photo[window].copy(), *measure(motion, window))
 
 
-def to_linear(photo: np.ndarray) -> np.ndarray:
-  """uint8 (H, W, 3) to float32 light in [0, 1] by the sRGB curve, (H, W, 4) with opacity 1.
+def to_light(photo: np.ndarray, response: Response = SRGB) -> np.ndarray:
+  """uint8 (H, W, 3) to float32 light in [0, 1], (H, W, 4) with opacity 1.
 
   Four channels because OpenCV warps them several times faster than three.
   """
-  value = np.arange(256) / 255
-  curve = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
   light = np.ones((*photo.shape[:2], 4), np.float32)
-  light[..., :3] = curve.astype(np.float32)[photo]
+  light[..., :3] = response.light[photo]
   return light
 
 
 def to_sensor(light: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
   """Light in [0, 1] to uint8 by the sRGB curve, with Gaussian noise, rounded."""
-  light = np.clip(light, 0, 1)
-  value = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055) * 255
+  value = SRGB.values(np.clip(light, 0, 1)) * 255
   if noise:
     value += noise * rng.standard_normal(value.shape, np.float32)
   return np.rint(np.clip(value, 0, 255)).astype(np.uint8)
 
 
-def expose(linear: np.ndarray, motion: Motion, window: Window) -> np.ndarray:
+def expose(light: np.ndarray, motion: Motion, window: Window) -> np.ndarray:
   """Averages the sub-frames of a window: (H, W, 4) light to (h, w, 3). Reflects at the borders."""
+  margin = reach(motion, window)
+  return average(cut(light, window, margin), margin, motion, window)
+
+
+def reach(motion: Motion, window: Window) -> int:
+  """Pixels beyond the window that the picture made of it depends on."""
   (top, left), (height, width) = _corner(window), _size(window)
-  margin = _reach(motion, window)
+  corners = np.array([[x, y, 1] for x in (left, left + width) for y in (top, top + height)])
+  seen = max(
+    np.abs(corners @ layer.views.swapaxes(1, 2) - corners[:, :2]).max() for layer in motion.layers
+  )
+  # The filling behind regions comes from as far outside their outlines as it shows inside.
+  hidden = 2 * _parting(motion, corners) + 2 * EDGE if len(motion.layers) > 1 else 0
+  return int(np.ceil(seen + hidden)) + 2
+
+
+def cut(picture: np.ndarray, window: Window, margin: int) -> np.ndarray:
+  """A window and what is around it, (h + 2 margin, w + 2 margin, C), mirrored beyond the borders of
+  the picture (H, W, C)."""
+  (rows, above, below), (columns, left, right) = (
+    _within(part, margin, side) for part, side in zip(window, picture.shape, strict=False)
+  )
+  patch = picture[rows, columns]
+  if not (above or below or left or right):
+    return patch
+  return cv2.copyMakeBorder(patch, above, below, left, right, cv2.BORDER_REFLECT_101)
+
+
+def _within(part: slice, margin: int, side: int) -> tuple[slice, int, int]:
+  """What there is of a part of a side and its margin, and what lacks before and after."""
+  start, stop = part.start - margin, part.stop + margin
+  return slice(max(start, 0), min(stop, side)), max(-start, 0), max(stop - side, 0)
+
+
+def average(patch: np.ndarray, margin: int, motion: Motion, window: Window) -> np.ndarray:
+  """`expose` of light (h + 2 margin, w + 2 margin, 4) that was cut with that margin."""
+  (top, left), (height, width) = _corner(window), _size(window)
   origin = np.array([left - margin, top - margin])
-  patch = _warp(linear, _shifted(_IDENTITY, origin), width + 2 * margin, height + 2 * margin)
-  layer, behind = _layers(patch, linear, origin, motion)
   total = np.zeros((height, width, 4), np.float32)
-  for camera, offset in zip(motion.camera, motion.path, strict=True):
-    view = _shifted(camera, (left, top))
-    frame = _warp(behind, _moved(view, -origin), width, height)
-    if layer is not None:
-      front = _warp(layer, _moved(view, -origin - offset), width, height)
+  *fronts, (behind, paths) = [
+    (picture, moved(_shifted(layer.views, (left, top)), -origin))
+    for picture, layer in _pictures(patch, origin, motion)
+  ]
+  for step, view in enumerate(paths):
+    frame = _warp(behind, view, width, height)
+    for picture, views in reversed(fronts):
+      front = _warp(picture, views[step], width, height)
       frame = front + (1 - front[..., 3:]) * frame
     total += frame
-  return total[..., :3] / len(motion.camera)
+  return total[..., :3] / len(paths)
 
 
 def measure(
   motion: Motion, window: Window
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-  """Path lengths and directions (h, w) float32, the moving region and what it sweeps (h, w) bool of
-  a window; see BlurExample."""
+  """Path lengths and directions (h, w) float32, the moving regions and what they sweep (h, w) bool
+  of a window; see BlurExample."""
   x, y = _grid(_corner(window), _size(window))
-  views = [
-    (
-      camera[0, 0] * x + camera[0, 1] * y + camera[0, 2],
-      camera[1, 0] * x + camera[1, 1] * y + camera[1, 2],
-    )
-    for camera in motion.camera
-  ]
+  *regions, rest = motion.layers
+  extent, direction = _path(rest.views, x, y)
   moving, swept = np.zeros((2, *x.shape), bool)
-  if motion.region is not None:
-    moving = motion.region.depth(x, y)[0] >= EDGE / 2
-    for (seen_x, seen_y), own in zip(views, motion.path, strict=True):
+  for layer in reversed(regions):
+    assert layer.region is not None
+    shown = layer.region.depth(x, y)[0] >= EDGE / 2
+    for own, whole in zip((extent, direction), _path(layer.views, x[shown], y[shown]), strict=True):
+      own[shown] = whole
+    moving |= shown
+    for view in layer.views:
       # A pixel more, which interpolation reaches.
-      swept |= motion.region.depth(seen_x - own[0], seen_y - own[1])[0] > -1
-  # (S, 2, h, w): where each pixel's light came from
-  path = np.array(views) - motion.path[:, :, None, None] * moving
-  extent = np.hypot(*np.diff(path, axis=0).swapaxes(0, 1)).sum(0)
-  dx, dy = (path - path.mean(0)).swapaxes(0, 1)
+      swept |= layer.region.depth(*_seen(view, x, y))[0] > -1
+  return extent, direction, moving, swept
+
+
+def _path(views: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Lengths and directions, float32, of the paths that the points of a layer take."""
+  length, xx, xy, yy = np.zeros((4, *x.shape))
+  sums, last = np.zeros((2, *x.shape)), None
+  for view in views:
+    place = np.stack(_seen(view, x, y)) - (x, y)  # near zero, so that sums of squares are exact
+    if last is not None:
+      length += np.hypot(*(place - last))
+    last = place
+    sums += place
+    xx += place[0] * place[0]
+    xy += place[0] * place[1]
+    yy += place[1] * place[1]
+  mean_x, mean_y = sums / len(views)
+  xx, xy, yy = (
+    total / len(views) - mean
+    for total, mean in ((xx, mean_x * mean_x), (xy, mean_x * mean_y), (yy, mean_y * mean_y))
+  )
   # The major axis of the second moments; tiny ones are the rounding of points at rest.
-  direction = 0.5 * np.arctan2(2 * (dx * dy).sum(0), (dx * dx - dy * dy).sum(0))
-  direction[extent < 1e-3] = 0
-  return extent.astype(np.float32), direction.astype(np.float32), moving, swept
+  direction = 0.5 * np.arctan2(2 * xy, xx - yy)
+  direction[length < 1e-3] = 0
+  return length.astype(np.float32), direction.astype(np.float32)
 
 
-_IDENTITY = np.eye(2, 3)
+def _seen(view: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Where in the photograph the points (x, y) of a sub-frame come from."""
+  return tuple(row[0] * x + row[1] * y + row[2] for row in view)
 
 
 def _corner(window: Window) -> tuple[int, int]:
@@ -138,13 +191,9 @@ def _grid(corner: tuple[int, int], size: tuple[int, int]) -> tuple[np.ndarray, n
   return x + np.float32(corner[1]), y + np.float32(corner[0])
 
 
-def _shifted(affine: np.ndarray, start: tuple[int, int] | np.ndarray) -> np.ndarray:
-  """The map of pixels counted from `start` (x, y)."""
-  return np.column_stack([affine[:, :2], affine[:, :2] @ start + affine[:, 2]])
-
-
-def _moved(affine: np.ndarray, offset: np.ndarray) -> np.ndarray:
-  return np.column_stack([affine[:, :2], affine[:, 2] + offset])
+def _shifted(views: np.ndarray, start: tuple[int, int]) -> np.ndarray:
+  """The maps (S, 2, 3) of pixels counted from `start` (x, y)."""
+  return moved(views, views[..., :2] @ start)
 
 
 def _warp(picture: np.ndarray, affine: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -154,34 +203,40 @@ def _warp(picture: np.ndarray, affine: np.ndarray, width: int, height: int) -> n
   )
 
 
-def _reach(motion: Motion, window: Window) -> int:
-  """Pixels beyond the window that any sub-frame sees."""
-  (top, left), (height, width) = _corner(window), _size(window)
-  corners = np.array([[x, y, 1] for x in (left, left + width) for y in (top, top + height)])
-  seen = corners @ motion.camera.swapaxes(1, 2) - corners[:, :2]
-  return int(np.ceil(np.abs(seen).max() + np.abs(motion.path).max())) + 2
+def _parting(motion: Motion, places: np.ndarray) -> float:
+  """Pixels by which layers part at most from the hindmost at the places (N, 3) of x, y, 1."""
+  *regions, rest = motion.layers
+  return max(
+    float(np.abs(places @ (layer.views - rest.views).swapaxes(1, 2)).max()) for layer in regions
+  )
 
 
-def _layers(
-  patch: np.ndarray, linear: np.ndarray, origin: np.ndarray, motion: Motion
-) -> tuple[np.ndarray | None, np.ndarray]:
-  """The moving region of a patch, premultiplied by its opacity, and what lies behind it.
+def _pictures(
+  patch: np.ndarray, origin: np.ndarray, motion: Motion
+) -> Iterator[tuple[np.ndarray, Layer]]:
+  """The layers that a patch shows and their pictures, front to back: the regions', premultiplied by
+  their opacity, and all that lies behind them.
 
   Nobody photographed what is behind: its rim, all that ever shows, is filled with the
-  surroundings mirrored at the outline. While the region is at rest it hides the filling exactly.
+  surroundings mirrored at the outline. While the regions are at rest they hide the filling exactly.
   """
-  if motion.region is None:
-    return None, patch
-  x, y = _grid((origin[1], origin[0]), patch.shape[:2])
-  depth, distance = motion.region.depth(x, y)
-  ramp = np.clip(depth / EDGE, 0, 1)
-  if not ramp.any():
-    return None, patch
-  opacity = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
-  mirrored = 2 * np.clip(depth - EDGE, 0, 2 * np.abs(motion.path).max() + 2)
-  outward = 1 + mirrored / distance
-  centre_x, centre_y = motion.region.centre
-  map_x = (centre_x + (x - centre_x) * outward).astype(np.float32)
-  map_y = (centre_y + (y - centre_y) * outward).astype(np.float32)
-  behind = cv2.remap(linear, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-  return patch * opacity[..., None], behind
+  *regions, rest = motion.layers
+  height, width = patch.shape[:2]
+  left, top = origin
+  corners = np.array([[x, y, 1] for x in (left, left + width) for y in (top, top + height)])
+  for layer in regions:
+    assert layer.region is not None
+    x, y = _grid((top, left), (height, width))
+    depth, distance = layer.region.depth(x, y)
+    ramp = np.clip(depth / EDGE, 0, 1)
+    if not ramp.any():
+      continue
+    opacity = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    yield patch * opacity[..., None], layer
+    mirrored = 2 * np.clip(depth - EDGE, 0, _parting(motion, corners) + 1)
+    outward = mirrored / distance
+    centre_x, centre_y = layer.region.centre
+    map_x = (x - left + (x - centre_x) * outward).astype(np.float32)
+    map_y = (y - top + (y - centre_y) * outward).astype(np.float32)
+    patch = cv2.remap(patch, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+  yield patch, rest

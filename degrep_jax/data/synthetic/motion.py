@@ -8,6 +8,8 @@ from degrep_jax.common.errors import UserError
 
 # Smallest strength of an example: below it the blurry picture is as good as sharp.
 WEAKEST = 0.25
+# By which the amplitudes of a trembling path's 4 harmonics fall.
+TREMBLING = np.arange(1, 5)[:, None] ** 1.5
 
 
 @dataclass(frozen=True)
@@ -70,20 +72,30 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Motion:
-  """What moves during one exposure, S sub-frames; the middle one is at rest.
+class Layer:
+  """A part of the scene and how it is seen during S sub-frames.
 
   Attributes:
-    camera: (S, 2, 3) affine maps from pixels (x, y) of a sub-frame to the photograph.
-    region: the part that moves on its own, or None.
-    path: (S, 2) x, y offset of that part against the photograph, pixels.
+    views: (S, 2, 3) affine maps from pixels (x, y) of a sub-frame to the photograph.
+    region: its outline in the photograph; None: everything.
+  """
+
+  views: np.ndarray
+  region: Region | None = None
+
+
+@dataclass(frozen=True)
+class Motion:
+  """What moves during one exposure, S sub-frames; in the middle one all is where the photograph has
+  it.
+
+  Attributes:
+    layers: front to back; the last, and it alone, has no region.
     noise: standard deviation in 8-bit units.
   """
 
-  camera: np.ndarray
-  region: Region | None
-  path: np.ndarray
-  noise: float
+  layers: tuple[Layer, ...]
+  noise: float = 0.0
 
 
 def draw_motion(
@@ -102,33 +114,45 @@ def draw_motion(
   region = draw_region(rng, height, width)
   if blur.rest and rng.uniform() < blur.rest:
     shift, turn = 0 * shift, 0 * turn
-  return Motion(
-    camera=camera_maps(shift, turn * strength, centre),
-    region=region if path.any() else None,
-    path=path * strength,
-    noise=blur.noise * rng.uniform(),
-  )
+  camera = camera_maps(shift, turn * strength, centre)
+  layers = [Layer(camera)]
+  if path.any():
+    layers.insert(0, Layer(moved(camera, -path * strength), region))
+  return Motion(tuple(layers), blur.noise * rng.uniform())
 
 
-def draw_path(rng: np.random.Generator, steps: int, dimensions: int) -> np.ndarray:
+def draw_path(
+  rng: np.random.Generator, steps: int, dimensions: int, jitter: float = 0.0
+) -> np.ndarray:
   """A smooth path (steps, dimensions), zero at the middle step, its extent (largest distance of
-  two points) 1: speed, acceleration and its change are drawn, so paths bend and hook."""
+  two points) 1: speed, acceleration and its change are drawn, so paths bend and hook. jitter: how
+  strongly it trembles, relative to the speed."""
   time = np.linspace(-1, 1, steps) if steps > 1 else np.zeros(1)
   speed, bend, hook = rng.normal(size=(3, dimensions)) * [[1], [0.35], [0.35]]
   path = np.outer(time, speed) + np.outer(time**2, bend) + np.outer(time**3, hook)
+  if jitter:
+    waves = np.sin(np.outer(time, np.pi * np.arange(1, 5)) + rng.uniform(0, 2 * np.pi, 4))
+    path += jitter * (waves - waves[steps // 2]) @ (rng.normal(size=(4, dimensions)) / TREMBLING)
   extent = np.linalg.norm(path[:, None] - path[None], axis=-1).max()
   return path / extent if extent > 0 else path
 
 
-def draw_region(rng: np.random.Generator, height: int, width: int) -> Region:
-  """A blob of about an eighth of the picture, anywhere in it."""
-  angle, squeeze = rng.uniform(0, np.pi), rng.uniform(0.5, 1)
+def draw_region(
+  rng: np.random.Generator,
+  height: int,
+  width: int,
+  sizes: tuple[float, float] = (0.15, 0.35),
+  squeezes: tuple[float, float] = (0.5, 1),
+) -> Region:
+  """A blob anywhere in the picture, by default of about an eighth of it. sizes: of its radius,
+  relative to the shorter side. squeezes: of its shorter axis, relative to the longer."""
+  angle, squeeze = rng.uniform(0, np.pi), rng.uniform(*squeezes)
   cos, sin = np.cos(angle), np.sin(angle)
   harmonics = rng.normal(size=(3, 2)) @ (1, 1j) * (0.12, 0.06, 0.04)
   return Region(
     centre=rng.uniform(0.1, 0.9, 2) * (width, height),
     to_circle=np.array([[cos, sin], [-sin / squeeze, cos / squeeze]]),
-    radius=rng.uniform(0.15, 0.35) * min(height, width),
+    radius=rng.uniform(*sizes) * min(height, width),
     harmonics=harmonics.astype(np.complex64),
   )
 
@@ -139,3 +163,9 @@ def camera_maps(shift: np.ndarray, turn: np.ndarray, centre: np.ndarray) -> np.n
   rotation = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], 1)
   offset = centre + shift - rotation @ centre
   return np.concatenate([rotation, offset[:, :, None]], 2)
+
+
+def moved(affine: np.ndarray, offset: np.ndarray) -> np.ndarray:
+  """Affine maps (..., 2, 3) with an offset (..., 2) added to their results."""
+  linear, shift = affine[..., :2], affine[..., 2:]
+  return np.concatenate([linear, shift + offset[..., None]], -1)

@@ -17,7 +17,7 @@ from degrep_jax.data.synthetic.exposure import (
   BlurExample,
   blur_photograph,
   expose,
-  to_linear,
+  to_light,
   to_sensor,
 )
 from degrep_jax.data.synthetic.motion import WEAKEST, Blur, draw_motion
@@ -164,4 +164,4 @@ def _linear(file: str, scale: float) -> np.ndarray:
   if scale != 1:
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     photo = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=how)
-  return to_linear(photo)
+  return to_light(photo)

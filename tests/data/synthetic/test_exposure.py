@@ -5,7 +5,15 @@ from skimage.registration import phase_cross_correlation
 
 from degrep_jax.data.synthetic import exposure
 from degrep_jax.data.synthetic.exposure import blur_photograph, expose, measure
-from degrep_jax.data.synthetic.motion import Blur, Motion, Region, camera_maps, draw_motion
+from degrep_jax.data.synthetic.motion import (
+  Blur,
+  Layer,
+  Motion,
+  Region,
+  camera_maps,
+  draw_motion,
+  moved,
+)
 
 STILL = Blur(shake=0, rotation=0, object_motion=0, sub_frames=5, noise=0)
 STRONG = Blur(shake=15, rotation=3, object_motion=15, sub_frames=9, noise=0)
@@ -33,7 +41,9 @@ def shift(dx, dy=None, path=None, region=None):
   dx = np.asarray(dx, float)
   moves = np.stack([dx, np.zeros(len(dx)) if dy is None else np.asarray(dy, float)], 1)
   camera = camera_maps(moves, np.zeros(len(dx)), np.zeros(2))
-  return Motion(camera, region, np.zeros_like(moves) if path is None else path, 0)
+  if region is None:
+    return Motion((Layer(camera),))
+  return Motion((Layer(moved(camera, -path), region), Layer(camera)))
 
 
 def circle(x, y, radius):
@@ -41,19 +51,19 @@ def circle(x, y, radius):
 
 
 def test_linear_light_of_srgb():
-  light = exposure.to_linear(np.array([[[0, 10, 188], [255, 128, 1]]], np.uint8))
+  light = exposure.to_light(np.array([[[0, 10, 188], [255, 128, 1]]], np.uint8))
   expected = [[0, 10 / 255 / 12.92, 0.5029, 1], [1, 0.2159, 1 / 255 / 12.92, 1]]
   np.testing.assert_allclose(light[0], expected, atol=1e-4)
 
 
 def test_sensor_undoes_linear_light():
   levels = np.arange(255, dtype=np.uint8).reshape(5, 17, 3)
-  light = exposure.to_linear(levels)[..., :3]
+  light = exposure.to_light(levels)[..., :3]
   np.testing.assert_array_equal(exposure.to_sensor(light, 0, np.random.default_rng(0)), levels)
 
 
 def test_noise_has_its_standard_deviation():
-  grey = exposure.to_linear(np.full((100, 100, 3), 128, np.uint8))[..., :3]
+  grey = exposure.to_light(np.full((100, 100, 3), 128, np.uint8))[..., :3]
   noisy = exposure.to_sensor(grey, 5.0, np.random.default_rng(0)).astype(float)
   assert noisy.std() == pytest.approx(5, abs=0.15)
   assert noisy.mean() == pytest.approx(128, abs=0.15)
@@ -96,7 +106,7 @@ def test_the_blur_follows_the_cameras_path():
 def test_averaging_happens_in_linear_light():
   photo = np.zeros((10, 40, 3), np.uint8)
   photo[:, 20:] = 255
-  light = expose(exposure.to_linear(photo), shift([-4, -3, -2, -1, 0, 1, 2, 3, 4]), whole(photo))
+  light = expose(exposure.to_light(photo), shift([-4, -3, -2, -1, 0, 1, 2, 3, 4]), whole(photo))
   blurry = exposure.to_sensor(light, 0, np.random.default_rng(0))[5, :, 0]
   # Column 20 sees white in 5 of 9 sub-frames: 255 * (1.055 * (5/9)^(1/2.4) - 0.055) = 196.6
   assert blurry[20] == 197
@@ -108,7 +118,7 @@ def test_averaging_happens_in_linear_light():
 def test_a_turned_view_agrees_with_scipy():
   light = smooth(60, 80)
   camera = camera_maps(np.array([[2.5, -1.25]]), np.array([0.1]), np.array([30.0, 20.0]))
-  out = expose(light, Motion(camera, None, np.zeros((1, 2)), 0), whole(light))
+  out = expose(light, Motion((Layer(camera),)), whole(light))
   y, x = np.mgrid[:60, :80]
   cos, sin = np.cos(0.1), np.sin(0.1)
   seen_x = cos * (x - 30) - sin * (y - 20) + 30 + 2.5
@@ -187,9 +197,7 @@ def test_extent_of_a_translation_is_its_path_length():
 def test_extent_of_a_rotation_grows_with_the_distance_from_its_centre():
   turn = np.deg2rad(np.linspace(-2, 2, 41))
   camera = camera_maps(np.zeros((41, 2)), turn, np.array([30.0, 10.0]))
-  extent, direction, *_ = measure(
-    Motion(camera, None, np.zeros((41, 2)), 0), (slice(0, 50), slice(0, 70))
-  )
+  extent, direction, *_ = measure(Motion((Layer(camera),)), (slice(0, 50), slice(0, 70)))
   y, x = np.mgrid[:50, :70]
   np.testing.assert_allclose(extent, np.hypot(x - 30, y - 10) * np.deg2rad(4), atol=1e-3)
   # Everything moves at right angles to the line from the centre.
@@ -221,8 +229,8 @@ def test_the_drawn_blur_is_centred_on_the_sharp_picture():
   for seed in range(12):
     blur = Blur(shake=8, rotation=0, object_motion=0, sub_frames=9, noise=0)
     motion = draw_motion(blur, photo.shape, np.random.default_rng(seed), 1.0)
-    path = motion.camera[:, :, 2]
-    blurry = expose(exposure.to_linear(photo), motion, whole(photo)).mean(-1)
+    path = motion.layers[-1].views[:, :, 2]
+    blurry = expose(exposure.to_light(photo), motion, whole(photo)).mean(-1)
     towards, _, _ = phase_cross_correlation(grey, blurry, normalization=None)
     moved = -towards[::-1]
     np.testing.assert_allclose(moved, -path.mean(0), atol=2)

@@ -1,0 +1,267 @@
+"""A folder of sharp photographs, blurred on the fly."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from degrep_jax.common.errors import UserError
+from degrep_jax.data.pairs import (
+  SPLITS,
+  SUFFIXES,
+  Pair,
+  PictureCache,
+  Source,
+  check_size,
+  has_splits,
+  random_window,
+)
+from degrep_jax.data.synthetic import exposure, shots
+from degrep_jax.data.synthetic.exposure import BlurExample, Window
+from degrep_jax.data.synthetic.shots import PhotoBlur
+from degrep_jax.photos import reading
+
+LARGEST = 1920  # px of a photograph's longer side; larger ones are reduced, and gain sharpness
+SMALLEST_SCALE = 0.5  # of the sizes that crops are taken at
+GRADIENT = 24  # levels by which a flat crop changes at most from side to side
+
+
+class PhotographPairs(Source):
+  """Every photograph of a split with `variants` fixed blurs; crops draw fresh ones.
+
+  A folder with train/ and test/ is divided by these. Otherwise scenes are held back by name, see
+  `held_back`. Folders blur/ beside sharp/ are left out, so that the sharp halves of pairs are
+  photographs, too.
+
+  Args:
+    root: folder of photographs, at any depth.
+    split: 'train' or 'test'.
+    blur: what shots are drawn from.
+    variants: blurs for each photograph; `pair` and `example` are functions of (seed, name) alone,
+      whatever other photographs there are.
+    seed: non-negative.
+    sharp: share of the crops that are left as they are.
+    flat: share of the crops that show a smooth surface, left as it is, in place of a photograph.
+    held_out: share of the scenes that is held back.
+    held_out_list: text file that names the scenes held back, one a line, in place of a share.
+    scene: side of the square windows that `pair` and `example` show; 0: whole photographs.
+    min_size: smallest height and width that will do, the training crop; 0 asks for none.
+    cache_bytes: decoded photographs are kept up to this many bytes.
+    defer_errors: raise the errors of single files where an item is asked for.
+
+  Raises:
+    UserError: no photographs in root, no such split, a list that cannot be used, a file that is no
+      picture or smaller than min_size or the scene.
+  """
+
+  def __init__(
+    self,
+    root: str | os.PathLike,
+    split: str,
+    blur: PhotoBlur,
+    *,
+    variants: int = 1,
+    seed: int = 0,
+    sharp: float = 0.0,
+    flat: float = 0.0,
+    held_out: float = 0.0,
+    held_out_list: str | os.PathLike = '',
+    scene: int = 0,
+    min_size: int = 0,
+    cache_bytes: int = 2**30,
+    defer_errors: bool = False,
+  ):
+    if variants < 1:
+      raise UserError(f'variants is {variants}; it must be at least 1.')
+    files = _split_files(Path(root), split, held_out, held_out_list)
+    self._errors: dict[int, str] = {}
+    for number, (_, path) in enumerate(files):
+      try:
+        _check(path, max(min_size, scene))
+      except UserError as error:
+        if not defer_errors:
+          raise
+        for item in range(number * variants, (number + 1) * variants):
+          self._errors[item] = str(error)
+    self._items = [(name, path, variant) for name, path in files for variant in range(variants)]
+    self.names = tuple(
+      f'{name}/{variant}' if variants > 1 else name for name, _, variant in self._items
+    )
+    self._blur, self._seed, self._scene = blur, seed, scene
+    self._sharp, self._flat = sharp, flat
+    self._cache = PictureCache(cache_bytes)
+
+  def __len__(self) -> int:
+    return len(self.names)
+
+  def photograph(self, item: int) -> np.ndarray:
+    """(H, W, 3) uint8, upright, read-only. Raises UserError where it cannot be decoded."""
+    if item in self._errors:
+      raise UserError(self._errors[item])
+    path = self._items[item][1]
+    return self._cache.picture(path, partial(read_photograph, path))
+
+  def example(self, item: int, photo: np.ndarray | None = None) -> BlurExample:
+    """The photograph, or a scene of it, under its fixed blur.
+
+    photo: another picture (H, W, 3) uint8 of any size to be put, resized, in the place of what is
+    shown.
+    """
+    name, _, variant = self._items[item]
+    rng = np.random.default_rng([self._seed, variant, _number(name)])
+    own = self.photograph(item)
+    window = slice(0, own.shape[0]), slice(0, own.shape[1])
+    if self._scene:
+      window = random_window(own.shape, self._scene, rng, name)
+    shot = shots.draw_shot(self._blur, own.shape, rng)
+    # What moves may be out of sight, and a picture that nothing was done to has no PSNR.
+    while not shots.blurs(shot, window):
+      shot = shots.draw_shot(self._blur, own.shape, rng)
+    if photo is not None:
+      size = window[1].stop - window[1].start, window[0].stop - window[0].start
+      own = own.copy()
+      own[window] = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+    return shots.shoot(own, shot, window, rng)
+
+  def pair(self, item: int) -> Pair:
+    """Like `example`, the pictures alone."""
+    example = self.example(item)
+    return Pair(self.names[item], example.blurry, example.sharp)
+
+  def crop(self, item: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A random window of the photograph in a random size, blurred by a shot drawn from `rng`,
+    (size, size, 3) uint8. Of the photograph only what the window shows is blurred."""
+    photo = self.photograph(item)
+    kind = rng.uniform()
+    if kind < self._flat:
+      surface = flat_crop(size, rng)
+      return surface, surface.copy()
+    smallest = max(SMALLEST_SCALE, size / min(photo.shape[:2]))
+    scale = shots.log_uniform(rng, min(smallest, 1), 1)
+    shape = [max(round(side * scale), size) for side in photo.shape[:2]]
+    window = random_window(tuple(shape), size, rng, self.names[item])
+    if kind < self._flat + self._sharp:
+      sharp = _scaled(photo, window, 0, scale)
+      return sharp.copy(), sharp
+    shot = shots.draw_shot(self._blur, tuple(shape), rng)
+    whole = shots.grown(window, shot.finish)
+    around = shots.margin(shot, whole)
+    patch = _scaled(photo, whole, around, scale)
+    blurry = shots.take(shot, patch, around, whole, rng)
+    sharp = patch[around : len(patch) - around, around : patch.shape[1] - around]
+    return shots.part(blurry, whole, window), shots.part(sharp, whole, window)
+
+
+def held_back(scene: str, share: float) -> bool:
+  """Whether a scene is held back: always the same ones, whatever else there is, and of a larger
+  share a superset. By the first 8 bytes of SHA-256 of its name."""
+  return _number(scene) < share * 2**64
+
+
+def flat_crop(size: int, rng: np.random.Generator) -> np.ndarray:
+  """A surface of one colour that may change slowly across, (size, size, 3) uint8."""
+  colour = rng.uniform(0, 255, 3) if rng.uniform() < 0.5 else np.full(3, rng.uniform(0, 255))
+  change = rng.uniform(-GRADIENT, GRADIENT, (2, 3)) * (rng.uniform() < 0.5)
+  y, x = np.mgrid[:size, :size][..., None] / size - 0.5
+  return np.rint(np.clip(colour + x * change[0] + y * change[1], 0, 255)).astype(np.uint8)
+
+
+def read_photograph(path: Path) -> np.ndarray:
+  """A file as 8-bit RGB, upright, reduced to `LARGEST`. Raises UserError naming it."""
+  pixels = reading.load(path).pixels
+  if pixels.dtype == np.uint16:
+    pixels = np.rint(pixels / 257).astype(np.uint8)
+  scale = LARGEST / max(pixels.shape[:2])
+  if scale < 1:
+    pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+  return pixels
+
+
+def _number(name: str) -> int:
+  return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
+
+
+def _scaled(photo: np.ndarray, window: Window, around: int, scale: float) -> np.ndarray:
+  """A window of the photograph at `scale` times its size, and `around` pixels around it."""
+  wanted = tuple(slice(part.start - around, part.stop + around) for part in window)
+  size = wanted[1].stop - wanted[1].start, wanted[0].stop - wanted[0].start
+  if scale == 1:
+    return exposure.cut(photo, (wanted[0], wanted[1]), 0)
+  source = tuple(slice(round(part.start / scale), round(part.stop / scale)) for part in wanted)
+  patch = exposure.cut(photo, (source[0], source[1]), 0)
+  return cv2.resize(patch, size, interpolation=cv2.INTER_AREA)
+
+
+def _split_files(
+  root: Path, split: str, share: float, list_file: str | os.PathLike
+) -> list[tuple[str, Path]]:
+  """(name, file) of the photographs of a split."""
+  if split not in SPLITS:
+    raise UserError(f'Photographs have no split {split!r}; use one of {", ".join(SPLITS)}.')
+  if not root.is_dir():
+    raise UserError(f'The data folder {root} does not exist.')
+  if has_splits(root):
+    files = sorted(_find(root / split))
+  else:
+    files = _by_scene(root, split, share, list_file)
+  for (name, _), (following, _) in pairwise(files):
+    if name == following:
+      raise UserError(f'{root} has two photographs for {name}; keep one of them.')
+  if not files:
+    hint = 'raise data.held_out_share' if split == 'test' else 'lower data.held_out_share'
+    known = 'put photographs into it' if has_splits(root) or not list(_find(root)) else hint
+    raise UserError(f'{root} has no photographs for the split {split}: {known}.')
+  return files
+
+
+def _by_scene(
+  root: Path, split: str, share: float, list_file: str | os.PathLike
+) -> list[tuple[str, Path]]:
+  files = sorted(_find(root))
+  scenes = [name.rpartition('/')[0] or name for name, _ in files]
+  listed = _read_list(Path(list_file), set(scenes)) if list_file else None
+  return [
+    file
+    for file, scene in zip(files, scenes, strict=True)
+    if (scene in listed if listed is not None else held_back(scene, share)) == (split == 'test')
+  ]
+
+
+def _read_list(path: Path, scenes: set[str]) -> set[str]:
+  try:
+    lines = path.read_text().splitlines()
+  except (OSError, UnicodeDecodeError) as error:
+    raise UserError(f'The list of held-out scenes {path} cannot be read: {error}.') from None
+  listed = {line.strip() for line in lines if line.strip()}
+  listed = {name if name in scenes else os.path.splitext(name)[0] for name in listed}
+  if unknown := sorted(listed - scenes):
+    raise UserError(f'{path} names {unknown[0]}, which is no photograph of data.root: correct it.')
+  return listed
+
+
+def _find(base: Path) -> Iterator[tuple[str, Path]]:
+  """Yields (name without suffix, file)."""
+  for folder, children, files in os.walk(base, followlinks=True):
+    if 'sharp' in children:
+      children[:] = [child for child in children if child not in ('blur', 'blur_gamma')]
+    for file in files:
+      path = Path(folder) / file
+      if path.suffix.lower() in SUFFIXES and not file.startswith('.'):
+        yield path.relative_to(base).with_suffix('').as_posix(), path
+
+
+def _check(path: Path, min_size: int) -> None:
+  """Raises UserError where a photograph is too small, by its header."""
+  try:
+    with Image.open(path) as picture:
+      width, height = picture.size
+  except (OSError, Image.DecompressionBombError) as error:
+    raise UserError(f'{path} cannot be read as a picture; replace or remove it.') from error
+  scale = min(1, LARGEST / max(width, height))
+  check_size(int(width * scale), int(height * scale), min_size, str(path))

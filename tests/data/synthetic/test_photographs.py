@@ -1,0 +1,209 @@
+import subprocess
+import sys
+
+import numpy as np
+import photo_folder
+import pytest
+import released
+from PIL import Image
+
+from degrep_jax.common.errors import UserError
+from degrep_jax.data.synthetic import photographs
+from degrep_jax.data.synthetic.photographs import PhotographPairs, flat_crop, held_back
+from degrep_jax.data.synthetic.shots import PhotoBlur
+
+BLUR = PhotoBlur(
+  shake=12, rotation=2, object_motion=12, sub_frames=9, noise=2, rest=0.1, display=0.7
+)
+NAMES = tuple(f'photo_{number:02}' for number in range(20))
+# Those whose hash (printf photo_06 | sha256sum) begins with less than a fifth of 256, below 33.
+HELD = ('photo_06', 'photo_07', 'photo_08', 'photo_10', 'photo_18')
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  return photo_folder.write(tmp_path_factory.mktemp('photos'), NAMES)
+
+
+def crop(source, item=0, seed=0, size=32):
+  return source.crop(item, size, np.random.default_rng([7, seed]))
+
+
+def test_splits_share_no_photograph(folder):
+  train, test = (PhotographPairs(folder, split, BLUR, held_out=0.2) for split in ('train', 'test'))
+  assert test.names == HELD
+  assert sorted(train.names + test.names) == sorted(NAMES)
+
+
+def test_a_scene_is_held_back_whatever_else_there_is(tmp_path):
+  photo_folder.write(tmp_path, [HELD[0], 'another', 'third'])
+  assert HELD[0] in PhotographPairs(tmp_path, 'test', BLUR, held_out=0.2).names
+
+
+def test_larger_shares_hold_back_more_of_the_same():
+  few, many = ({name for name in NAMES if held_back(name, share)} for share in (0.2, 0.6))
+  assert few == set(HELD) and few < many
+  assert not any(held_back(name, 0) for name in NAMES) and all(held_back(n, 1) for n in NAMES)
+
+
+def test_a_folder_is_one_scene(tmp_path):
+  names = [f'{scene}/{number}' for scene in NAMES[:12] for number in range(3)]
+  photo_folder.write(tmp_path, names)
+  held = PhotographPairs(tmp_path, 'test', BLUR, held_out=0.3).names
+  scenes = {name.split('/')[0] for name in held}
+  assert 0 < len(scenes) < 12 and len(held) == 3 * len(scenes)
+
+
+def test_a_list_names_the_scenes_held_out(folder, tmp_path):
+  listed = tmp_path / 'held_out.txt'
+  listed.write_text('photo_03.png\n\nphoto_11\n')
+  splits = [
+    PhotographPairs(folder, split, BLUR, held_out_list=listed) for split in ('train', 'test')
+  ]
+  assert splits[1].names == ('photo_03', 'photo_11') and len(splits[0]) == 18
+  listed.write_text('photo_33\n')
+  with pytest.raises(UserError, match=r'held_out\.txt names photo_33, which is no'):
+    PhotographPairs(folder, 'test', BLUR, held_out_list=listed)
+
+
+def test_sharp_halves_of_pairs_are_photographs(tmp_path):
+  root = released.gopro(tmp_path)
+  source = PhotographPairs(root, 'train', BLUR)
+  assert source.names == tuple(f'GOPR0372_07_00/sharp/{n:06}' for n in (1, 2, 4))
+  assert PhotographPairs(root, 'test', BLUR).names[0].startswith('GOPR0384')
+
+
+def test_photographs_are_upright_rgb_of_eight_bits(tmp_path):
+  photo = photo_folder.photograph(0, 40, 60)
+  exif = Image.Exif()
+  exif[0x0112] = 6  # turn by 90 degrees clockwise
+  Image.fromarray(photo).save(tmp_path / 'turned.png', exif=exif)
+  Image.fromarray(photo[..., 0]).save(tmp_path / 'grey.png')
+  source = PhotographPairs(tmp_path, 'train', BLUR)
+  grey, turned = (source.photograph(item) for item in (0, 1))
+  np.testing.assert_array_equal(turned, np.rot90(photo, -1))
+  np.testing.assert_array_equal(grey, np.repeat(photo[..., :1], 3, 2))
+
+
+def test_large_photographs_are_reduced(tmp_path, monkeypatch):
+  monkeypatch.setattr(photographs, 'LARGEST', 40)
+  photo_folder.write(tmp_path, ['large'])
+  source = PhotographPairs(tmp_path, 'train', BLUR)
+  assert source.photograph(0).shape == (30, 40, 3)
+  with pytest.raises(UserError, match=r'large\.png is 40x30, smaller than the training crop of 32'):
+    PhotographPairs(tmp_path, 'train', BLUR, min_size=32)
+
+
+def test_crops_show_the_photograph_in_its_size_or_smaller(tmp_path):
+  ramp = np.broadcast_to(np.arange(20, 180, 2, dtype=np.uint8)[:, None], (60, 80, 3))
+  Image.fromarray(ramp.copy()).save(tmp_path / 'ramp.png')
+  source = PhotographPairs(tmp_path, 'train', BLUR)
+  slopes = [np.diff(crop(source, 0, seed)[1].astype(float)[16, :, 0]).mean() for seed in range(60)]
+  # 2 levels a pixel, and as many more as the picture is smaller: half its size is 30 px high,
+  # less than the crop.
+  assert 1.95 < min(slopes) < 2.1 and 3.4 < max(slopes) < 2 * 60 / 32 + 0.1
+
+
+def test_crops_are_blurred_and_fixed_by_their_random_numbers(folder):
+  source, again = (PhotographPairs(folder, 'train', BLUR) for _ in range(2))
+  blurry, sharp = crop(source)
+  assert blurry.shape == sharp.shape == (32, 32, 3) and blurry.dtype == sharp.dtype == np.uint8
+  for one, other in zip((blurry, sharp), crop(again), strict=True):
+    np.testing.assert_array_equal(one, other)
+  assert (crop(source, seed=1)[1] != sharp).any()
+  assert (
+    sum((np.subtract(*map(np.float64, crop(source, s))) ** 2).mean() > 20 for s in range(20)) > 5
+  )
+
+
+def test_other_processes_make_the_same_crops(folder):
+  program = (
+    'import sys, hashlib, numpy as np\n'
+    'from test_photographs import BLUR, crop, PhotographPairs\n'
+    "source = PhotographPairs(sys.argv[1], 'train', BLUR, sharp=0.2, flat=0.2)\n"
+    'made = [crop(source, k % 3, k) for k in range(12)]\n'
+    'print(hashlib.sha256(np.array(made).tobytes()).hexdigest())\n'
+  )
+  run = [sys.executable, '-c', program, str(folder)]
+  paths = [str(path) for path in (released.ROOT, released.ROOT / 'tests/support')]
+  here = str(released.ROOT / 'tests/data/synthetic')
+  environment = {'PYTHONPATH': ':'.join([*paths, here])}
+  results = [subprocess.run(run, capture_output=True, text=True, env=environment) for _ in range(2)]
+  assert results[0].returncode == 0, results[0].stderr
+  assert results[0].stdout == results[1].stdout
+
+
+def test_shares_of_crops_are_left_sharp_or_flat(folder):
+  source = PhotographPairs(folder, 'train', BLUR, sharp=0.3, flat=0.2)
+  made = [crop(source, seed=seed) for seed in range(200)]
+  same = [sharp for blurry, sharp in made if (blurry == sharp).all()]
+  flat = [sharp for sharp in same if sharp.std((0, 1)).max() < 12]
+  assert 75 < len(same) < 125 and 25 < len(flat) < 55
+
+
+def test_flat_crops_change_slowly():
+  for seed in range(20):
+    surface = flat_crop(64, np.random.default_rng(seed)).astype(int)
+    assert surface.shape == (64, 64, 3)
+    assert np.abs(np.diff(surface, axis=0)).max() <= 1 >= np.abs(np.diff(surface, axis=1)).max()
+
+
+def test_examples_are_whole_photographs_with_their_blur(folder):
+  source = PhotographPairs(folder, 'test', BLUR, held_out=0.2, variants=2)
+  assert source.names[:2] == (f'{HELD[0]}/0', f'{HELD[0]}/1') and len(source) == 2 * len(HELD)
+  example, pair = source.example(1), source.pair(1)
+  np.testing.assert_array_equal(pair.sharp, source.photograph(1))
+  np.testing.assert_array_equal(pair.blurry, example.blurry)
+  assert example.extent.shape == example.direction.shape == (60, 80)
+  assert (source.example(0).extent != example.extent).any()
+
+
+def test_the_blur_of_a_held_out_photograph_depends_on_its_name_alone(folder, tmp_path):
+  (tmp_path / 'one').mkdir()
+  photo = (folder / f'{HELD[1]}.png').read_bytes()
+  (tmp_path / 'one' / f'{HELD[1]}.png').write_bytes(photo)
+  alone = PhotographPairs(tmp_path / 'one', 'test', BLUR, held_out=1)
+  among = PhotographPairs(folder, 'test', BLUR, held_out=0.2)
+  np.testing.assert_array_equal(alone.pair(0).blurry, among.pair(1).blurry)
+
+
+def test_scenes_are_squares_of_the_photographs(folder):
+  source = PhotographPairs(folder, 'test', BLUR, held_out=0.2, scene=24)
+  example, photo = source.example(0), source.photograph(0)
+  assert example.sharp.shape == (24, 24, 3) and example.extent.shape == (24, 24)
+  windows = np.lib.stride_tricks.sliding_window_view(photo, (24, 24, 3))
+  assert (windows[..., 0, :, :, :] == example.sharp).all((-1, -2, -3)).any()
+  other = source.example(0, photo_folder.photograph(99, 24, 24))
+  np.testing.assert_array_equal(other.extent, example.extent)
+  np.testing.assert_array_equal(other.sharp, photo_folder.photograph(99, 24, 24))
+
+
+def test_what_cannot_be_read_is_named(folder, tmp_path):
+  with pytest.raises(UserError, match='nowhere does not exist'):
+    PhotographPairs(tmp_path / 'nowhere', 'train', BLUR)
+  with pytest.raises(UserError, match='no photographs for the split train: put photographs'):
+    PhotographPairs(tmp_path, 'train', BLUR)
+  with pytest.raises(UserError, match=r'for the split test: raise data\.held_out_share'):
+    PhotographPairs(folder, 'test', BLUR, held_out=0.0)
+  with pytest.raises(UserError, match=r'photo_00\.png is 80x60, smaller than .* of 64'):
+    PhotographPairs(folder, 'train', BLUR, min_size=64)
+  with pytest.raises(UserError, match='variants is 0'):
+    PhotographPairs(folder, 'train', BLUR, variants=0)
+
+
+def test_damaged_photographs_are_named_when_they_are_asked_for(tmp_path):
+  photo_folder.write(tmp_path, ['a', 'b'])
+  (tmp_path / 'b.png').write_bytes(b'no picture')
+  with pytest.raises(UserError, match=r'b\.png cannot be read'):
+    PhotographPairs(tmp_path, 'train', BLUR)
+  source = PhotographPairs(tmp_path, 'train', BLUR, defer_errors=True)
+  crop(source, 0)
+  with pytest.raises(UserError, match=r'b\.png cannot be read'):
+    crop(source, 1)
+
+
+def test_two_files_of_one_name(tmp_path):
+  photo_folder.write(tmp_path, ['a'])
+  Image.fromarray(photo_folder.photograph(0)).save(tmp_path / 'a.bmp')
+  with pytest.raises(UserError, match='has two photographs for a; keep one'):
+    PhotographPairs(tmp_path, 'train', BLUR)
