@@ -133,19 +133,29 @@ def measure(
   """Path lengths and directions (h, w) float32, the moving regions and what they sweep (h, w) bool
   of a window; see BlurExample."""
   x, y = _grid(_corner(window), _size(window))
+  swept = np.zeros(x.shape, bool)
+  for layer in motion.layers[:-1]:
+    assert layer.region is not None
+    for view in layer.views:
+      # A pixel more, which interpolation reaches.
+      swept |= layer.region.depth(*_seen(view, x, y))[0] > -1
+  return *paths(motion, x, y), swept
+
+
+def paths(
+  motion: Motion, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """`measure` of the points (x, y), any shape, but for what is swept."""
   *regions, rest = motion.layers
   extent, direction = _path(rest.views, x, y)
-  moving, swept = np.zeros((2, *x.shape), bool)
+  moving = np.zeros(x.shape, bool)
   for layer in reversed(regions):
     assert layer.region is not None
     shown = layer.region.depth(x, y)[0] >= EDGE / 2
     for own, whole in zip((extent, direction), _path(layer.views, x[shown], y[shown]), strict=True):
       own[shown] = whole
     moving |= shown
-    for view in layer.views:
-      # A pixel more, which interpolation reaches.
-      swept |= layer.region.depth(*_seen(view, x, y))[0] > -1
-  return extent, direction, moving, swept
+  return extent, direction, moving
 
 
 def _path(views: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

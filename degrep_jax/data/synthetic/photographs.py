@@ -24,7 +24,7 @@ from degrep_jax.data.pairs import (
 )
 from degrep_jax.data.synthetic import exposure, shots
 from degrep_jax.data.synthetic.exposure import BlurExample, Window
-from degrep_jax.data.synthetic.shots import PhotoBlur
+from degrep_jax.data.synthetic.shots import PhotoBlur, Shot
 from degrep_jax.photos import reading
 
 LARGEST = 1920  # px of a photograph's longer side; larger ones are reduced, and gain sharpness
@@ -113,26 +113,32 @@ class PhotographPairs(Source):
     photo: another picture (H, W, 3) uint8 of any size to be put, resized, in the place of what is
     shown.
     """
-    name, _, variant = self._items[item]
-    rng = np.random.default_rng([self._seed, variant, _number(name)])
-    own = self.photograph(item)
-    window = slice(0, own.shape[0]), slice(0, own.shape[1])
-    if self._scene:
-      window = random_window(own.shape, self._scene, rng, name)
-    shot = shots.draw_shot(self._blur, own.shape, rng)
-    # What moves may be out of sight, and a picture that nothing was done to has no PSNR.
-    while not shots.blurs(shot, window):
-      shot = shots.draw_shot(self._blur, own.shape, rng)
+    own, shot, window, rng = self._drawn(item)
     if photo is not None:
-      size = window[1].stop - window[1].start, window[0].stop - window[0].start
+      rows, columns = window
+      size = columns.stop - columns.start, rows.stop - rows.start
       own = own.copy()
       own[window] = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
     return shots.shoot(own, shot, window, rng)
 
   def pair(self, item: int) -> Pair:
     """Like `example`, the pictures alone."""
-    example = self.example(item)
-    return Pair(self.names[item], example.blurry, example.sharp)
+    photo, shot, window, rng = self._drawn(item)
+    return Pair(self.names[item], shots.picture(photo, shot, window, rng), photo[window])
+
+  def _drawn(self, item: int) -> tuple[np.ndarray, Shot, Window, np.random.Generator]:
+    """A photograph, its fixed shot, the window that is shown, and what draws the noise."""
+    name, _, variant = self._items[item]
+    rng = np.random.default_rng([self._seed, variant, _number(name)])
+    photo = self.photograph(item)
+    window: Window = slice(0, photo.shape[0]), slice(0, photo.shape[1])
+    if self._scene:
+      window = random_window(photo.shape, self._scene, rng, name)
+    shot = shots.draw_shot(self._blur, photo.shape, rng)
+    # What moves may be out of sight, and a picture that nothing was done to has no PSNR.
+    while not shots.blurs(shot, window):
+      shot = shots.draw_shot(self._blur, photo.shape, rng)
+    return photo, shot, window, rng
 
   def crop(self, item: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A random window of the photograph in a random size, blurred by a shot drawn from `rng`,

@@ -230,23 +230,31 @@ def take(
 
 
 def blurs(shot: Shot, window: Window) -> bool:
-  """Whether a tenth of a window moves by a pixel or more, or all of it is blurred by a kernel."""
-  extent = exposure.measure(shot.motion, window)[0]
-  return shot.kernel is not None or (extent >= 1).mean() >= 0.1
+  """Whether a tenth of a window moves by half a pixel or more, or all of it is blurred by a
+  kernel."""
+  x, y = (np.linspace(part.start, part.stop - 1, 32, dtype=np.float32) for part in reversed(window))
+  extent, *_ = exposure.paths(shot.motion, *np.meshgrid(x, y))
+  return shot.kernel is not None or (extent >= 0.5).mean() >= 0.1
+
+
+def picture(photo: np.ndarray, shot: Shot, window: Window, rng: np.random.Generator) -> np.ndarray:
+  """The blurry picture of a window of a photograph (H, W, 3) uint8."""
+  whole = grown(window, shot.finish)
+  around = margin(shot, whole)
+  blurry = take(shot, exposure.cut(photo, whole, around), around, whole, rng)
+  return part(blurry, whole, window)
 
 
 def shoot(photo: np.ndarray, shot: Shot, window: Window, rng: np.random.Generator) -> BlurExample:
   """A window of a photograph (H, W, 3) uint8 and its blur. The extent of a kernel is that of a line
   with the same second moment."""
-  whole = grown(window, shot.finish)
-  around = margin(shot, whole)
-  blurry = take(shot, exposure.cut(photo, whole, around), around, whole, rng)
+  blurry = picture(photo, shot, window, rng)
   extent, direction, moving, swept = exposure.measure(shot.motion, window)
   if shot.kernel is not None:
     length, angle = kernel_line(shot.kernel)
     extent, direction = np.full_like(extent, length), np.full_like(direction, angle)
   sharp = photo[window].copy()
-  return BlurExample(part(blurry, whole, window), sharp, extent, direction, moving, swept)
+  return BlurExample(blurry, sharp, extent, direction, moving, swept)
 
 
 def part(picture: np.ndarray, whole: Window, window: Window) -> np.ndarray:

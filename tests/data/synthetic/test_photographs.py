@@ -167,6 +167,13 @@ def test_the_blur_of_a_held_out_photograph_depends_on_its_name_alone(folder, tmp
   np.testing.assert_array_equal(alone.pair(0).blurry, among.pair(1).blurry)
 
 
+def test_every_held_out_photograph_is_blurred(folder):
+  resting = PhotoBlur(12, 2, 2, 9, noise=0, rest=1, display=0.7)
+  source = PhotographPairs(folder, 'test', resting, held_out=0.2, variants=8, scene=24)
+  for item in range(len(source)):
+    assert (source.example(item).extent >= 0.5).mean() > 0.05
+
+
 def test_scenes_are_squares_of_the_photographs(folder):
   source = PhotographPairs(folder, 'test', BLUR, held_out=0.2, scene=24)
   example, photo = source.example(0), source.photograph(0)
