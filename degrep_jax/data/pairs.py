@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from degrep_jax.common.errors import UserError
-from degrep_jax.data.released.layouts import read_list
+from degrep_jax.data.lists import read_list
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 SPLITS = ('train', 'test')

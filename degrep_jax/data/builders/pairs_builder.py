@@ -15,9 +15,10 @@ from tensorflow_datasets.proto import tf_example_pb2
 from degrep_jax.common import console, threads
 from degrep_jax.common.errors import UserError
 from degrep_jax.data.builders import sub_pictures
+from degrep_jax.data.lists import Item
 from degrep_jax.data.pairs import decode
 from degrep_jax.data.released.checks import open_dataset
-from degrep_jax.data.released.layouts import DATASETS, FULL, SUB_PICTURES, Item, Layout
+from degrep_jax.data.released.layouts import DATASETS, FULL, SUB_PICTURES, Layout
 from degrep_jax.data.released.trees import Tree
 
 SIDE, STEP = 512, 256  # of the sub-pictures, pixels

@@ -10,8 +10,9 @@ import numpy as np
 
 from degrep_jax.common import console
 from degrep_jax.common.errors import UserError
+from degrep_jax.data.lists import Item
 from degrep_jax.data.pairs import decode
-from degrep_jax.data.released.layouts import Dataset, Item, Layout, count_warnings, read_layout
+from degrep_jax.data.released.layouts import Dataset, Layout, count_warnings, read_layout
 from degrep_jax.data.released.trees import Tree, is_archive, open_tree
 
 SAMPLE = 8  # pairs that are looked at to tell blurry pictures from sharp ones

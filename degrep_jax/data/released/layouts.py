@@ -13,18 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from degrep_jax.common.errors import UserError
+from degrep_jax.data.lists import Item, read_list
 from degrep_jax.data.released.trees import Tree
 
 FULL, SUB_PICTURES = PICTURES = ('full', 'sub512')  # what is made of a dataset; see the builders
-
-
-@dataclass(frozen=True)
-class Item:
-  """Names a pair and the paths of its two files within a tree."""
-
-  name: str
-  blurry: str
-  sharp: str
 
 
 @dataclass(frozen=True)
@@ -277,38 +269,6 @@ def find_realblur(tree: Tree, camera: str) -> Layout:
     if path.startswith(root) and path not in listed and path[len(root) :].split('/')[0] in folders
   )
   return Layout(splits, missing, extra)
-
-
-def read_list(data: bytes, place: str, root: str = '') -> list[Item]:
-  """The pairs of a list, one a line: the sharp picture's path and the blurry one's.
-
-  A pair is named by its blurry picture's path without the suffix.
-
-  Args:
-    data: the list.
-    place: how messages name it.
-    root: put before the paths.
-
-  Raises:
-    UserError: an empty list or a line that is no pair, or the second of its name.
-  """
-  try:
-    lines = data.decode().splitlines()
-  except UnicodeDecodeError:
-    raise UserError(f'{place} is no text: it must list pairs of paths.') from None
-  items: dict[str, Item] = {}
-  for number, line in enumerate(lines, 1):
-    if words := line.split():
-      if len(words) != 2:
-        raise UserError(f"{place}, line {number}: expected 'sharp blurry', found {line!r}.")
-      sharp, blurry = (posixpath.normpath(word) for word in words)
-      name = posixpath.splitext(blurry)[0]
-      if name in items:
-        raise UserError(f'{place}, line {number}: {name} is listed twice.')
-      items[name] = Item(name, root + blurry, root + sharp)
-  if not items:
-    raise UserError(f'{place} lists no pairs.')
-  return [*items.values()]
 
 
 # --- all of them ---------------------------------------------------------------------------------
