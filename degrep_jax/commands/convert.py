@@ -21,6 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
   """Writes the checkpoint."""
-  from degrep_jax.convert.state_dicts import convert_file
+  from degrep_jax.convert.workdir import convert_file
 
   convert_file(args.kind, args.file, args.out)

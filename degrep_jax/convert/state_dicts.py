@@ -2,13 +2,9 @@
 
 `names.py` pairs our module paths with theirs; everything else (transposition, spectral vectors,
 running statistics) follows from the leaf's name. NumPy alone: torch tensors are read through
-`np.asarray`; `torch_files.py` reads the files.
+`np.asarray`; `torch_files.py` reads the files, `workdir.py` writes checkpoints.
 """
 
-import collections
-import json
-import pathlib
-import shutil
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -18,13 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from degrep_jax import checkpoints
-from degrep_jax import run_config as configs
-from degrep_jax.common.console import say
-from degrep_jax.common.errors import UserError, is_full
-from degrep_jax.common.files import write_atomically
+from degrep_jax.common.errors import UserError
 from degrep_jax.convert import names as released
-from degrep_jax.convert.torch_files import read_state_dict
 from degrep_jax.models.discriminator import Discriminator
 from degrep_jax.models.encoder import Encoder
 from degrep_jax.models.hinet import HINet
@@ -32,7 +23,6 @@ from degrep_jax.models.joint import JointNet
 from degrep_jax.models.msdi_net import MSDINet, MSDIUNet
 from degrep_jax.models.pyramid import MapPyramid
 from degrep_jax.models.unet import Generator
-from degrep_jax.models.variables import FROZEN, count_parameters, split
 
 STAGES = {1: (1, 2, 4, 8, 8), 2: (1, 2, 4, 8, 16)}
 PICTURE = (1, 256, 256, 3)
@@ -197,7 +187,7 @@ def to_pytorch(
     UserError: an unknown kind, or variables of another network, one with `model.unshuffle` among
       them.
   """
-  names = _kind(kind).names
+  names = kind_of(kind).names
   flat = {path: np.asarray(x) for path, x in traverse_util.flatten_dict(dict(variables)).items()}
   if any(path[-2:] in _OUTPUTS and len(x) > RGB for path, x in flat.items()):
     raise UserError(
@@ -230,7 +220,8 @@ def _list(keys: list[str]) -> str:
   return ', '.join(keys[:LISTED]) + more
 
 
-def _kind(kind: str) -> Kind:
+def kind_of(kind: str) -> Kind:
+  """The released network of a name; UserError where there is none."""
   if kind not in KINDS:
     raise UserError(f'unknown kind {kind!r}: choose one of {", ".join(KINDS)}.')
   return KINDS[kind]
@@ -296,7 +287,7 @@ def convert(kind: str, state_dict: Mapping) -> Conversion:
   Raises:
     UserError: an unknown kind, or missing, surplus or misshapen keys (listed).
   """
-  state = _part(_unwrapped(state_dict), _kind(kind).parts)
+  state = _part(_unwrapped(state_dict), kind_of(kind).parts)
   module, shapes, keys, expected = _layout(kind, state)
   unread = _require_keys(expected, state)
   variables = {}
@@ -314,86 +305,6 @@ def _to_ours(key: str, value: np.ndarray, kernel: tuple[int, ...] | None) -> np.
     kh, kw, channels, _ = kernel
     return value.reshape(channels, kh, kw).transpose(1, 2, 0).reshape(-1)
   return value
-
-
-def convert_file(kind: str, path: pathlib.Path, out: pathlib.Path) -> None:
-  """Writes a released file as a checkpoint of ours, and says what nothing reads.
-
-  `out` becomes a workdir: of a whole net for `--mode=eval`, of E and pyramid (alone or in a whole
-  net) for `train.init_from`, of any for `checkpoints.load`. No training continues from it.
-
-  Args:
-    kind: one of `KINDS`.
-    path: a PyTorch file.
-    out: a folder that holds no checkpoint yet.
-
-  Raises:
-    UserError: no such kind, a file that cannot be used, or `out` holds a checkpoint or cannot be
-      written; nothing is written then.
-  """
-  _kind(kind)  # before a file of gigabytes is read
-  if checkpoints.saved_steps(out) or (out / configs.FILE).exists():
-    raise UserError(f'{out} holds a run or a checkpoint already: choose another folder.')
-  try:
-    module, variables, unread = convert(kind, read_state_dict(path))
-  except UserError as error:
-    sentence = str(error)
-    raise UserError(sentence if str(path) in sentence else f'{path}: {sentence}') from None
-  about = json.dumps({'model': _model_fields(module)}, indent=2)
-  try:
-    with checkpoints.Checkpoints(out, keep=1) as saved:
-      saved.save(0, {'step': np.zeros((), np.int32)} | _saved(kind, variables), None)
-    write_atomically(out / configs.FILE, f'{about}\n'.encode())
-  except BaseException as error:
-    # So that the same command may be given again.
-    shutil.rmtree(out / checkpoints.FOLDER, ignore_errors=True)
-    if is_full(error):
-      sentence = f'the disk of {out} is full: nothing was written; make room for the weights there.'
-      raise UserError(sentence) from error
-    raise
-  if unread:
-    endings = collections.Counter(key.rsplit('.', 2)[-2] for key in unread)
-    what = ', '.join(f'{count} of {ending}' for ending, count in sorted(endings.items()))
-    total = sum(np.size(value) for value in unread.values())
-    say(f'dropped {total:,} values that nothing reads there: keys {what}')
-  say(f'wrote {count_parameters(variables["params"]):,} parameters to {out}')
-
-
-def _saved(kind: str, variables: dict) -> dict[str, Any]:
-  """As `checkpoints.load` gives a state, without optimisers."""
-  if kind.startswith(('encoder', 'upsampler')):
-    part = 'encoder' if kind.startswith('encoder') else 'pyramid'
-    return {'frozen': {collection: {part: tree} for collection, tree in variables.items()}}
-  frozen, rest = split(variables, FROZEN) if kind == 'msdi_net' else ({}, dict(variables))
-  network = {'params': rest.pop('params'), 'statistics': rest}
-  if kind == 'discriminator':
-    return {'discriminator': network}
-  return {'generator': network} | ({'frozen': frozen} if frozen else {})
-
-
-def _model_fields(module: nn.Module) -> dict[str, Any]:
-  """The fields of `config.model` that a converted network has."""
-  if isinstance(module, Encoder):
-    return {
-      'encoder': module.variant,
-      'encoder_width': module.width,
-      'encoder_stages': module.stages,
-      'encoder_input': module.input_size,
-    }
-  if isinstance(module, MapPyramid):
-    return {'modulation': 'spade', 'unshuffle': 1}
-  if isinstance(module, HINet):
-    return {'network': 'hinet', 'width': module.width, 'depth': module.depth, 'unshuffle': 1}
-  if isinstance(module, JointNet | MSDINet):
-    unet: Any = module.deblurrer
-    return (
-      _model_fields(module.encoder)
-      | _model_fields(module.pyramid)
-      | {'network': 'joint' if isinstance(module, JointNet) else 'msdi_net'}
-      | {'global_code': False, 'without_map': False}
-      | {'width': unet.width, 'depth': unet.depth, 'modulation_hidden': unet.hidden}
-    )
-  return {}
 
 
 def from_pytorch(kind: str, state_dict: Mapping) -> tuple[nn.Module, dict]:

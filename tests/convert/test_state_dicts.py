@@ -225,23 +225,6 @@ def test_unread_values_of_another_network_are_not_written(filled):
   assert 'conv_02.bias' in _refusal(convert.to_pytorch, 'discriminator', variables, unread)
 
 
-@pytest.mark.parametrize('failing', ['checkpoints.Checkpoints.save', 'write_atomically'])
-def test_a_conversion_that_failed_may_be_given_again(filled, tmp_path, monkeypatch, failing):
-  state = {key: torch.from_numpy(value) for key, value in filled('discriminator').items()}
-  torch.save(state, tmp_path / 'net.pth')
-
-  def full(*_):
-    raise OSError(28, 'No space left on device')
-
-  with monkeypatch.context() as patch:
-    patch.setattr(f'degrep_jax.convert.state_dicts.{failing}', full)
-    with pytest.raises(UserError, match='is full'):
-      convert.convert_file('discriminator', tmp_path / 'net.pth', tmp_path / 'net')
-  assert not list((tmp_path / 'net').iterdir())
-  convert.convert_file('discriminator', tmp_path / 'net.pth', tmp_path / 'net')
-  assert (tmp_path / 'net' / 'config.json').exists()
-
-
 class _Bomb:
   """Pickles as an instruction to create a file."""
 

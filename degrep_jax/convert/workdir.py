@@ -1,0 +1,104 @@
+"""A released file as a workdir of ours: the checkpoint and the config beside it."""
+
+import collections
+import json
+import pathlib
+import shutil
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+
+from degrep_jax import checkpoints
+from degrep_jax import run_config as configs
+from degrep_jax.common.console import say
+from degrep_jax.common.errors import UserError, is_full
+from degrep_jax.common.files import write_atomically
+from degrep_jax.convert.state_dicts import convert, kind_of
+from degrep_jax.convert.torch_files import read_state_dict
+from degrep_jax.models.encoder import Encoder
+from degrep_jax.models.hinet import HINet
+from degrep_jax.models.joint import JointNet
+from degrep_jax.models.msdi_net import MSDINet
+from degrep_jax.models.pyramid import MapPyramid
+from degrep_jax.models.variables import FROZEN, count_parameters, split
+
+
+def convert_file(kind: str, path: pathlib.Path, out: pathlib.Path) -> None:
+  """Writes a released file as a checkpoint of ours, and says what nothing reads.
+
+  `out` becomes a workdir: of a whole net for `--mode=eval`, of E and pyramid (alone or in a whole
+  net) for `train.init_from`, of any for `checkpoints.load`. No training continues from it.
+
+  Args:
+    kind: one of `KINDS`.
+    path: a PyTorch file.
+    out: a folder that holds no checkpoint yet.
+
+  Raises:
+    UserError: no such kind, a file that cannot be used, or `out` holds a checkpoint or cannot be
+      written; nothing is written then.
+  """
+  kind_of(kind)  # before a file of gigabytes is read
+  if checkpoints.saved_steps(out) or (out / configs.FILE).exists():
+    raise UserError(f'{out} holds a run or a checkpoint already: choose another folder.')
+  try:
+    module, variables, unread = convert(kind, read_state_dict(path))
+  except UserError as error:
+    sentence = str(error)
+    raise UserError(sentence if str(path) in sentence else f'{path}: {sentence}') from None
+  about = json.dumps({'model': _model_fields(module)}, indent=2)
+  try:
+    with checkpoints.Checkpoints(out, keep=1) as saved:
+      saved.save(0, {'step': np.zeros((), np.int32)} | _saved(kind, variables), None)
+    write_atomically(out / configs.FILE, f'{about}\n'.encode())
+  except BaseException as error:
+    # So that the same command may be given again.
+    shutil.rmtree(out / checkpoints.FOLDER, ignore_errors=True)
+    if is_full(error):
+      sentence = f'the disk of {out} is full: nothing was written; make room for the weights there.'
+      raise UserError(sentence) from error
+    raise
+  if unread:
+    endings = collections.Counter(key.rsplit('.', 2)[-2] for key in unread)
+    what = ', '.join(f'{count} of {ending}' for ending, count in sorted(endings.items()))
+    total = sum(np.size(value) for value in unread.values())
+    say(f'dropped {total:,} values that nothing reads there: keys {what}')
+  say(f'wrote {count_parameters(variables["params"]):,} parameters to {out}')
+
+
+def _saved(kind: str, variables: dict) -> dict[str, Any]:
+  """As `checkpoints.load` gives a state, without optimisers."""
+  if kind.startswith(('encoder', 'upsampler')):
+    part = 'encoder' if kind.startswith('encoder') else 'pyramid'
+    return {'frozen': {collection: {part: tree} for collection, tree in variables.items()}}
+  frozen, rest = split(variables, FROZEN) if kind == 'msdi_net' else ({}, dict(variables))
+  network = {'params': rest.pop('params'), 'statistics': rest}
+  if kind == 'discriminator':
+    return {'discriminator': network}
+  return {'generator': network} | ({'frozen': frozen} if frozen else {})
+
+
+def _model_fields(module: nn.Module) -> dict[str, Any]:
+  """The fields of `config.model` that a converted network has."""
+  if isinstance(module, Encoder):
+    return {
+      'encoder': module.variant,
+      'encoder_width': module.width,
+      'encoder_stages': module.stages,
+      'encoder_input': module.input_size,
+    }
+  if isinstance(module, MapPyramid):
+    return {'modulation': 'spade', 'unshuffle': 1}
+  if isinstance(module, HINet):
+    return {'network': 'hinet', 'width': module.width, 'depth': module.depth, 'unshuffle': 1}
+  if isinstance(module, JointNet | MSDINet):
+    unet: Any = module.deblurrer
+    return (
+      _model_fields(module.encoder)
+      | _model_fields(module.pyramid)
+      | {'network': 'joint' if isinstance(module, JointNet) else 'msdi_net'}
+      | {'global_code': False, 'without_map': False}
+      | {'width': unet.width, 'depth': unet.depth, 'modulation_hidden': unet.hidden}
+    )
+  return {}
