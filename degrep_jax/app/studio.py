@@ -10,11 +10,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from degrep_jax.app.maps import MapPictures
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import to_8_bits
 from degrep_jax.data.synthetic.pairs import Blur, SyntheticPairs
-from degrep_jax.evaluation.panel import over_photograph
+from degrep_jax.inference.map_colours import MapPictures, over_photograph
 from degrep_jax.inference.restorer import Restorer
 from degrep_jax.photos import reading, writing
 from degrep_jax.photos.photo import FORMATS, Photo, fitted

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from matplotlib.figure import Figure
 
 from degrep_jax.common.files import write_atomically
+from degrep_jax.inference.map_colours import map_colours, over_photograph, without_common
 from degrep_jax.metrics import psnr
 
 _COLUMNS = {
@@ -35,79 +35,6 @@ _GAP, _MARGIN, _HEAD, _CAPTION, _FOOT = 16, 32, 116, 48, 96  # px
 _DPI = 100
 _NAME = 28  # characters of a name that a column has room for, the last ones
 _INK, _QUIET = '#1a1a1a', '#5f5f5f'
-
-
-def map_colours(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
-  """Degradation maps as colours: their three principal components as red, green and blue.
-
-  Args:
-    maps: float (h, w, C) each, C the same in all; their places are taken together, so that a
-      colour means the same in every map. One after another is read, three times: they may lie on
-      the disk (`np.load(..., mmap_mode='r')`).
-
-  Returns:
-    float64 (h, w, 3) each. Every component is scaled to [0, 1] over all the maps; one that does
-    not vary is 0.5.
-  """
-  channels = maps[0].shape[-1]
-  count = sum(m.shape[0] * m.shape[1] for m in maps)
-  mean = sum(m.sum((0, 1), np.float64) for m in maps) / count
-  largest, moment = 0.0, np.zeros((channels, channels))
-  for m in maps:
-    places = m.reshape(-1, channels) - mean
-    largest = max(largest, np.abs(places).max())
-    moment += places.T @ places
-  kept = min(3, channels)
-  axes = scipy.linalg.eigh(moment, subset_by_index=(channels - kept, channels - 1))[1][:, ::-1]
-  # An axis may point either way: its largest entry is made positive, so that colours are stable.
-  axes *= np.sign(np.take_along_axis(axes, np.abs(axes).argmax(0)[None], 0))
-  values = [np.pad((m - mean) @ axes, ((0, 0), (0, 0), (0, 3 - kept))) for m in maps]
-  low = np.min([v.min((0, 1)) for v in values], 0)
-  extent = np.max([v.max((0, 1)) for v in values], 0) - low
-  varies = extent > 1e-9 * max(largest, 1e-30)
-  return [np.where(varies, (v - low) / np.where(varies, extent, 1), 0.5) for v in values]
-
-
-def without_common(maps: Sequence[np.ndarray], tile: tuple[int, int]) -> list[np.ndarray]:
-  """Maps less what all their tiles share place by place, the traces of the tiles' borders.
-
-  Args:
-    maps: float (h, w, C) each, put together from tiles.
-    tile: height and width of a tile's map.
-
-  Returns:
-    Maps of the same shapes; as they are where there is one tile in all.
-  """
-  tiles = [m.reshape(m.shape[0] // tile[0], tile[0], -1, tile[1], m.shape[-1]) for m in maps]
-  count = sum(t.shape[0] * t.shape[2] for t in tiles)
-  if count == 1:
-    return list(maps)
-  common = sum(t.sum((0, 2)) for t in tiles) / count
-  return [(t - common[:, None]).reshape(m.shape) for t, m in zip(tiles, maps, strict=True)]
-
-
-def over_photograph(
-  colour: np.ndarray, blurry: np.ndarray, cell: float | None = None, overlay: float = 0.4
-) -> np.ndarray:
-  """Colours of a map over the photograph that it belongs to.
-
-  Args:
-    colour: float (h, w, 3) in [0, 1].
-    blurry: uint8 (H, W, 3).
-    cell: px of the photograph that a place of the map stands for, in both directions, from the
-      upper left; None is as many as make the map as large as the photograph.
-    overlay: how much of the grey picture shows through the map, 0 (not at all) to 1.
-
-  Returns:
-    uint8 (H, W, 3), the map enlarged by its nearest places.
-  """
-  rows, columns = (
-    (np.arange(side) * places // side if cell is None else np.arange(side) // cell).astype(int)
-    for side, places in zip(blurry.shape, colour.shape[:2], strict=False)
-  )
-  grey = blurry.astype(np.float32).mean(-1, keepdims=True) / 255
-  shaded = ((1 - overlay) * colour).astype(np.float32)[rows][:, columns] + overlay * grey
-  return np.round(shaded * 255).astype(np.uint8)
 
 
 def panel(

@@ -8,77 +8,13 @@ import pytest
 import saved
 import tiny_deblur
 import tiny_joint
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
 from degrep_jax import cli
-from degrep_jax.app import maps
-from degrep_jax.common.errors import UserError
+from degrep_jax.inference import map_colours
 from degrep_jax.inference.restorer import Restorer
 from degrep_jax.runtime import compilation_cache
-
-
-class Means:
-  """In a restorer's place: an E that reads the mean of every cell, and adds what the tile's borders
-  do to it."""
-
-  network = 'joint'
-
-  def __init__(self, side, cell, border=None):
-    self.tile, self.cell = side * cell, cell
-    self.border = np.zeros((side, side, 3), np.float32) if border is None else border
-
-  def degradation_map(self, tiles):
-    for tile in tiles:
-      assert tile.shape == (self.tile, self.tile, 3)
-      yield cells(tile, self.cell) + self.border
-
-
-def cells(picture, cell):
-  """Means over cells of a picture, mirrored up to whole ones."""
-  missing = [(0, -side % cell) for side in picture.shape[:2]]
-  whole = np.pad(picture, (*missing, (0, 0)), 'symmetric')
-  height, width = (side // cell for side in whole.shape[:2])
-  return np.float32(whole.reshape(height, cell, width, cell, 3).mean((1, 3)))
-
-
-def noise(height, width, seed=0):
-  return np.random.default_rng(seed).random((height, width, 3), np.float32)
-
-
-SIDES = st.integers(1, 6)
-
-
-@given(st.integers(1, 70), st.integers(1, 70), SIDES, st.integers(1, 5))
-@settings(deadline=None, max_examples=60)
-def test_blended_tiles_are_the_whole(height, width, side, cell):
-  picture = noise(height, width)
-  read = maps.MapPictures(Means(side, cell)).read(picture)
-  np.testing.assert_allclose(read, cells(picture, cell), atol=1e-5)
-
-
-@given(SIDES, st.integers(0, 1000))
-@settings(deadline=None, max_examples=30)
-def test_what_all_tiles_share_is_gone(side, seed):
-  """The colours are those of an E that borders mean nothing to."""
-  border = 10 * np.random.default_rng(seed).normal(size=(side, side, 3)).astype(np.float32)
-  photographs = [noise(21, 34, seed), noise(13, 8, seed + 1)]
-  colours = []
-  for encoder in (Means(side, 2), Means(side, 2, border)):
-    pictures = maps.MapPictures(encoder)
-    colours.append(pictures.colours([pictures.read(x) for x in photographs]))
-  for plain, cleaned in zip(*colours, strict=True):
-    np.testing.assert_allclose(cleaned, plain, atol=1e-3)
-
-
-def test_a_net_without_an_encoder_is_refused():
-  encoder = Means(4, 2)
-  encoder.network = 'hinet'
-  with pytest.raises(UserError, match='has no degradation map'):
-    maps.MapPictures(encoder)
-
 
 # --- the command ---------------------------------------------------------------------------------
 
@@ -166,7 +102,7 @@ def test_what_is_there_is_left_alone(command, photographs):
 def test_a_disk_too_small_for_the_maps(command, photographs, monkeypatch):
   (photographs / 'temporary').mkdir()
   monkeypatch.setattr('tempfile.tempdir', str(photographs / 'temporary'))
-  monkeypatch.setattr(maps.MapPictures, 'read', lambda *_: np.zeros((2, 3, 4), np.float32))
+  monkeypatch.setattr(map_colours.MapPictures, 'read', lambda *_: np.zeros((2, 3, 4), np.float32))
 
   def full(path, array):
     path.write_bytes(b'half')
@@ -185,7 +121,7 @@ def test_a_picture_too_large_for_the_memory(command, photographs, monkeypatch):
   def read(pictures, picture):
     raise MemoryError
 
-  monkeypatch.setattr(maps.MapPictures, 'read', read)
+  monkeypatch.setattr(map_colours.MapPictures, 'read', read)
   status, said, _ = command(photographs / 'a.png')
   assert status == 1 and f'{photographs / "a.png"} needs more memory than there is.' in said
 

@@ -6,6 +6,7 @@ from matplotlib import image
 from skimage import data
 
 from degrep_jax.evaluation import panel
+from degrep_jax.inference import map_colours
 
 PHOTOGRAPH = data.astronaut()
 PLACES = ('sharp', 'blurry', 'degradation_map', 'reblurred', 'deblurred')
@@ -64,7 +65,7 @@ def test_wide_pictures_are_reduced_alike(tmp_path):
 def test_the_map_alone_shows_its_colours_in_blocks(tmp_path):
   row = _row(256, 256)
   panel.panel([row], tmp_path / 'panel.png', overlay=0)
-  (colours,) = panel.map_colours([row['degradation_map']])
+  (colours,) = map_colours.map_colours([row['degradation_map']])
   blocks = np.round(np.kron(colours, np.ones((64, 64, 1))) * 255).astype(np.uint8)
   assert len(_find(_read(tmp_path / 'panel.png'), blocks)) == 1
 
@@ -108,34 +109,6 @@ def _draw_without(row, missing, path):
   return figure.shape[1]
 
 
-def test_map_colours_are_the_principal_components():
-  rng = np.random.default_rng(3)
-  factors = rng.normal(size=(4 * 4 + 2 * 3, 3)) * (9, 3, 1)
-  axes = np.linalg.qr(rng.normal(size=(16, 3)))[0].T
-  places = factors @ axes + rng.normal(size=16)
-  centred = places - places.mean(0)
-  _, vectors = np.linalg.eigh(centred.T @ centred)
-  colours = panel.map_colours([places[:16].reshape(4, 4, 16), places[16:].reshape(2, 3, 16)])
-  assert [c.shape for c in colours] == [(4, 4, 3), (2, 3, 3)]
-  flat = np.concatenate([c.reshape(-1, 3) for c in colours])
-  np.testing.assert_allclose([flat.min(0), flat.max(0)], [[0] * 3, [1] * 3], atol=1e-12)
-  for i in range(3):
-    expected = centred @ vectors[:, -1 - i]
-    assert abs(np.corrcoef(expected, flat[:, i])[0, 1]) == pytest.approx(1, abs=1e-9)
-
-
-def test_map_colours_do_not_depend_on_the_order_of_the_examples():
-  a, b = np.random.default_rng(4).normal(size=(2, 4, 4, 32))
-  forth, back = panel.map_colours([a, b]), panel.map_colours([b, a])
-  np.testing.assert_allclose(forth, back[::-1], atol=1e-9)
-
-
-@pytest.mark.parametrize('shape', [(4, 4, 8), (1, 1, 256), (2, 2, 1)])
-def test_maps_that_vary_little_or_not_are_even_grey(shape):
-  (colours,) = panel.map_colours([np.full(shape, 0.1, np.float32)])
-  np.testing.assert_array_equal(colours, np.full((*shape[:2], 3), 0.5))
-
-
 def test_names_are_not_read_as_formulas(tmp_path):
   panel.panel([_row(64, 64, name='$x_{$')], tmp_path / 'panel.png')
   assert _read(tmp_path / 'panel.png').shape[1] > 5 * 256
@@ -155,19 +128,3 @@ def test_what_cannot_be_drawn_is_refused(tmp_path):
   with pytest.raises(ValueError, match='uint8'):
     panel.panel([{**_row(64, 64), 'deblurred': np.zeros((64, 64, 3))}], tmp_path / 'panel.png')
   assert not list(tmp_path.iterdir())
-
-
-def test_what_all_tiles_share_is_taken_from_the_maps():
-  rng = np.random.default_rng(0)
-  common, own = rng.normal(size=(2, 3, 4)), rng.normal(size=(3, 4))
-  own -= own.mean(0)  # of the three tiles
-  first = np.concatenate([common + own[0], common + own[1]], axis=1)
-  maps = panel.without_common([first, common + own[2]], (2, 3))
-  np.testing.assert_allclose(maps[0][:, :3], np.broadcast_to(own[0], (2, 3, 4)), atol=1e-12)
-  np.testing.assert_allclose(maps[0][:, 3:], np.broadcast_to(own[1], (2, 3, 4)), atol=1e-12)
-  np.testing.assert_allclose(maps[1], np.broadcast_to(own[2], (2, 3, 4)), atol=1e-12)
-
-
-def test_a_single_tile_keeps_its_map():
-  own = np.random.default_rng(0).normal(size=(2, 3, 4))
-  np.testing.assert_array_equal(panel.without_common([own], (2, 3))[0], own)
