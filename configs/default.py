@@ -32,12 +32,14 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.loss = loss = ml_collections.ConfigDict()
   loss.gan = 1.0  # hinge GAN on the reblurred picture
+  # Steps without it and without loss.feature_matching, that come first; D waits as well. Ours
+  loss.gan_warmup_steps = 0
   loss.reblur_l1 = 10.0  # L1 (reblurred, blurry); the weight is ours
-  loss.deblur_l1 = 10.0  # L1 (deblurred, sharp)
+  loss.deblur_l1 = 10.0  # L1 (deblurred, sharp); of msdi_net and hinet over both outputs, ours
   loss.feature_matching = 0.0  # L1 over the discriminator's features
   loss.vgg = 0.0  # VGG19 perceptual loss (reblurred, blurry)
   loss.vgg_path = ''  # torchvision's vgg19-*.pth, where loss.vgg is not 0
-  # Of msdi_net, which has these alone, and of hinet, which has the first alone:
+  # Of msdi_net and of hinet, which has the first alone; none of the above but deblur_l1 is theirs
   loss.psnr = 0.0  # -PSNR of both outputs
   loss.encoder_features = 0.0  # L1 over E's first five convolutions (deblurred, sharp)
 

@@ -21,8 +21,8 @@ NAN_POLICIES = ON_ERROR = ('stop', 'skip')
 # The weighted losses of each network.
 LOSSES = {
   'joint': ('gan', 'reblur_l1', 'deblur_l1', 'feature_matching', 'vgg'),
-  'msdi_net': ('psnr', 'encoder_features'),
-  'hinet': ('psnr',),
+  'msdi_net': ('psnr', 'encoder_features', 'deblur_l1'),
+  'hinet': ('psnr', 'deblur_l1'),
 }
 # The fields that decide the maps of E and the pyramid.
 MAP = (
@@ -56,6 +56,7 @@ ADDED = {
   'train.ema_decay': 0.0,
   'model.without_map': False,
   'model.unshuffle': 1,
+  'loss.gan_warmup_steps': 0,
   'data.rest': 0.0,
   'data.scene': 0,
   'data.display_share': 0.7,
@@ -193,12 +194,16 @@ def check_step(config: ml_collections.ConfigDict, devices: int) -> None:
 
 def _check_losses(config: ml_collections.ConfigDict) -> None:
   loss, network = config.loss, config.model.network
-  weights = {name: weight for name, weight in loss.items() if name != 'vgg_path'}
+  weights = {name: loss[name] for name in sorted(set(loss) - {'vgg_path', 'gan_warmup_steps'})}
   for name, weight in weights.items():
     _require(weight >= 0, f'loss.{name}', weight, 'it must not be negative')
     demand = f'the network {network} has no such loss, set it to 0'
     _require(name in LOSSES[network] or not weight, f'loss.{name}', weight, demand)
   _require(max(weights.values()) > 0, 'loss', weights, 'one weight must be positive')
+  first, field = loss.gan_warmup_steps, 'loss.gan_warmup_steps'
+  _require(first >= 0, field, first, 'it must not be negative')
+  demand = 'it waits for loss.gan or loss.feature_matching, which are 0: set it to 0'
+  _require(not first or loss.gan or loss.feature_matching, field, first, demand)
 
 
 def _check_stage(config: ml_collections.ConfigDict) -> None:

@@ -110,6 +110,7 @@ def build_joint(config: ml_collections.ConfigDict) -> tuple[JointNets, LossWeigh
     l_deblur=loss.deblur_l1,
     l_feature=loss.feature_matching,
     l_vgg=loss.vgg,
+    gan_warmup_steps=loss.gan_warmup_steps,
   )
   nets = JointNets(
     generator=factory.build_generator(config.model, devices.AXIS, config.train.remat),
@@ -151,7 +152,10 @@ def _joint(config: ml_collections.ConfigDict, constants: dict[str, Any] | None) 
 def _deblur(config: ml_collections.ConfigDict, constants: dict[str, Any] | None) -> Stage:
   net = factory.build_network(config.model, devices.AXIS, config.train.remat)
   optimizer, schedule = build_optimizer(config)
-  weights = DeblurWeights(l_psnr=config.loss.psnr, l_features=config.loss.encoder_features)
+  loss = config.loss
+  weights = DeblurWeights(
+    l_psnr=loss.psnr, l_features=loss.encoder_features, l_deblur=loss.deblur_l1
+  )
 
   def create() -> DeblurState:
     state = create_deblur_state(net, optimizer, config.seed, config.data.crop)

@@ -38,19 +38,34 @@ from degrep_jax.training.state import DeblurState, NetworkState, TrainState, mov
 Metrics = dict[str, jax.Array]
 
 
+GAN_TERMS = ('l_gan', 'l_feature')  # of the generators' loss: what a discriminator says
+
+
 class LossWeights(NamedTuple):
-  """Weights of the terms of the generators' loss; a term of weight 0 is not optimised."""
+  """Weights of the terms of the generators' loss; a term of weight 0 is not optimised.
+
+  Attributes:
+    gan_warmup_steps: how many steps come first in which `GAN_TERMS` count for nothing and D keeps
+      its parameters (ours).
+  """
 
   l_gan: float
   l_reblur: float
   l_deblur: float
   l_feature: float
   l_vgg: float
+  gan_warmup_steps: int = 0
 
   @property
   def adversarial(self) -> bool:
     """Whether a discriminator is needed."""
     return bool(self.l_gan or self.l_feature)
+
+  def gan_share(self, step: jax.Array) -> jax.Array | float:
+    """Of the losses of and by D in the step after `step` others: 0 in the warm-up, then 1."""
+    if not self.gan_warmup_steps:
+      return 1.0
+    return (step >= self.gan_warmup_steps).astype(jnp.float32)
 
 
 class JointNets(NamedTuple):
@@ -106,12 +121,16 @@ def _generator_loss(params, state: TrainState, frozen, batch, nets: JointNets, w
     vgg = {'params': cast(frozen['vgg'], dtype)}
     fake, real = (_widened(nets.vgg.apply(vgg, picture)) for picture in (reblurred, blurry))
     terms['l_vgg'] = losses.perceptual(fake, real)
-  total = sum(getattr(weights, name) * term for name, term in terms.items())
+  share = weights.gan_share(state.step)
+  total = sum(
+    (share if name in GAN_TERMS else 1) * getattr(weights, name) * term
+    for name, term in terms.items()
+  )
   return total, (terms | {'l_g': total}, reblurred, statistics, dis_statistics)
 
 
-def _discriminator_loss(params, statistics, module, batch, reblurred, dtype):
-  """(hinge loss, (terms, statistics)); `reblurred` is a constant here."""
+def _discriminator_loss(params, statistics, module, batch, reblurred, share, dtype):
+  """(hinge loss times `share`, (terms, statistics)); `reblurred` is a constant here."""
   (fake, real), statistics = _discriminate(
     module, params, statistics, batch['sharp'], [reblurred, batch['blurry']], dtype
   )
@@ -119,7 +138,7 @@ def _discriminator_loss(params, statistics, module, batch, reblurred, dtype):
     'l_d_fake': losses.hinge_discriminator_fake(fake),
     'l_d_real': losses.hinge_discriminator_real(real),
   }
-  return sum(terms.values()), (terms, statistics)
+  return share * sum(terms.values()), (terms, statistics)
 
 
 def _accumulated(learn: Callable, params: Any, batch: dict[str, jax.Array], count: int):
@@ -216,6 +235,7 @@ def joint_step(
   accumulated = functools.partial(_accumulated, batch=batch, count=accumulate_steps)
   generator_gradients = jax.grad(_generator_loss, has_aux=True)
   discriminator_gradients = jax.grad(_discriminator_loss, has_aux=True)
+  share = weights.gan_share(state.step)
 
   def learn_generators(params, batch):
     gradients, (terms, _, *statistics) = generator_gradients(
@@ -229,7 +249,7 @@ def joint_step(
       nets.generator, gen.params, gen.statistics, batch['blurry'], batch['sharp'], dtype=dtype
     )
     gradients, (terms, statistics) = discriminator_gradients(
-      params, statistics, nets.discriminator, batch, jax.lax.stop_gradient(reblurred), dtype
+      params, statistics, nets.discriminator, batch, jax.lax.stop_gradient(reblurred), share, dtype
     )
     return gradients, terms, (moved, statistics)
 
@@ -238,8 +258,9 @@ def joint_step(
     gradients, (terms, reblurred, moved, _) = generator_gradients(
       params[0], state, frozen, batch, nets, weights, dtype
     )
+    fake = jax.lax.stop_gradient(reblurred)
     dis_gradients, (dis_terms, statistics) = discriminator_gradients(
-      params[1], dis.statistics, nets.discriminator, batch, jax.lax.stop_gradient(reblurred), dtype
+      params[1], dis.statistics, nets.discriminator, batch, fake, share, dtype
     )
     return (gradients, dis_gradients), terms | dis_terms, (moved, statistics)
 
@@ -275,6 +296,7 @@ class DeblurWeights(NamedTuple):
 
   l_psnr: float
   l_features: float
+  l_deblur: float = 0.0
 
 
 def deblur_step(
@@ -305,8 +327,9 @@ def deblur_step(
     axis_name: the device axis.
 
   Returns:
-    The next state, and scalars that are means over all devices: `l_psnr` (summed over both outputs)
-    and `l_features` unweighted, their weighted sum `l_g`, and the gradient norm before clipping.
+    The next state, and scalars that are means over all devices: `l_psnr` and `l_deblur` (summed
+    over both outputs) and `l_features` unweighted, their weighted sum `l_g`, and the gradient norm
+    before clipping. All but `l_psnr` are there only where they have a weight.
   """
   generator = state.generator
 
@@ -318,6 +341,8 @@ def deblur_step(
     statistics = {name: tree for name, tree in whole.items() if name != 'params'}
     outputs, moved = _train_pass(net, whole['params'], statistics, batch['blurry'], dtype=dtype)
     terms = {'l_psnr': sum(losses.psnr_loss(picture, batch['sharp']) for picture in outputs)}
+    if weights.l_deblur:
+      terms['l_deblur'] = sum(losses.l1(picture, batch['sharp']) for picture in outputs)
     if weights.l_features:
       terms['l_features'] = losses.features_l1(features(outputs[-1]), features(batch['sharp']))
     total = sum(getattr(weights, name) * term for name, term in terms.items())

@@ -212,6 +212,21 @@ def test_hinet_learns_from_the_pictures_alone(batch):
     np.testing.assert_allclose(mu, (1 - BETA1) * CLIP / norm * g, rtol=1e-3, atol=1e-8)
 
 
+def test_l1_of_both_outputs_may_take_the_place_of_psnr(batch):
+  config = tiny_deblur.config(
+    model__network='hinet', loss__encoder_features=0.0, loss__psnr=0.0, loss__deblur_l1=2.0
+  )
+  first = tiny_deblur.initial_state(config)
+  _, (metrics,) = tiny_deblur.run(tiny_deblur.compile_step(config), first, count=1)
+  assert set(metrics) == {'l_psnr', 'l_deblur', 'l_g', 'grad_norm_g'}
+  outputs = _compiled(factory.build_network(config.model).apply)(
+    {'params': first.generator.params}, batch['blurry']
+  )
+  difference = sum(np.abs(np.float64(output) - batch['sharp']).mean() for output in outputs)
+  assert metrics['l_deblur'] == pytest.approx(difference, rel=1e-4)
+  assert metrics['l_g'] == pytest.approx(2 * difference, rel=1e-4)
+
+
 # --- several devices -----------------------------------------------------------------------------
 
 

@@ -82,15 +82,16 @@ def _pass(module, params, statistics, *pictures):
 
 
 @_compiled
-def _generator_gradient(gen, dis, blurry, sharp):
-  """(gradient of GAN + 10 L1 + 10 L1, (terms, reblurred, statistics)) of the generators."""
+def _generator_gradient(gen, dis, blurry, sharp, weight=1.0):
+  """(gradient of `weight` GAN + 10 L1 + 10 L1, (terms, reblurred, statistics)) of the
+  generators."""
 
   def loss(params):
     (deblurred, reblurred), moved = _pass(GENERATOR, params, gen[1], blurry, sharp)
     fake, _ = _pass(DISCRIMINATOR, *dis, sharp, reblurred)
     gan = -(fake[0][-1].mean() + fake[1][-1].mean()) / 2
     deblur, reblur = jnp.abs(deblurred - sharp).mean(), jnp.abs(reblurred - blurry).mean()
-    return gan + 10 * deblur + 10 * reblur, ((gan, deblur, reblur), reblurred, moved)
+    return weight * gan + 10 * deblur + 10 * reblur, ((gan, deblur, reblur), reblurred, moved)
 
   return jax.grad(loss, has_aux=True)(gen[0])
 
@@ -183,6 +184,42 @@ def test_discriminator_learns_from_the_first_passs_picture(initial, batch, after
 def _second_pass(params, statistics, blurry, sharp):
   (_, reblurred), moved = _pass(GENERATOR, params, statistics, blurry, sharp)
   return reblurred, moved
+
+
+@pytest.fixture(scope='module')
+def warming():
+  """The compiled step whose first three are without GAN."""
+  return tiny_joint.compile_step(tiny_joint.config(loss__gan_warmup_steps=3))
+
+
+def test_a_warm_up_learns_from_l1_alone_and_leaves_the_discriminator(warming, initial, batch):
+  last = initial.replace(step=np.asarray(2, np.int32))
+  now, (metrics,) = tiny_joint.run(warming, last, count=1)
+  now = devices.unreplicate(now)
+  gen, dis = initial.generator, initial.discriminator
+  gradient, ((gan, deblur, reblur), *_) = _generator_gradient(
+    (gen.params, gen.statistics),
+    (dis.params, dis.statistics),
+    batch['blurry'],
+    batch['sharp'],
+    weight=0.0,
+  )
+  _assert_first_adam_step(gen, now.generator, gradient)
+  assert metrics['l_g'] == pytest.approx(10 * float(deblur) + 10 * float(reblur), rel=1e-4)
+  assert metrics['l_gan'] == pytest.approx(float(gan), rel=1e-4, abs=1e-6)
+  assert metrics['grad_norm_d'] == 0
+  for a, b in zip(*map(jax.tree.leaves, (now.discriminator.params, dis.params)), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_the_step_after_the_warm_up_is_the_usual_one(warming, initial, after):
+  first = initial.replace(step=np.asarray(3, np.int32))
+  now, (metrics,) = tiny_joint.run(warming, first, count=1)
+  now = devices.unreplicate(now)
+  assert metrics == pytest.approx(after[1], rel=1e-4, abs=1e-6)
+  for network in ('generator', 'discriminator'):
+    moments, expected = (getattr(of, network).opt_state[1][0].mu for of in (now, after[0]))
+    _assert_close(moments, expected, rtol=1e-3, atol=1e-8)
 
 
 def test_official_order_runs_the_moved_generators_again(
