@@ -194,7 +194,8 @@ def check_step(config: ml_collections.ConfigDict, devices: int) -> None:
 
 def _check_losses(config: ml_collections.ConfigDict) -> None:
   loss, network = config.loss, config.model.network
-  weights = {name: loss[name] for name in sorted(set(loss) - {'vgg_path', 'gan_warmup_steps'})}
+  others = 'vgg_path', 'gan_warmup_steps'
+  weights = {name: weight for name, weight in loss.items() if name not in others}
   for name, weight in weights.items():
     _require(weight >= 0, f'loss.{name}', weight, 'it must not be negative')
     demand = f'the network {network} has no such loss, set it to 0'

@@ -93,7 +93,7 @@ def test_tiles_are_shared_by_the_devices_of_the_process_that_evaluates():
       {'loss__gan_warmup_steps': 9, 'loss__gan': 0.0},
       'config.loss.gan_warmup_steps is 9: it waits for loss.gan or loss.feature_matching',
     ),
-    ({'model__network': 'hinet'}, 'config.loss.deblur_l1 is 10.0.*hinet has no such loss'),
+    ({'model__network': 'hinet'}, 'config.loss.gan is 1.0.*hinet has no such loss'),
     ({'optimizer__final_learning_rate': 1.0}, 'config.optimizer.final_learning_rate is 1.0'),
     ({'optimizer__final_learning_rate': -1e-7}, 'config.optimizer.final_learning_rate is -1e-07'),
     ({'train__init_from': 'runs/joint'}, "config.train.init_from is 'runs/joint'"),
