@@ -8,7 +8,6 @@ import copy
 import functools
 import itertools
 import json
-import math
 import os
 import pathlib
 import threading
@@ -27,6 +26,7 @@ from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import finished
 from degrep_jax.inference import tiles
 from degrep_jax.inference.pictures import as_picture, fitted, in_the_form_of, pairs, require
+from degrep_jax.inference.windows import Windows
 from degrep_jax.models import factory, local_norm, spectral_norm
 from degrep_jax.models.hinet import HINet
 from degrep_jax.models.joint import JointNet
@@ -39,11 +39,6 @@ ENCODERS = ('tiles', 'resized')
 TILE = 256  # px, where no config says otherwise
 MEMORY = 4 * 2**30  # bytes
 _BATCH_PIXELS = 2**18  # of the tiles that a device takes at a time by default
-# Of the windows in the mode 'full', in tiles; with tiles of 256 px 640, 1280 and 2048, which frames
-# of videos and photographs of 2.7 megapixels fill well.
-_SIDES = (2.5, 5, 8)
-# Of the memory in the mode 'full', what is not for the network: Python, JAX, bands of rows; bytes.
-_SPARE = 3 * 2**28
 _NETWORKS: dict[type, str] = {JointNet: 'joint', MSDINet: 'msdi_net', HINet: 'hinet'}
 
 Pictures = tuple[np.ndarray, ...]
@@ -351,9 +346,10 @@ class Restorer:
       size, dtype = pictures[0].shape[:2], pictures[-1].dtype
       if outputs == ('reblurred',):
         pictures = pictures[1:]  # of its partner there is only the map
-      side, rows, columns = self._arranged(size, outputs, degradation_map)
+      sides = self._sides(outputs, degradation_map, self.memory)
+      side, rows, columns = self._windows.arranged(size, sides)
       program = functools.partial(self._run, (outputs, side), self._whole(outputs, side))
-      cut = self._cut(pictures, degradation_map, side, rows, columns)
+      cut = self._windows.cut(pictures, degradation_map, side, rows, columns)
       answers = tiles.predict_each(program, cut, len(self._split.device_set))
       yield tiles.joined(answers, rows, columns, size, finish, dtype)
 
@@ -369,18 +365,6 @@ class Restorer:
       maps = (b + np.float32(strength) * (a - b) for a, b in zip(maps, own, strict=True))
     return zip(examples, maps, strict=True)
 
-  def _cut(self, pictures, degradation_map, side, rows, columns):
-    """Yields what the program of `_whole` takes of every window."""
-    # A picture ends where its coarsest features do.
-    ends = [self._multiple * -(-n // self._multiple) for n in pictures[0].shape[:2]]
-    for corner in itertools.product(rows.starts, columns.starts):
-      extent = [min(side, end - start) for end, start in zip(ends, corner, strict=True)]
-      parts = [tiles.window(picture, *corner, side, 'reflect') for picture in pictures]
-      if degradation_map is not None:
-        first = [start // self.cell for start in corner]
-        parts.append(_repeated(degradation_map, *first, side // self.cell))
-      yield np.array(extent, np.int32), *parts
-
   def _whole(self, outputs: tuple[str, ...], side: int) -> Callable:
     """(variables, extents, pictures ..., maps) to outputs, for windows of one size."""
     count = _count(outputs)
@@ -392,43 +376,18 @@ class Restorer:
 
     return run
 
-  def _arranged(self, size, outputs, degradation_map):
-    """(side, rows, columns): the windows that a picture is restored in.
-
-    They follow from its size and from what fits into the memory, whatever was restored before: one
-    window, the smallest that holds it, or else those of the least area, of equal ones the largest.
-    """
-    choices = {}
-    for side in self._sides(outputs, degradation_map, self.memory):
-      rows, columns = (
-        tiles.feathered(n, side, self.tile // 4, context=self.tile // 2, unit=self._unit)
-        for n in size
-      )
-      count = len(rows.starts) * len(columns.starts)
-      choices[count > 1, count * side**2, -side] = side, rows, columns
-    return choices[min(choices)]
-
   def _sides(self, outputs, degradation_map, memory: int) -> list[int]:
     """The sides of windows that fit into a memory; compiles the program of the smallest."""
-    smallest, *larger = (self._unit * math.ceil(n * self.tile / self._unit) for n in _SIDES)
-    blank = np.zeros((1, 1, 3), np.float32)
-    program = self._whole(outputs, smallest)
-    first = tiles.Side((0,), np.ones((1, smallest), np.float32))
-    (arguments,) = self._cut([blank] * _count(outputs), degradation_map, smallest, first, first)
+    windows = self._windows
+    program = self._whole(outputs, windows.sides[0])
+    arguments = windows.blank(_count(outputs), degradation_map)
     devices = len(self._split.device_set)
     stacks = [np.stack([x] * devices) for x in arguments]
-    found = self._compiled((outputs, smallest), program, stacks).memory_analysis()
+    found = self._compiled((outputs, windows.sides[0]), program, stacks).memory_analysis()
     weights = sum(x.nbytes for x in jax.tree.leaves(self.variables))
     inputs = sum(x.nbytes for x in arguments)
     needed = found.temp_size_in_bytes + found.output_size_in_bytes + inputs
-    left = memory - _SPARE - weights
-    require(
-      needed <= left,
-      f'{memory / 2**30:.2f} GiB of memory are too little for this network in the mode full: '
-      f'allow {(memory - left + needed) / 2**30:.2f}, or take another mode',
-    )
-    # What a program takes grows with the area.
-    return [smallest, *(side for side in larger if needed * (side / smallest) ** 2 <= left)]
+    return windows.fitting(memory, weights, needed)
 
   @functools.cached_property
   def _map_side(self) -> int:
@@ -444,9 +403,8 @@ class Restorer:
     return 1 if self.network == 'hinet' else self.tile // self._map_side
 
   @property
-  def _unit(self) -> int:
-    """Of which the windows' starts and sides are multiples, px."""
-    return math.lcm(self.cell, self._multiple)
+  def _windows(self) -> Windows:
+    return Windows(self.tile, self.cell, self._multiple)
 
   def _maps(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """The whole degradation map of every picture."""
@@ -556,15 +514,6 @@ def _see(net, pictures, *, outputs, strengths=None, maps=()):
   if 'reblurred' in outputs:
     seen |= net.reblur(sharp, degradation_map)
   return {name: seen[name].astype(jnp.float32) for name in outputs}
-
-
-def _repeated(degradation_map: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
-  """A square part of a map, whose border repeats where the map ends."""
-  rows, columns = (
-    np.minimum(np.arange(first, first + side), n - 1)
-    for first, n in zip((top, left), degradation_map.shape, strict=False)
-  )
-  return degradation_map[rows[:, None], columns]
 
 
 def _resized(picture: np.ndarray, side: int) -> np.ndarray:

@@ -27,8 +27,7 @@ from plain_nets import CELL, joint, restorer
 
 from degrep_jax import Restorer, checkpoints, convert
 from degrep_jax.common.errors import UserError
-from degrep_jax.inference import restorer as restoring
-from degrep_jax.inference import tiles
+from degrep_jax.inference import tiles, windows
 from degrep_jax.models import factory
 from degrep_jax.models.hinet import HINet
 
@@ -248,7 +247,7 @@ def _seams(mode, borders):
 
 
 def test_only_averaged_tiles_have_seams(monkeypatch):
-  monkeypatch.setattr(restoring, '_SIDES', (2.5,))  # so that the picture takes several windows
+  monkeypatch.setattr(windows, 'SIDES', (2.5,))  # so that the picture takes several windows
   for mode, tile, layout, least, most in (
     ('tiles', 64, tiles.averaged, 2, 9),
     ('feathered', 64, tiles.feathered, 0, 1.1),
