@@ -74,20 +74,22 @@ def get_config() -> ml_collections.ConfigDict:
   train.official_order = False  # True: D learns from a second pass of the updated generators [C]
 
   config.data = data = ml_collections.ConfigDict()
-  # folder: blur/ and sharp/ folders; list: pairs named by text files; tfds: what degrep prepare
-  # wrote; photos: sharp photographs, blurred on the fly; synthetic: those inside scikit-image,
-  # likewise; mixture: several of these
+  # folder: blur/ and sharp/ folders, or input/ and target/; list: pairs named by text files; tfds:
+  # what degrep prepare wrote; photos: sharp photographs, blurred on the fly; synthetic: those
+  # inside scikit-image, likewise; mixture: several of these
   data.source = 'folder'
   # mixture: its parts by name, each a dict of fields of `data`, in place of those here, and of
   # `weight` (1; shares of the examples are proportional) and `evaluate` (True: its held-out pairs
   # are scored). On the command line: --config.data.parts.NAME.weight=2
   data.parts = ml_collections.ConfigDict()
-  # folder: GoPro's tree, or any of blur/ and sharp/ folders; list: RealBlur's; tfds: the
+  # folder: GoPro's tree, HIDE's, or any of such folders; list: RealBlur's; tfds: the
   # --data_dir; photos: pictures at any depth, or train/ and test/ with such
   data.root = ''
   data.list_name = ''  # list: its lines, 'sharp blurry', are in <root>/<list_name>_train_list.txt
   data.name = 'gopro'  # tfds: or hide, realblur_j, realblur_r
-  data.pictures = 'full'  # tfds: what crops are cut from; sub512: sub-pictures, as released [C]
+  # tfds, folder: what crops are cut from; sub512: sub-pictures, as released [C] (folder: those in
+  # blur_crops/ and sharp_crops/, or input_crops/ and target_crops/)
+  data.pictures = 'full'
   data.eval_root = ''  # where the evaluation pairs lie; empty: data.root
   data.crop = 256  # side of the training crops, pixels
   # stop: a damaged training picture ends the run; skip: others take its place, counted in the log

@@ -106,7 +106,7 @@ def _check_files(data: ml_collections.ConfigDict, place: str) -> None:
   if data.source == 'tfds':
     demand = 'name the folder that degrep prepare wrote to (its --data_dir)'
     _require(data.name in DATASETS, f'{place}.name', data.name, _one_of(DATASETS))
-    _require(data.pictures in PICTURES, f'{place}.pictures', data.pictures, _one_of(PICTURES))
+  _require(data.pictures in PICTURES, f'{place}.pictures', data.pictures, _one_of(PICTURES))
   if data.source == 'photos':
     demand = 'name the folder that holds the photographs'
     for field in ('display_share', 'sharp_share', 'flat_share', 'held_out_share'):

@@ -43,7 +43,8 @@ from degrep_jax.common import pixels
 from degrep_jax.common.console import results, say
 from degrep_jax.common.errors import UserError, fail
 from degrep_jax.common.files import make_folder_of
-from degrep_jax.data.pairs import SPLITS, read_picture
+from degrep_jax.data.pairs import read_picture
+from degrep_jax.data.released.splits import SPLITS
 from degrep_jax.data.source import open_pairs, open_source
 from degrep_jax.evaluation import scoring, tables
 from degrep_jax.inference import restorer

@@ -1,24 +1,29 @@
 """Pairs of a blurry and a sharp picture, and the folders they are read from."""
 
+import io
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from degrep_jax.common.errors import UserError
+from degrep_jax.data.folders import find_pairs
 from degrep_jax.data.lists import read_list
+from degrep_jax.data.released.layouts import FULL, SUB_PICTURES
+from degrep_jax.data.released.splits import SPLITS
+from degrep_jax.data.released.trees import open_tree
+from degrep_jax.photos import exif
 
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
-SPLITS = ('train', 'test')
+PRINTED = ('CMYK', 'LAB')
+ORIENTATION = 0x0112  # TIFF's and EXIF's tag
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,8 @@ class Source(Protocol):
 
 
 class FilePairs(Source):
-  """Pairs of picture files; grey and palette pictures become RGB, alpha is dropped, 16 bits are
-  scaled to 8.
+  """Pairs of picture files, turned upright; grey and palette pictures become RGB, alpha is dropped,
+  16 bits are scaled to 8.
 
   Args:
     files: (name, blurry file, sharp file) each, names unique.
@@ -57,9 +62,9 @@ class FilePairs(Source):
     defer_errors: raise the errors below where an item is asked for.
 
   Raises:
-    UserError: a file of another size than its partner, smaller than min_size or not a picture. Only
-      file headers are read for this; data that ends early is found, with the same error, when the
-      picture is decoded.
+    UserError: a file of another size or EXIF orientation than its partner, smaller than min_size,
+      in the colours of print (CMYK) or not a picture. Only file headers are read for this; data
+      that ends early is found, with the same error, when the picture is decoded.
   """
 
   def __init__(
@@ -72,7 +77,9 @@ class FilePairs(Source):
     self._errors: dict[int, str] = {}
     for item, (_, blurry, sharp) in enumerate(files):
       try:
-        _check_sizes(blurry, sharp, min_size)
+        header = read_header(blurry, str(blurry))
+        require_partners(header, read_header(sharp, str(sharp)), str(blurry))
+        check_size(*header.size, min_size, str(blurry))
       except UserError as error:
         if not defer_errors:
           raise
@@ -101,30 +108,43 @@ class FilePairs(Source):
 
 
 class FolderPairs(FilePairs):
-  """Pairs in folders `blur/` and `sharp/` that stand side by side, at any depth.
+  """Pairs in two folders that stand side by side, at any depth: `blur/` or `input/`, and `sharp/`,
+  `target/` or `gt/`.
 
-  Reads GOPRO_Large as it is unpacked: {train,test}/<sequence>/{blur,blur_gamma,sharp}/NNNNNN.png.
+  Reads GOPRO_Large as it is unpacked, {train,test}/<sequence>/{blur,blur_gamma,sharp}/NNNNNN.png,
+  and the copies of it, HIDE and RealBlur that others hand on, {train,test}/{input,target}/*.png.
   `blur_gamma` is never used, as in all published numbers. Where neither train/ nor test/ stands in
-  `root`, all of it is used whatever the split. Partners have equal file names, or equal stems.
+  `root`, all of it is used whatever the split. How partners are found: `folders.find_pairs`.
 
   Args:
     root: folder of the data.
     split: 'train' or 'test'.
+    pictures: 'full'; or 'sub512', which takes `blur_crops/` and `sharp_crops/` (or `input_crops/`
+      and `target_crops/`), where these stand beside folders of whole pictures, too.
     options: see `FilePairs`.
 
+  Attributes:
+    alone: sharp files without a blurry partner, which are passed over.
+
   Raises:
-    UserError: nothing to read in root, a file without partner, or as `FilePairs`.
+    UserError: nothing to read in root, halves of pairs, more than one way to read a folder, or as
+      `FilePairs`.
   """
 
-  def __init__(self, root: str | os.PathLike, split: str, **options: Any):
-    files = sorted(_find_pairs(_split_folder(Path(root), split)))
-    if not files:
+  def __init__(self, root: str | os.PathLike, split: str, pictures: str = FULL, **options: Any):
+    base = _split_folder(Path(root), split)
+    with open_tree(base, scratch=base) as tree:
+      found = find_pairs(tree.paths, tree.locate, crops=pictures == SUB_PICTURES)
+    if not found.pairs:
+      wanted = ('blur_crops/ and sharp_crops/', 'input_crops/ and target_crops/')
+      if pictures == FULL:
+        wanted = ('blur/ and sharp/', 'input/ and target/')
       raise UserError(
-        f'No pairs in {root}: it needs folders blur/ and sharp/ side by side with pictures in them.'
+        f'No pairs in {root}: it needs folders {" or ".join(wanted)} side by side with pictures in '
+        'them.'
       )
-    for (name, *_), (following, *_) in pairwise(files):
-      if name == following:
-        raise UserError(f'{root} has two blurry files for {name}; keep one of them.')
+    self.alone = tuple(base / path for path in found.alone)
+    files = [(name, base / blurry, base / sharp) for name, blurry, sharp in found.pairs]
     super().__init__(files, **options)
 
 
@@ -139,7 +159,8 @@ class ListPairs(FilePairs):
     options: see `FilePairs`.
 
   Raises:
-    UserError: no such list, an empty one, a line that is no pair of files, or as `FilePairs`.
+    UserError: no such list, an empty one, a line that is no pair of files, files that are not there
+      (how many and the first), or as `FilePairs`.
   """
 
   def __init__(self, root: str | os.PathLike, list_name: str, split: str, **options: Any):
@@ -150,7 +171,19 @@ class ListPairs(FilePairs):
       raise UserError(f'The list of pairs {path} cannot be read: {error.strerror}.') from None
     items = read_list(data, str(path))
     files = [(item.name, Path(root) / item.blurry, Path(root) / item.sharp) for item in items]
+    if not options.get('defer_errors'):
+      _require_listed(files, path)
     super().__init__(files, **options)
+
+
+def _require_listed(files: Sequence[tuple[str, Path, Path]], path: Path) -> None:
+  """Raises UserError where a list names files that are not there."""
+  missing = [file for _, *pair in files for file in pair if not file.exists()]
+  if missing:
+    raise UserError(
+      f'{len(missing):,} of the {2 * len(files):,} files that {path} names are not there, the '
+      f'first is {missing[0]}: finish the download, or take their lines out.'
+    )
 
 
 def has_splits(root: Path) -> bool:
@@ -187,55 +220,53 @@ def _split_folder(root: Path, split: str) -> Path:
   return root / split
 
 
-def _find_pairs(base: Path) -> Iterator[tuple[str, Path, Path]]:
-  """Yields (name, blurry file, sharp file)."""
-  for folder, children, _ in os.walk(base, followlinks=True):
-    if 'blur' not in children:
-      continue
-    sequence = Path(folder)
-    if 'sharp' not in children:
-      raise UserError(f'{sequence} has blur/ but no sharp/ beside it.')
-    children[:] = [child for child in children if child not in ('blur', 'blur_gamma', 'sharp')]
-    sharp = _pictures(sequence / 'sharp')
-    by_stem = {path.stem: path for path in sharp.values()}
-    for blurry in _pictures(sequence / 'blur').values():
-      partner = sharp.get(blurry.name) or by_stem.get(blurry.stem)
-      if partner is None:
-        raise UserError(f'{blurry} has no sharp partner in {sequence / "sharp"}.')
-      yield (sequence.relative_to(base) / blurry.stem).as_posix(), blurry, partner
+class Header(NamedTuple):
+  """What the head of a picture file says.
+
+  Attributes:
+    size: width and height of the upright picture, px.
+    orientation: how the stored picture is turned, EXIF's 1 (upright) to 8.
+  """
+
+  size: tuple[int, int]
+  orientation: int
 
 
-def _pictures(folder: Path) -> dict[str, Path]:
-  return {
-    path.name: path
-    for path in sorted(folder.iterdir())
-    if path.suffix.lower() in SUFFIXES and not path.name.startswith('.')
-  }
+def read_header(file: Path | io.BytesIO, name: str) -> Header:
+  """Raises UserError where the file is no picture, or one in the colours of print."""
+  try:
+    with Image.open(file) as picture:
+      size, mode = picture.size, picture.mode
+      if picture.format == 'TIFF':  # whose size Pillow gives as that of the upright picture
+        orientation = picture.getexif().get(ORIENTATION, 1)
+      else:
+        stored = picture.info.get('exif', b'').removeprefix(b'Exif\0\0')
+        orientation = exif.orientation(stored, None)
+        size = size[::-1] if orientation > 4 else size
+  except (OSError, Image.DecompressionBombError) as error:
+    raise UserError(f'{name} cannot be read as a picture; replace or remove it.') from error
+  if mode in PRINTED:
+    raise UserError(f'{name} has the colours {mode} of print: save both pictures of it as RGB.')
+  return Header(size, orientation if orientation in range(1, 9) else 1)
 
 
-def _check_sizes(blurry: Path, sharp: Path, min_size: int) -> None:
-  size, sharp_size = (_header_size(path) for path in (blurry, sharp))
-  if size != sharp_size:
+def require_partners(blurry: Header, sharp: Header, name: str) -> None:
+  """Raises UserError where two pictures cannot be a pair; `name` is that of the blurry one."""
+  if blurry.orientation != sharp.orientation:
     raise UserError(
-      f'{blurry} is {size[0]}x{size[1]} but its sharp partner is {sharp_size[0]}x{sharp_size[1]}; '
+      f'{name} has the EXIF orientation {blurry.orientation} but its sharp partner has '
+      f'{sharp.orientation}, so that one of them may be turned: save both upright.'
+    )
+  if blurry.size != sharp.size:
+    width, height = sharp.size
+    raise UserError(
+      f'{name} is {blurry.size[0]}x{blurry.size[1]} but its sharp partner is {width}x{height}; '
       'both must have one size.'
     )
-  check_size(*size, min_size, str(blurry))
-
-
-def _header_size(path: Path) -> tuple[int, int]:
-  try:
-    with Image.open(path) as picture:
-      return picture.size
-  except (OSError, Image.DecompressionBombError) as error:
-    raise UserError(f'{path} cannot be read as a picture; replace or remove it.') from error
 
 
 def read_picture(path: str | os.PathLike) -> np.ndarray:
-  """Decodes a file to (H, W, 3) uint8 RGB; raises UserError naming it where that fails.
-
-  EXIF orientation is ignored: both pictures of a pair are taken as they are stored.
-  """
+  """Decodes a file to (H, W, 3) uint8 RGB, upright; raises UserError naming it where that fails."""
   try:
     data = Path(path).read_bytes()
   except OSError as error:
@@ -245,7 +276,7 @@ def read_picture(path: str | os.PathLike) -> np.ndarray:
 
 def decode(data: bytes, name: str) -> np.ndarray:
   """`read_picture` of a file's bytes; messages call it `name`."""
-  flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+  flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # and upright
   picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
   if picture is None:
     raise UserError(
@@ -255,6 +286,8 @@ def decode(data: bytes, name: str) -> np.ndarray:
     picture = np.rint(picture / 257).astype(np.uint8)
   if picture.dtype != np.uint8:
     raise UserError(f'{name} holds {picture.dtype} values; convert it to 8 or 16 bits.')
+  if not data.startswith(b'\x89PNG'):  # which knows no colours of print
+    read_header(io.BytesIO(data), name)
   return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 

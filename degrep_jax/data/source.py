@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -10,9 +11,10 @@ import numpy as np
 from degrep_jax.common import console
 from degrep_jax.common.errors import UserError
 from degrep_jax.data import mixture
-from degrep_jax.data.pairs import SPLITS, FilePairs, FolderPairs, ListPairs, Source, has_splits
+from degrep_jax.data.pairs import FilePairs, FolderPairs, ListPairs, Source, has_splits
 from degrep_jax.data.released.checks import seems_exchanged
-from degrep_jax.data.released.layouts import DATASETS, read_layout
+from degrep_jax.data.released.layouts import DATASETS, FULL, read_layout, told_by_names
+from degrep_jax.data.released.splits import SPLITS, called
 from degrep_jax.data.released.trees import is_archive, open_tree
 from degrep_jax.data.synthetic.pairs import Blur, SyntheticPairs
 from degrep_jax.data.synthetic.photographs import PhotographPairs
@@ -110,22 +112,63 @@ def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
   if data.source == 'tfds':
     from degrep_jax.data.builders.read import PreparedPairs  # TFDS comes with it
 
-    return PreparedPairs(root, data.name, split, data.pictures if train else 'full', **limits)
+    return PreparedPairs(root, data.name, split, data.pictures if train else FULL, **limits)
   skip = train and data.on_error == 'skip'
   limits['defer_errors'] = skip
   if data.source == 'list':
-    return _looked_at(ListPairs(root, data.list_name, split, **limits), root, skip)
+    return _looked_at(ListPairs(root, data.list_name, split, **limits), root, split, skip)
   if not train and not data.eval_root and not has_splits(root):
     raise UserError(
       f'{root} has neither train/ nor test/, so that the training pictures would be scored: name '
       'the folder of held-out pairs in config.data.eval_root.'
     )
-  return _looked_at(FolderPairs(root, split, **limits), root, skip)
+  if not train:
+    return _open_held_out(root, split)
+  return _looked_at(_open_folder(root, split, data.pictures, **limits), root, split, skip)
 
 
-def _looked_at(source: Source, place: pathlib.Path, skip_damaged: bool = False) -> Source:
-  """The source, after a warning where its blurry and sharp pictures seem to be exchanged; nothing
-  is said where a damaged picture may be passed over and is among those looked at."""
+def _open_folder(root: pathlib.Path, split: str, pictures: str = FULL, **limits: Any) -> FilePairs:
+  """Folders of pairs, or HIDE as released.
+
+  Raises:
+    UserError: lists lie there, which tell training pairs from held-out ones, or as `FolderPairs`.
+  """
+  places = (root, root.parent) if called(root.name).startswith('realblur') else (root,)
+  for path in sorted(path for place in places for path in place.glob('*_list.txt')):
+    if match := _list(path):
+      raise UserError(
+        f'{path} tells the pairs to train on from the others: set config.data.source=list and '
+        f'config.data.list_name={match[1]}, or name the list to degrep evaluate.'
+      )
+  if pictures != FULL or not ((root / 'GT').is_dir() and has_splits(root)):
+    return FolderPairs(root, split, pictures, **limits)
+  with open_tree(root, scratch=root) as tree:
+    items = read_layout(DATASETS['hide'], tree).splits.get(split)
+  if not items:
+    raise UserError(f'{root} has no {split} pairs.')
+  return FilePairs([(item.name, root / item.blurry, root / item.sharp) for item in items], **limits)
+
+
+def _open_held_out(root: pathlib.Path, split: str) -> Source:
+  """The pairs of one dataset in a folder, nothing of which is kept."""
+  source = _open_folder(root, split, cache_bytes=0)
+  _require_one_set(source, root / split if has_splits(root) else root)
+  return _looked_at(source, root, split)
+
+
+def _looked_at(
+  source: Source, place: pathlib.Path, split: str, skip_damaged: bool = False
+) -> Source:
+  """The source, after warnings of what seems to be wrong with it: pairs that are missing, and
+  blurry and sharp pictures that seem to be exchanged (not where a damaged picture may be passed
+  over and is among those looked at)."""
+  if alone := getattr(source, 'alone', ()):
+    console.say(
+      f'Warning: {alone[0]} has no blurry partner; {len(alone):,} sharp pictures of {place} have '
+      'none and are passed over.'
+    )
+  for sentence in told_by_names(source.names, split):
+    console.say(f'Warning: {sentence}')
 
   def read(number: int) -> tuple[np.ndarray, np.ndarray]:
     pair = source.pair(number)
@@ -153,9 +196,9 @@ def open_pairs(
   """Whole pairs to be looked at or scored, each once.
 
   Args:
-    name_or_folder: the name of a dataset prepared in `data_dir`; or a folder of pairs, `blur/` and
-      `sharp/` side by side at any depth; or the folder of GoPro, HIDE or RealBlur as released; or
-      one of RealBlur's lists.
+    name_or_folder: the name of a dataset prepared in `data_dir`; or a folder of pairs, as
+      `FolderPairs` reads them; or the folder of GoPro, HIDE or RealBlur as released; or one of
+      RealBlur's lists.
     data_dir: the folder that `degrep prepare` wrote to. With it `name_or_folder` is a name.
     split: 'train' or 'test'; a folder without such parts, and a list, are taken whole.
 
@@ -180,37 +223,37 @@ def open_pairs(
     raise UserError(f'{path} holds several lists of pairs: name one of them, such as {lists[0]}.')
   if lists:
     return _open_list(lists[0])
-  if (path / 'GT').is_dir():
-    return _open_hide(path, split)
-  source = FolderPairs(path, split, cache_bytes=0)
-  if not has_splits(path):
-    _require_one_split(source, path)
-  return _looked_at(source, path)
+  return _open_held_out(path, split)
 
 
-def _require_one_split(source: Source, path: pathlib.Path) -> None:
-  """Raises UserError where train/ or test/ lies deeper in a folder, so that both would be taken."""
+def _require_one_set(source: Source, path: pathlib.Path) -> None:
+  """Raises UserError where what lies in a folder is several datasets, or train/ and test/ lie
+  deeper in it: their pairs would be scored as one."""
+  sets: dict[str, pathlib.Path] = {}
   for name in source.names:
     *folders, _ = pathlib.PurePosixPath(name).parts
     for place, folder in enumerate(folders):
       if folder in SPLITS:
         whole = path.joinpath(*folders[:place])
         raise UserError(f'{path} holds several sets of pairs: name one of them, such as {whole}.')
+      if dataset := called(folder):
+        sets.setdefault(dataset, path.joinpath(*folders[: place + 1]))
+  if len(sets) > 1:
+    first, second, *_ = sets.values()
+    raise UserError(
+      f'{path} holds several sets of pairs, {first} and {second} among them: name one of them.'
+    )
+
+
+def _list(path: pathlib.Path) -> re.Match | None:
+  """(name of a list of pairs, split) where a file is called as one."""
+  return LIST.fullmatch(path.name)
 
 
 def _open_list(path: pathlib.Path) -> Source:
   if is_archive(path):
     raise UserError(f'{path} is an archive: unpack it, or run degrep prepare and use --data_dir.')
-  match = LIST.fullmatch(path.name)
+  match = _list(path)
   if not match:
     raise UserError(f'{path} is no list of pairs: these end in _train_list.txt or _test_list.txt.')
-  return _looked_at(ListPairs(path.parent, match[1], match[2], cache_bytes=0), path)
-
-
-def _open_hide(path: pathlib.Path, split: str) -> Source:
-  with open_tree(path, scratch=path) as tree:
-    items = read_layout(DATASETS['hide'], tree).splits.get(split)
-  if not items:
-    raise UserError(f'{path} has no {split} pairs.')
-  files = [(item.name, path / item.blurry, path / item.sharp) for item in items]
-  return _looked_at(FilePairs(files, cache_bytes=0), path)
+  return _looked_at(ListPairs(path.parent, match[1], match[2], cache_bytes=0), path, match[2])

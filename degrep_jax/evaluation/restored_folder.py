@@ -2,14 +2,12 @@
 
 import collections
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from degrep_jax.common.errors import UserError
-from degrep_jax.data.pairs import SUFFIXES
+from degrep_jax.data.folders import ROLES, SUFFIXES
 
-# Folders of a data set that say which picture of a pair lies in them, not which pair.
-_ROLES = ('blur', 'blur_gamma', 'sharp', 'gt')
 _LISTED = 3  # names that an error message gives
 
 
@@ -37,8 +35,9 @@ def match_pictures(root: str | os.PathLike[str], names: Sequence[str]) -> list[P
   """The restored picture of every pair.
 
   A file belongs to the pair `a/b/000001` by its path (`b/000001.png`, `results/a/b/000001.png`;
-  folders blur/, sharp/ and gt/ are not counted) or by a flat name (`b_000001.png`,
-  `a-b-000001.png`), as far as both tell. The longest common path decides.
+  folders such as blur/ and target/, which tell one half of a pair from the other, are not counted)
+  or by a flat name (`b_000001.png`, `a-b-000001.png`), as far as both tell. Where it is the pair
+  that has a flat name, `b-000001`, `b/000001.png` is its file. The longest common path decides.
 
   Args:
     root: folder of the restored pictures, searched at any depth.
@@ -52,22 +51,22 @@ def match_pictures(root: str | os.PathLike[str], names: Sequence[str]) -> list[P
       file that fits several pairs.
   """
   root = Path(root)
-  by_stem = collections.defaultdict(list)
+  files = collections.defaultdict(list)
   for path in find_pictures(root):
-    by_stem[path.stem].append(path)
+    for flat, above in _flat_names(path.relative_to(root).with_suffix('')):
+      files[flat].append((path, above))
   found, missing = [], []
   for name in names:
-    *folders, stem = _parts(PurePosixPath(name))
-    fitting = collections.defaultdict(list)  # files by the length of the path in common
-    for count in range(len(folders) + 1):
-      own, flat = folders[: len(folders) - count], folders[len(folders) - count :]
-      for separator in ('_', '-') if flat else ('',):
-        for path in by_stem.get(separator.join((*flat, stem)), ()):
-          *above, _ = _parts(path.relative_to(root))
-          common = _common(above, own)
-          if common == min(len(above), len(own)):
-            fitting[common + count].append(path)
-    best = fitting[max(fitting)] if fitting else []
+    folders = _parts(PurePosixPath(name))[:-1]
+    fitting: dict[Path, int] = {}  # to the length of the path in common
+    for flat, own in _flat_names(PurePosixPath(name)):
+      for path, above in files.get(flat, ()):
+        common = _common(above, own)
+        if common == min(len(above), len(own)):
+          length = common + len(folders) - len(own)
+          fitting[path] = max(length, fitting.get(path, 0))
+    longest = max(fitting.values(), default=0)
+    best = [path for path, length in fitting.items() if length == longest]
     if len(best) > 1:
       raise UserError(f'{_listed(best)} all fit {name}: keep one of them.')
     found += best
@@ -85,9 +84,20 @@ def match_pictures(root: str | os.PathLike[str], names: Sequence[str]) -> list[P
   return found
 
 
+def _flat_names(path: PurePosixPath | Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+  """(name, folders above) of a path without suffix, and of what it is where the folders next to the
+  name become part of it."""
+  *folders, stem = _parts(path)
+  yield stem, tuple(folders)
+  for count in range(1, len(folders) + 1):
+    for separator in '_-':
+      flat = separator.join((*folders[-count:], stem))
+      yield flat, tuple(folders[:-count])
+
+
 def _parts(path: PurePosixPath | Path) -> tuple[str, ...]:
   """The folders of a path that tell one pair from another, and its last part."""
-  return (*(part for part in path.parts[:-1] if part not in _ROLES), path.parts[-1])
+  return (*(part for part in path.parts[:-1] if part.lower() not in ROLES), path.parts[-1])
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ from PIL import Image
 from configs import default
 from degrep_jax.common.errors import UserError
 from degrep_jax.data.pairs import FolderPairs, ListPairs, read_picture
-from degrep_jax.data.source import open_source
+from degrep_jax.data.source import open_pairs, open_source
 
 
 def picture(seed, height=40, width=60):
@@ -109,6 +109,133 @@ def test_float_picture_is_refused(tmp_path):
     read_picture(tmp_path / 'depth.tif')
 
 
+def test_a_16_bit_picture_may_have_an_8_bit_partner(tmp_path):
+  add_pair(tmp_path, '1.png')
+  cv2.imwrite(str(tmp_path / 'blur/1.png'), picture(0)[..., ::-1].astype(np.uint16) * 257)
+  np.testing.assert_array_equal(FolderPairs(tmp_path, 'test').pair(0).blurry, picture(0))
+
+
+def test_a_palette_may_have_a_partner_without_one(tmp_path):
+  few = picture(0) // 64 * 64  # 64 colours
+  save(tmp_path / 'sharp/1.png', few)
+  (tmp_path / 'blur').mkdir()
+  Image.fromarray(few).quantize(64).save(tmp_path / 'blur/1.png')
+  pair = FolderPairs(tmp_path, 'test').pair(0)
+  np.testing.assert_array_equal(pair.blurry, pair.sharp)
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'tif'])
+def test_colours_of_print_are_refused(tmp_path, suffix):
+  add_pair(tmp_path, '1.png')
+  (tmp_path / 'sharp/1.png').unlink()
+  Image.fromarray(picture(0)).convert('CMYK').save(tmp_path / f'sharp/1.{suffix}')
+  with pytest.raises(
+    UserError, match=rf'sharp/1\.{suffix} has the colours CMYK of print: save both'
+  ):
+    FolderPairs(tmp_path, 'test')
+  with pytest.raises(UserError, match=rf'1\.{suffix} has the colours CMYK of print'):
+    read_picture(tmp_path / f'sharp/1.{suffix}')
+
+
+# --- EXIF's orientation --------------------------------------------------------------------------
+
+# What turns the stored picture into the one to be seen, by EXIF's numbers.
+UPRIGHT = {
+  1: lambda p: p,
+  2: np.fliplr,
+  3: lambda p: np.rot90(p, 2),
+  4: np.flipud,
+  5: lambda p: p.swapaxes(0, 1),
+  6: lambda p: np.rot90(p, -1),
+  7: lambda p: np.rot90(p.swapaxes(0, 1), 2),
+  8: np.rot90,
+}
+
+
+def save_turned(path, array, orientation):
+  """A file whose pixels are stored as they are given, to be turned by a viewer."""
+  tags = Image.Exif()
+  tags[0x0112] = orientation
+  path.parent.mkdir(parents=True, exist_ok=True)
+  Image.fromarray(array).save(path, exif=tags, lossless=True, compression=None)
+
+
+@pytest.mark.parametrize('suffix', ['png', 'webp', 'tif'])
+@pytest.mark.parametrize('orientation', UPRIGHT)
+def test_pictures_that_are_turned_alike_come_out_upright(tmp_path, suffix, orientation):
+  save_turned(tmp_path / f'blur/1.{suffix}', picture(0), orientation)
+  save_turned(tmp_path / f'sharp/1.{suffix}', picture(1), orientation)
+  pair = FolderPairs(tmp_path, 'test', min_size=40).pair(0)
+  np.testing.assert_array_equal(pair.blurry, UPRIGHT[orientation](picture(0)))
+  np.testing.assert_array_equal(pair.sharp, UPRIGHT[orientation](picture(1)))
+
+
+def test_files_of_two_kinds_that_are_turned_alike_are_a_pair(tmp_path):
+  save_turned(tmp_path / 'blur/1.jpg', picture(0), 6)
+  save_turned(tmp_path / 'sharp/1.tif', picture(0), 6)
+  assert FolderPairs(tmp_path, 'test').pair(0).blurry.shape == (60, 40, 3)
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'webp', 'tif'])
+@pytest.mark.parametrize(('one', 'other'), [(1, 3), (6, 8), (1, 6), (0, 2)])
+def test_pictures_that_are_turned_differently_are_refused(tmp_path, suffix, one, other):
+  for folder, orientation in (('input', one), ('target', other)):
+    save_turned(tmp_path / f'{folder}/1.{suffix}', picture(0), orientation)
+  config = default.get_config().data
+  config.source, config.root, config.crop = 'folder', str(tmp_path), 16
+  expected = rf'input/1\.{suffix} has the EXIF orientation {one or 1} but .* has {other}, so'
+  for way in (lambda: open_source(config, 'train'), lambda: open_pairs(tmp_path)):
+    with pytest.raises(UserError, match=expected):
+      way()
+
+
+@pytest.mark.parametrize('tags', [b'', b'Exif\0\0', b'Exif\0\0MM\0*\0\0\0\xff', b'Exif\0\0nothing'])
+def test_damaged_tags_turn_nothing(tmp_path, tags):
+  add_pair(tmp_path, '1.png')
+  Image.fromarray(picture(0)).save(tmp_path / 'blur/1.png', exif=tags)
+  np.testing.assert_array_equal(FolderPairs(tmp_path, 'test').pair(0).blurry, picture(0))
+
+
+# --- what is there -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('folders', [('input', 'target'), ('blur', 'gt'), ('Blur', 'Sharp')])
+def test_folders_of_other_names(gopro, folders):
+  expected = [FolderPairs(gopro, split).names for split in ('train', 'test')]
+  for sequence in gopro.glob('*/*'):
+    for old, new in zip(('blur', 'sharp'), folders, strict=True):
+      (sequence / old).rename(sequence / new)
+  sources = [FolderPairs(gopro, split) for split in ('train', 'test')]
+  assert [source.names for source in sources] == expected
+  np.testing.assert_array_equal(sources[0].pair(0).blurry, picture(1))
+  np.testing.assert_array_equal(sources[0].pair(0).sharp, 255 - picture(1))
+
+
+def test_sub_pictures_by_config(tmp_path):
+  """The released code's data after its gopro.py."""
+  frame = 'GOPR0372_07_00-000047'
+  for split in ('train', 'test'):
+    for folder, array in (('input', picture(0)), ('target', picture(1))):
+      save(tmp_path / split / folder / f'{frame}.png', array)
+  for folder, array in (('blur_crops', picture(0)), ('sharp_crops', picture(1))):
+    for number, window in enumerate((array[:, :40], array[:, 20:]), 1):
+      save(tmp_path / 'train' / folder / f'{frame}_s{number:03}.png', window)
+  config = default.get_config().data
+  config.root, config.crop = str(tmp_path), 40
+  assert open_source(config, 'train').names == open_source(config, 'test').names == (frame,)
+  config.pictures = 'sub512'
+  source = open_source(config, 'train')
+  assert source.names == (f'{frame}_s001', f'{frame}_s002')
+  np.testing.assert_array_equal(source.pair(1).sharp, picture(1)[:, 20:])
+  assert open_source(config, 'test').names == (frame,)  # whole pictures are scored
+  shutil.rmtree(tmp_path / 'train/blur_crops')
+  shutil.rmtree(tmp_path / 'train/sharp_crops')
+  with pytest.raises(
+    UserError, match=r'No pairs in .* blur_crops/ and sharp_crops/ or input_crops/'
+  ):
+    open_source(config, 'train')
+
+
 def test_missing_root(tmp_path):
   with pytest.raises(UserError, match='nowhere does not exist'):
     FolderPairs(tmp_path / 'nowhere', 'train')
@@ -130,7 +257,7 @@ def test_no_pairs(tmp_path, folders):
 
 def test_blur_folder_without_sharp_folder(gopro):
   shutil.rmtree(gopro / 'train/GOPR1/sharp')
-  with pytest.raises(UserError, match=r'GOPR1 has blur/ but no sharp/'):
+  with pytest.raises(UserError, match=r'GOPR1 has pictures in blur/ but none in sharp/ or target/'):
     FolderPairs(gopro, 'train')
 
 
@@ -261,8 +388,11 @@ GT, BLUR = (f'RealBlur-J_ECC/scene001/{file}.png' for file in ('gt/gt_7', 'blur/
     (b'\n  \n', r'RealBlur_J_train_list\.txt lists no pairs'),
     (f'{GT} {BLUR}\n\n{GT}\n', r"_list\.txt, line 3: expected 'sharp blurry', found '.*gt_7\.png'"),
     (f'{GT} {BLUR} {BLUR}', r"_list\.txt, line 1: expected 'sharp blurry'"),
-    (f'{GT} no/where.png', r'no/where\.png cannot be read as a picture'),
-    (f'no/where.png {BLUR}', r'no/where\.png cannot be read as a picture'),
+    (f'{GT} no/where.png', r'1 of the 2 files that .* are not there, the first is .*no/where\.png'),
+    (
+      f'no/where.png {BLUR}',
+      r'1 of the 2 files that .* are not there, the first is .*no/where\.png',
+    ),
     (b'\xff\xfe\x00', r'_list\.txt is no text'),
   ],
 )

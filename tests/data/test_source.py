@@ -1,14 +1,17 @@
 """`open_pairs`: what a name or a folder on the command line stands for."""
 
+import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import released
 
+from configs import default
 from degrep_jax.common.errors import UserError
 from degrep_jax.data.builders.write import prepare
-from degrep_jax.data.source import open_pairs
+from degrep_jax.data.source import open_pairs, open_source
 
 
 def test_a_folder_of_pairs(tmp_path):
@@ -39,6 +42,82 @@ def test_hide(tmp_path):
   assert open_pairs(root, split='train').names == ('7fromGOPR1001',)
   with pytest.raises(UserError, match='has no validation pairs'):
     open_pairs(root, split='validation')
+
+
+def test_hide_to_train_on(tmp_path):
+  data = default.get_config().data
+  data.root, data.crop = str(released.hide(tmp_path)), 16
+  assert open_source(data, 'train').names == ('7fromGOPR1001',)
+  assert len(open_source(data, 'test')) == 2
+
+
+# Where copies of the datasets lie for other programs, and the folder that is named.
+COPIES = [
+  ('GoPro/test/{}/GOPR0384_11_00-000001.png', 'GoPro'),
+  ('Datasets/test/GoPro/{}/GOPR0384_11_00-000001.png', 'Datasets/test/GoPro'),
+  ('HIDE/{}/1fromGOPR1096.MP4.png', 'HIDE'),
+  ('Datasets/HIDE/test/{}/1fromGOPR1096.png', 'Datasets/HIDE'),
+  ('RealBlur_J/{}/scene002_blur_7.png', 'RealBlur_J'),
+  ('RealBlur/test/RealBlur_R/{}/7.png', 'RealBlur/test/RealBlur_R'),
+]
+
+
+@pytest.mark.parametrize(('file', 'named'), COPIES)
+def test_copies_with_input_and_target(tmp_path, file, named):
+  blurry, sharp = released.pair(0)
+  released.save(tmp_path / file.format('input'), blurry)
+  released.save(tmp_path / file.format('target'), sharp)
+  source = open_pairs(tmp_path / named)
+  assert source.names == (pathlib.PurePath(file).stem,)
+  np.testing.assert_array_equal(source.pair(0).blurry, blurry)
+  np.testing.assert_array_equal(source.pair(0).sharp, sharp)
+
+
+def test_several_datasets_are_not_taken_for_one(tmp_path):
+  for file, _ in (COPIES[1], COPIES[5]):
+    for folder, picture in zip(('input', 'target'), released.pair(0), strict=True):
+      released.save(tmp_path / file.replace('RealBlur/', 'Datasets/').format(folder), picture)
+  data = default.get_config().data
+  data.root = data.eval_root = str(tmp_path / 'Datasets')
+  first, second = (tmp_path / 'Datasets/test' / name for name in ('GoPro', 'RealBlur_R'))
+  for way in (lambda: open_pairs(tmp_path / 'Datasets'), lambda: open_source(data, 'test')):
+    with pytest.raises(UserError, match=f'several sets of pairs, {first} and {second} among them'):
+      way()
+
+
+def test_a_half_downloaded_set_is_told(tmp_path, capsys):
+  root = released.gopro(tmp_path, ('test/GOPR0384_11_00',), (1, 2, 4))
+  open_pairs(root)
+  warning = 'Warning: GoPro: test has 3 of 1,111 pairs: 1,108 are missing, the first is {}.\n'
+  assert capsys.readouterr().err == warning.format('GOPR0384_11_00/000003')
+  folder = root / 'test/GOPR0384_11_00'
+  for kind in ('blur', 'sharp'):  # as the copies have it
+    for path in (folder / kind).iterdir():
+      path.rename(folder / kind / f'GOPR0384_11_00-{path.name}')
+  open_pairs(root)
+  assert capsys.readouterr().err == warning.format('GOPR0384_11_00/GOPR0384_11_00-000003')
+
+
+def test_sharp_pictures_without_a_partner_are_told(tmp_path, capsys):
+  root = released.gopro(tmp_path, ('.',), (1, 2, 3))
+  for number in (2, 3):
+    (root / f'blur/00000{number}.png').unlink()
+  assert open_pairs(root).names == ('000001',)
+  assert capsys.readouterr().err == (
+    f'Warning: {root}/sharp/000002.png has no blurry partner; 2 sharp pictures of {root} have none '
+    'and are passed over.\n'
+  )
+
+
+@pytest.mark.parametrize('folder', ['.', released.LIST_FOLDER])
+def test_pairs_that_a_list_divides_are_not_taken_together(tmp_path, folder):
+  root = released.realblur(tmp_path)
+  data = default.get_config().data
+  data.root = data.eval_root = str(root / folder)
+  with pytest.raises(
+    UserError, match=r'RealBlur_J_test_list\.txt tells .*source=list .*=RealBlur_J'
+  ):
+    open_source(data, 'train')
 
 
 def test_realblur(tmp_path):

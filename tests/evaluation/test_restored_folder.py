@@ -1,8 +1,11 @@
 """Which restored file belongs to which pair."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from degrep_jax.common.errors import UserError
 from degrep_jax.evaluation.restored_folder import find_pictures, match_pictures
@@ -36,6 +39,45 @@ def test_layouts_of_other_programs_are_read(tmp_path, form):
   files = [form.format(*name.split('/')) for name in NAMES]
   lay(tmp_path, *files, 'readme.txt', 'other/000009.png', '.hidden.png')
   assert match_pictures(tmp_path, NAMES) == [tmp_path / file for file in files]
+
+
+@pytest.mark.parametrize(
+  'form', ['{}-{}.png', '{}/{}.png', 'target/{}-{}.png', 'x/{}/input/{}.jpg']
+)
+def test_pairs_with_flat_names(tmp_path, form):
+  """Of the copies that most programs ask for, restored from either layout."""
+  files = [form.format(*name.split('/')) for name in NAMES]
+  lay(tmp_path, *files, 'other/000009.png')
+  flat = [name.replace('/', '-') for name in NAMES]
+  assert match_pictures(tmp_path, flat) == [tmp_path / file for file in files]
+
+
+def test_two_files_for_one_flat_name_are_refused(tmp_path):
+  lay(tmp_path, 'GOPR01/000001.png', 'GOPR01-000001.png')
+  refused(tmp_path, ['GOPR01-000001'], 'GOPR01/000001.png', 'GOPR01-000001.png', 'keep one')
+
+
+FOLDER = st.text('abAB019', min_size=1, max_size=3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+  names=st.sets(st.tuples(FOLDER, FOLDER), min_size=1, max_size=6),
+  own=st.sampled_from('/-_'),
+  theirs=st.sampled_from('/-_'),
+  above=st.sampled_from(('', 'results/', 'test/input/')),
+)
+def test_every_picture_is_found_whatever_joins_its_names(names, own, theirs, above):
+  names = sorted(names)
+  with tempfile.TemporaryDirectory() as root:
+    files = [f'{above}{theirs.join(name)}.png' for name in names]
+    lay(Path(root), *files)
+    if own == theirs or '/' in (own, theirs):
+      found = match_pictures(root, [own.join(name) for name in names])
+      assert found == [Path(root, file) for file in files]
+    else:  # - and _ are two names
+      with pytest.raises(UserError, match='lacks'):
+        match_pictures(root, [own.join(name) for name in names])
 
 
 def test_stems_do_where_they_are_of_one_pair(tmp_path):

@@ -1,6 +1,7 @@
 """What the builders share: pairs of a tree to ArrayRecord files, in the tree's order."""
 
 import contextlib
+import io
 import os
 import weakref
 from collections.abc import Iterator
@@ -16,9 +17,9 @@ from degrep_jax.common import console, threads
 from degrep_jax.common.errors import UserError
 from degrep_jax.data.builders import sub_pictures
 from degrep_jax.data.lists import Item
-from degrep_jax.data.pairs import decode
+from degrep_jax.data.pairs import decode, read_header, require_partners
 from degrep_jax.data.released.checks import open_dataset
-from degrep_jax.data.released.layouts import DATASETS, FULL, SUB_PICTURES, Layout
+from degrep_jax.data.released.layouts import DATASETS, FULL, PART, SUB_PICTURES, Layout
 from degrep_jax.data.released.trees import Tree
 
 SIDE, STEP = 512, 256  # of the sub-pictures, pixels
@@ -32,6 +33,8 @@ class PairsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
 
   Two configs: `full`, whole pictures, the PNG files as they are, byte by byte; and `sub512`, the
   training split alone, cut into overlapping sub-pictures as the released code's training data are.
+  Training pictures that are sub-pictures already (NAME_s001.png) are taken as they are by `sub512`
+  and left out by `full`.
 
   Examples keep the order of the layout (`disable_shuffling`), so that number k is the same pair as
   in a source that reads the tree. The metadata hold names and sizes by split, since reading them
@@ -88,6 +91,13 @@ class PairsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
       if 'train' not in splits:
         raise UserError(f'{tree.place} has no training pairs to cut into sub-pictures.')
       splits = {'train': splits['train']}
+    elif layout.is_cut:
+      del splits['train']
+      if not splits:
+        raise UserError(
+          f'The training pairs of {tree.place} are sub-pictures, and there are no test pairs: '
+          'prepare them by --pictures sub512.'
+        )
     return {split: self._generate_examples(tree, split, items) for split, items in splits.items()}
 
   def _generate_examples(
@@ -139,14 +149,16 @@ def whole_pictures(tree: Tree, item: Item) -> list[tuple[tuple[int, int], Exampl
 
 def cut_pictures(tree: Tree, item: Item) -> list[tuple[tuple[int, int], Example]]:
   """((height, width), example) of the sub-pictures of a pair, by rows, named as BasicSR names them
-  (_s001, ...)."""
+  (_s001, ...); of a pair that has such a name, of itself."""
   _, pictures = _read(tree, item)
+  cut = {item.name: (slice(None), slice(None))}
+  if not PART.search(item.name):
+    numbered = enumerate(windows(*pictures[0].shape[:2]), 1)
+    cut = {f'{item.name}_s{number:03}': window for number, window in numbered}
   parts = []
-  for number, window in enumerate(windows(*pictures[0].shape[:2]), 1):
+  for name, window in cut.items():
     blurry, sharp = (picture[window] for picture in pictures)
-    example = _example(
-      f'{item.name}_s{number:03}', sub_pictures.encode(blurry), sub_pictures.encode(sharp)
-    )
+    example = _example(name, sub_pictures.encode(blurry), sub_pictures.encode(sharp))
     parts.append((blurry.shape[:2], example))
   return parts
 
@@ -175,14 +187,11 @@ def _example(name: str, blurry: bytes, sharp: bytes) -> Example:
 
 
 def _read(tree: Tree, item: Item) -> tuple[list[bytes], list[np.ndarray]]:
-  """The files of a pair and their pictures, which must be whole and of one size."""
-  paths = (item.blurry, item.sharp)
-  data = [tree.read(path) for path in paths]
-  pictures = [decode(content, tree.locate(path)) for content, path in zip(data, paths, strict=True)]
-  blurry, sharp = (picture.shape for picture in pictures)
-  if blurry != sharp:
-    raise UserError(
-      f'{tree.locate(item.blurry)} is {blurry[1]}x{blurry[0]} but its sharp partner is '
-      f'{sharp[1]}x{sharp[0]}; both must have one size.'
-    )
+  """The files of a pair and their pictures, which must be whole, of one size and turned alike."""
+  places = [tree.locate(path) for path in (item.blurry, item.sharp)]
+  data = [tree.read(path) for path in (item.blurry, item.sharp)]
+  files = [*zip(data, places, strict=True)]
+  pictures = [decode(content, place) for content, place in files]
+  blurry, sharp = (read_header(io.BytesIO(content), place) for content, place in files)
+  require_partners(blurry, sharp, places[0])
   return data, pictures

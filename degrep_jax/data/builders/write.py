@@ -16,7 +16,7 @@ from degrep_jax.common import console
 from degrep_jax.common.errors import UserError
 from degrep_jax.data.builders import BUILDERS, PairsBuilder
 from degrep_jax.data.released.checks import open_dataset
-from degrep_jax.data.released.layouts import DATASETS, FULL, PICTURES, Layout
+from degrep_jax.data.released.layouts import DATASETS, PICTURES, SUB_PICTURES, Layout
 from degrep_jax.data.released.trees import Tree
 
 
@@ -50,8 +50,8 @@ def prepare(name: str, source: Path, data_dir: Path, pictures: str = '') -> None
           missing.append(builder)
       if missing:
         with open_dataset(DATASETS[name], source, folder) as (tree, layout):
-          if not pictures and 'train' not in layout.splits:
-            missing = [builder for builder in missing if builder.builder_config.name == FULL]
+          if not pictures:
+            missing = [builder for builder in missing if _is_for(builder, layout)]
           for builder in missing:
             _build(builder, tree, layout, folder)
   except OSError as error:
@@ -77,6 +77,15 @@ def _owned(folder: Path) -> Iterator[None]:
     yield
   finally:
     os.close(handle)
+
+
+def _is_for(builder: PairsBuilder, layout: Layout) -> bool:
+  """Whether a layout has what a builder writes: sub-pictures are of training pairs, and what is cut
+  already is no whole picture."""
+  splits = {'test'} if layout.is_cut else {'train', 'test'}
+  if builder.builder_config.name == SUB_PICTURES:
+    splits = {'train'}
+  return not splits.isdisjoint(layout.splits)
 
 
 def _build(builder: PairsBuilder, tree: Tree, layout: Layout, folder: Path) -> None:

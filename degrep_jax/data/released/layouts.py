@@ -2,6 +2,7 @@
 
 Every function here reads paths alone (and RealBlur's lists), so that a folder and an archive are
 understood by the same code. A tree may lie a few folders below the place that the user named.
+Besides the authors' layouts there is that of the copies which most programs ask for (splits.py).
 """
 
 import functools
@@ -14,9 +15,11 @@ from dataclasses import dataclass, field
 
 from degrep_jax.common.errors import UserError
 from degrep_jax.data.lists import Item, read_list
+from degrep_jax.data.released.splits import Splits, find_splits, one_root
 from degrep_jax.data.released.trees import Tree
 
 FULL, SUB_PICTURES = PICTURES = ('full', 'sub512')  # what is made of a dataset; see the builders
+PART = re.compile(r'_s\d+$')  # ends the name of a sub-picture, as BasicSR counts them
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,11 @@ class Layout:
   splits: Mapping[str, tuple[Item, ...]]
   missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
   extra: tuple[str, ...] = ()
+
+  @property
+  def is_cut(self) -> bool:
+    """Whether the training pictures are sub-pictures."""
+    return any(PART.search(item.name) for item in self.splits.get('train', ()))
 
 
 @dataclass(frozen=True)
@@ -63,24 +71,46 @@ def read_layout(dataset: Dataset, tree: Tree) -> Layout:
 
 def count_warnings(dataset: Dataset, layout: Layout) -> Iterator[str]:
   """A sentence for each split that has not as many pairs as the dataset's authors released."""
-  for split, expected in dataset.counts.items():
-    found = len(layout.splits.get(split, ()))
-    which = f'{dataset.title}: {split} has {found:,} of {expected:,} pairs'
-    if found > expected:
-      yield f'{which}, {found - expected:,} more than released.'
-    elif found < expected:
-      first = next(iter(layout.missing.get(split, ())), None)
-      named = f'the first is {first}' if first else 'their names cannot be told from the others'
-      yield f'{which}: {expected - found:,} are missing, {named}.'
+  for split in dataset.counts:
+    names = [item.name for item in layout.splits.get(split, ())]
+    yield from _count_warning(dataset, split, names, layout.missing.get(split, ()))
 
 
-def _one_root(roots: Iterable[str], tree: Tree) -> str:
-  """The only folder that a dataset was found in; UserError where there are several."""
-  roots = sorted(set(roots))
-  if len(roots) > 1:
-    first, second = (tree.locate(root) for root in roots[:2])
-    raise UserError(f'The dataset is there twice, in {first} and in {second}: name one of them.')
-  return roots[0]
+def _count_warning(
+  dataset: Dataset, split: str, names: Iterable[str], missing: Iterable[str]
+) -> Iterator[str]:
+  """A sentence where a split has not as many pairs as released, sub-pictures counted as one.
+
+  missing: names of pairs that are not there, as far as that can be told, the first one first.
+  """
+  found, expected = len({PART.sub('', name) for name in names}), dataset.counts[split]
+  which = f'{dataset.title}: {split} has {found:,} of {expected:,} pairs'
+  if found > expected:
+    yield f'{which}, {found - expected:,} more than released.'
+  elif found < expected:
+    first = next(iter(missing), None)
+    told = f'the first is {first}' if first else 'their names cannot be told from the others'
+    yield f'{which}: {expected - found:,} are missing, {told}.'
+
+
+def told_by_names(names: Iterable[str], split: str) -> Iterator[str]:
+  """`count_warnings` of a split where the names of its pairs are those of GoPro or HIDE alone."""
+  names = tuple(names)
+  frames = [_GOPRO_FRAME.fullmatch(name) for name in names]
+  if {posixpath.basename(frame[1]) if frame else '' for frame in frames} <= {
+    *SEQUENCES.get(split, ())
+  }:
+    yield from _count_warning(DATASETS['gopro'], split, names, _gaps(split, names))
+  elif all(_HIDE_FRAME.fullmatch(name) for name in names):
+    yield from _count_warning(DATASETS['hide'], split, names, ())
+
+
+def _layout(splits: Splits, missing: Mapping[str, Iterable[str]]) -> Layout:
+  return Layout(
+    {split: tuple(Item(*pair) for pair in pairs) for split, pairs in splits.pairs.items()},
+    {split: tuple(names) for split, names in missing.items()},
+    splits.extra,
+  )
 
 
 # --- GoPro ---------------------------------------------------------------------------------------
@@ -124,73 +154,56 @@ SEQUENCES = {
     'GOPR0881_11_01',
   ),
 }
-_GOPRO = re.compile(r'((?:.+/)?)(train|test)/([^/]+)/(blur|blur_gamma|sharp)/([^/]+)\.png')
+# A frame of a sequence, by folders or where those of all sequences lie in one, cut or whole.
+_GOPRO_FRAME = re.compile(r'(.+)[/-](\d+)(?:_s\d+)?')
 
 
 def find_gopro(tree: Tree) -> Layout:
-  """{train,test}/<sequence>/{blur,blur_gamma,sharp}/NNNNNN.png; `blur_gamma` is never used."""
-  found: dict[str, dict[str, str]] = {'blur': {}, 'sharp': {}, 'blur_gamma': {}}
-  roots, extra = set(), []
-  for path in tree.paths:
-    if match := _GOPRO.fullmatch(path):
-      root, split, sequence, kind, number = match.groups()
-      found[kind][f'{split}/{sequence}/{number}'] = path
-      roots.add(root)
-    else:
-      extra.append(path)
-  if not found['blur'] and not found['sharp']:
-    return Layout({})
-  _one_root(roots, tree)
-  _partners(found['blur'], found['sharp'], tree)
-  _partners(found['sharp'], found['blur'], tree)
-  splits: dict[str, list[Item]] = defaultdict(list)
-  for name, blurry in sorted(found['blur'].items()):
-    split, _, name_in_split = name.partition('/')
-    splits[split].append(Item(name_in_split, blurry, found['sharp'][name]))
-  missing = {split: tuple(_gaps(split, splits.get(split, ()))) for split in SEQUENCES}
-  return Layout({split: tuple(items) for split, items in splits.items()}, missing, tuple(extra))
+  """{train,test}/<sequence>/{blur,blur_gamma,sharp}/NNNNNN.png; `blur_gamma` is never used. Or
+  {train,test}/{input,target}/<sequence>-NNNNNN.png."""
+  splits = find_splits('gopro', tree, _GOPRO_FRAME)
+  splits.require_partners(tree)
+  names = {split: [name for name, *_ in splits.pairs.get(split, ())] for split in SEQUENCES}
+  return _layout(splits, {split: _gaps(split, of_split) for split, of_split in names.items()})
 
 
-def _partners(files: Mapping[str, str], others: Mapping[str, str], tree: Tree) -> None:
-  """Raises UserError where a file of one kind has none of the other kind."""
-  for name, path in sorted(files.items()):
-    if name not in others:
-      raise UserError(
-        f'{tree.locate(path)} has no partner of its name in the folder beside it: restore the '
-        'partner, or remove the file.'
-      )
-
-
-def _gaps(split: str, items: Iterable[Item]) -> Iterator[str]:
+def _gaps(split: str, names: Iterable[str]) -> Iterator[str]:
   """Frames whose numbers are passed over within a sequence, and sequences that are not there."""
-  numbers: dict[str, list[str]] = {sequence: [] for sequence in SEQUENCES[split]}
-  for item in items:
-    sequence, _, number = item.name.partition('/')
-    numbers.setdefault(sequence, []).append(number)
+  numbers: dict[str, dict[str, str]] = {sequence: {} for sequence in SEQUENCES[split]}
+  for name in names:
+    if match := _GOPRO_FRAME.fullmatch(name):
+      sequence, number = posixpath.basename(match[1]), match[2]
+      numbers.setdefault(sequence, {})[number] = name[: match.start(2)]
   for sequence, present in sorted(numbers.items()):
     if not present:
       yield sequence
-    elif all(number.isdecimal() for number in present):
-      for number, following in itertools.pairwise(present):
-        for absent in range(int(number) + 1, int(following)):
-          yield f'{sequence}/{absent:0{len(number)}}'
+    for number, following in itertools.pairwise(present):
+      for absent in range(int(number) + 1, int(following)):
+        yield f'{present[number]}{absent:0{len(number)}}'
 
 
 # --- HIDE ----------------------------------------------------------------------------------------
 
 _HIDE = re.compile(r'((?:.+/)?)(train|test|GT)/(.+)\.png')
+_HIDE_FRAME = re.compile(r'(?:.+/)?\d+from\w+(?:\.MP4)?(?:_s\d+)?')
 
 
 def find_hide(tree: Tree) -> Layout:
-  """{train,test/test-close-ups,test/test-long-shot}/NAME.png, sharp pictures of all in GT/NAME.png.
+  """{train,test/test-close-ups,test/test-long-shot}/NAME.png, sharp pictures of all in GT/NAME.png;
+  or {train,test}/{input,target}/NAME.png, of the test pictures without test/, too.
 
   Some copies have `NAME.MP4.png` beside GT/NAME.png. Sharp pictures without a blurry one are no
   error: most copies hold the test pictures alone.
   """
   tops = {match[1] for path in tree.paths if (match := _HIDE.fullmatch(path)) and match[2] == 'GT'}
   if not tops:
-    return Layout({})
-  root = _one_root(tops, tree)
+    copy = find_splits('hide', tree, _HIDE_FRAME, default='test')
+    names = {
+      split: [posixpath.splitext(posixpath.basename(path))[0] for path in alone]
+      for split, alone in copy.alone.items()
+    }
+    return _layout(copy, names)
+  root = one_root(tops, tree)
   splits: dict[str, list[Item]] = defaultdict(list)
   blurry: list[tuple[str, str, str]] = []
   sharp: dict[str, str] = {}
@@ -227,6 +240,8 @@ def find_hide(tree: Tree) -> Layout:
 
 def find_realblur(tree: Tree, camera: str) -> Layout:
   """RealBlur_<camera>_{train,test}_list.txt, a sharp and a blurry path per line, seen from there.
+  Or {train,test}/{input,target}/*.png in a folder that is called by the camera, of the test
+  pictures without test/, too.
 
   camera: J (the camera's JPEG) or R (raw, developed by the authors).
   """
@@ -238,8 +253,10 @@ def find_realblur(tree: Tree, camera: str) -> Layout:
     if path == name or path.endswith(f'/{name}')
   }
   if not roots:
-    return Layout({})
-  root, there = _one_root(roots, tree), frozenset(tree.paths)
+    copy = find_splits(f'realblur_{camera.lower()}', tree, None, default='test')
+    copy.require_partners(tree)
+    return _layout(copy, {})
+  root, there = one_root(roots, tree), frozenset(tree.paths)
   splits: dict[str, tuple[Item, ...]] = {}
   missing: dict[str, tuple[str, ...]] = {}
   listed: set[str] = set()
@@ -281,14 +298,16 @@ DATASETS = {
       title='GoPro',
       counts={'train': 2103, 'test': 1111},
       find=find_gopro,
-      shape='{train,test}/<sequence>/{blur,sharp}/NNNNNN.png',
+      shape='{train,test}/<sequence>/{blur,sharp}/NNNNNN.png, or <sequence>-NNNNNN.png in '
+      '{train,test}/{input,target}',
     ),
     Dataset(
       name='hide',
       title='HIDE',
       counts={'train': 6397, 'test': 2025},
       find=find_hide,
-      shape='{train,test/test-close-ups,test/test-long-shot}/*.png and GT/*.png',
+      shape='{train,test/test-close-ups,test/test-long-shot}/*.png and GT/*.png, or input/*.png '
+      'and target/*.png',
     ),
     *(
       Dataset(
@@ -297,7 +316,7 @@ DATASETS = {
         counts={'train': 3758, 'test': 980},
         find=functools.partial(find_realblur, camera=camera),
         shape=f'RealBlur_{camera}_train_list.txt and RealBlur_{camera}_test_list.txt beside the '
-        'folders that their lines name',
+        f'folders that their lines name, or input/*.png and target/*.png in RealBlur_{camera}',
       )
       for camera in 'JR'
     ),

@@ -127,7 +127,8 @@ def _walk(
       target = os.path.realpath(entry.path) if entry.is_symlink() else ''
       if target and not Path(target).is_relative_to(above[0]):
         outside[path] = target
-      if not os.path.isdir(entry.path):
+      folder = os.path.isdir(entry.path) if target else entry.is_dir()  # a link may lead nowhere
+      if not folder:
         paths.append(path)
       elif target not in above:  # a link to a folder that it lies in would never end
         inside = target or os.path.join(above[-1], entry.name)

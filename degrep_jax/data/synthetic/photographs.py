@@ -12,16 +12,9 @@ import numpy as np
 from PIL import Image
 
 from degrep_jax.common.errors import UserError
-from degrep_jax.data.pairs import (
-  SPLITS,
-  SUFFIXES,
-  Pair,
-  PictureCache,
-  Source,
-  check_size,
-  has_splits,
-  random_window,
-)
+from degrep_jax.data.folders import BLURRY, GAMMA, SHARP, SUFFIXES
+from degrep_jax.data.pairs import Pair, PictureCache, Source, check_size, has_splits, random_window
+from degrep_jax.data.released.splits import SPLITS
 from degrep_jax.data.synthetic import exposure, shots
 from degrep_jax.data.synthetic.exposure import BlurExample, Window
 from degrep_jax.data.synthetic.shots import PhotoBlur, Shot
@@ -36,8 +29,8 @@ class PhotographPairs(Source):
   """Every photograph of a split with `variants` fixed blurs; crops draw fresh ones.
 
   A folder with train/ and test/ is divided by these. Otherwise scenes are held back by name, see
-  `held_back`. Folders blur/ beside sharp/ are left out, so that the sharp halves of pairs are
-  photographs, too.
+  `held_back`. Folders such as blur/ beside sharp/, or input/ beside target/, are left out, so that
+  the sharp halves of pairs are photographs, too.
 
   Args:
     root: folder of photographs, at any depth.
@@ -254,8 +247,8 @@ def _read_list(path: Path, scenes: set[str]) -> set[str]:
 def _find(base: Path) -> Iterator[tuple[str, Path]]:
   """Yields (name without suffix, file)."""
   for folder, children, files in os.walk(base, followlinks=True):
-    if 'sharp' in children:
-      children[:] = [child for child in children if child not in ('blur', 'blur_gamma')]
+    if any(child.lower() in SHARP for child in children):
+      children[:] = [child for child in children if child.lower() not in (*BLURRY, GAMMA)]
     for file in files:
       path = Path(folder) / file
       if path.suffix.lower() in SUFFIXES and not file.startswith('.'):

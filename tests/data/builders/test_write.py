@@ -14,6 +14,7 @@ import pytest
 import released
 import tensorflow_datasets as tfds
 from command import refused, succeeded
+from PIL import Image
 from released import pack, pair, save
 from tensorflow_datasets.core import shuffle
 
@@ -153,6 +154,50 @@ def _counted(read, counts):
     return records
 
   return read_values
+
+
+def test_a_copy_with_input_and_target_has_the_same_pictures(small, tmp_path):
+  """As most programs ask for GoPro: {train,test}/{input,target}/<sequence>-NNNNNN.png."""
+  copy = tmp_path / 'GoPro'
+  for path in small.glob('*/*/*/*.png'):
+    split, sequence, kind, name = path.relative_to(small).parts
+    if kind != 'blur_gamma':
+      folder = copy / split / {'blur': 'input', 'sharp': 'target'}[kind]
+      folder.mkdir(parents=True, exist_ok=True)
+      shutil.copy(path, folder / f'{sequence}-{name}')
+  for root in (small, copy):
+    prepare('gopro', root, tmp_path / f'{root.name}_data')
+  for split, pictures in (('train', 'full'), ('train', 'sub512'), ('test', 'full')):
+    ours, theirs = (
+      PreparedPairs(tmp_path / f'{root.name}_data', 'gopro', split, pictures)
+      for root in (small, copy)
+    )
+    assert theirs.names == tuple(name.replace('/', '-') for name in ours.names)
+    for kind in ('blurry', 'sharp'):
+      assert theirs.record(0)[kind] == ours.record(0)[kind]
+  assert theirs.names == FolderPairs(copy, 'test').names == ('GOPR0384_11_00-000001',)
+
+
+def test_sub_pictures_are_taken_as_they_are(tmp_path, capsys):
+  root = tmp_path / 'GoPro'
+  names = [f'GOPR0372_07_00-000047_s{part:03}' for part in (1, 2)]
+  for seed, name in enumerate(names):
+    for folder, picture in zip(('blur_crops', 'sharp_crops'), pair(seed, 520, 60), strict=True):
+      save(root / 'train' / folder / f'{name}.png', picture)
+  prepare('gopro', root, tmp_path)
+  source = PreparedPairs(tmp_path, 'gopro', 'train', 'sub512', cache_bytes=0)
+  assert source.names == tuple(names)
+  np.testing.assert_array_equal(source.pair(1).sharp, pair(1, 520, 60)[1])
+  blurry, _ = source.crop(0, 60, np.random.default_rng(0))
+  assert blurry.shape == (60, 60, 3)
+  assert 'GoPro: train has 1 of 2,103 pairs' in capsys.readouterr().err
+  assert 'are sub-pictures' in complaint('gopro', root, tmp_path, 'full')
+  for folder, picture in zip(('input', 'target'), pair(3), strict=True):
+    save(root / 'test' / folder / 'GOPR0384_11_00-000001.png', picture)
+  prepare('gopro', root, tmp_path, 'full')
+  assert PreparedPairs(tmp_path, 'gopro', 'test').names == ('GOPR0384_11_00-000001',)
+  with pytest.raises(UserError, match='prepared without train pairs'):
+    PreparedPairs(tmp_path, 'gopro', 'train')
 
 
 def test_hide(tmp_path):
@@ -309,7 +354,7 @@ def test_missing_pairs_are_a_warning_that_names_the_first(warnings):
 
 def test_a_missing_partner_is_refused(small, tmp_path):
   (small / TRAIN / 'sharp/000001.png').unlink()
-  assert 'blur/000001.png has no partner' in complaint('gopro', small, tmp_path / 'data')
+  assert 'pictures in blur/ but none in sharp/' in complaint('gopro', small, tmp_path / 'data')
 
 
 def test_an_extra_file_is_passed_over_with_a_warning(small, warnings):
@@ -340,6 +385,16 @@ def test_partners_of_different_sizes_are_refused(small, tmp_path):
   save(small / TRAIN / 'sharp/000001.png', pair(1, width=61)[1])
   message = complaint('gopro', small, tmp_path / 'data')
   assert 'blur/000001.png is 60x40 but its sharp partner is 61x40' in message
+
+
+def test_partners_that_are_turned_differently_are_refused(small, tmp_path):
+  tags = Image.Exif()
+  tags[0x0112] = 3
+  file = small / TRAIN / 'sharp/000001.png'
+  Image.open(file).save(file, exif=tags)
+  assert 'blur/000001.png has the EXIF orientation 1 but its sharp partner has 3' in complaint(
+    'gopro', small, tmp_path / 'data'
+  )
 
 
 @pytest.mark.parametrize(

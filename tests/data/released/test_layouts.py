@@ -1,11 +1,19 @@
 """Which pairs a tree of a released dataset holds, and which it lacks."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from degrep_jax.common.errors import UserError
-from degrep_jax.data.released.layouts import DATASETS, Layout, count_warnings, read_layout
+from degrep_jax.data.released.layouts import (
+  DATASETS,
+  Item,
+  Layout,
+  count_warnings,
+  read_layout,
+  told_by_names,
+)
 from degrep_jax.data.released.trees import Tree
 
 GOPRO = DATASETS['gopro']
@@ -61,7 +69,7 @@ def test_gopro_names_the_first_that_is_missing(frames, named):
 
 
 def test_the_released_counts_need_no_warning():
-  items = tuple(range(2103))
+  items = tuple(Item(str(number), '', '') for number in range(2103))
   counts = {'train': items, 'test': items[:1111]}
   assert not list(count_warnings(GOPRO, Layout(counts)))
   (more,) = count_warnings(GOPRO, Layout(counts | {'test': items[:1112]}))
@@ -71,8 +79,8 @@ def test_the_released_counts_need_no_warning():
 @pytest.mark.parametrize(
   ('left_out', 'message'),
   [
-    ('sharp/000001.png', r'src/train/S/blur/000001\.png has no partner'),
-    ('blur/000001.png', r'src/train/S/sharp/000001\.png has no partner'),
+    ('sharp/000001.png', r'src/train/S/blur/000001\.png has no sharp partner; 1 of 2 blurry'),
+    ('blur/000001.png', r'src/train/S/sharp/000001\.png has no blurry partner; 1 sharp'),
   ],
 )
 def test_gopro_halves_of_pairs(left_out, message):
@@ -91,6 +99,84 @@ def test_two_copies_of_a_dataset():
 def test_another_tree(name):
   with pytest.raises(UserError, match=r'No pairs of .* in src: it needs'):
     read_layout(DATASETS[name], tree('blur/1.png', 'sharp/1.png', 'README.txt'))
+
+
+FLAT = ('GOPR0384_11_00-000001', 'GOPR0384_11_00-000003')
+
+
+def flat(*names, folders=('input', 'target'), top='test/'):
+  return [f'{top}{folder}/{name}.png' for folder in folders for name in names]
+
+
+@pytest.mark.parametrize('top', ['test/', 'GoPro/test/', 'Datasets/test/GoPro/', 'a/gopro/test/'])
+def test_gopro_as_most_programs_ask_for_it(top):
+  others = flat('1fromGOPR1', top='Datasets/test/HIDE/') + flat('a-000001', top='RealBlur_J/test/')
+  layout = read_layout(GOPRO, tree(*flat(*FLAT, top=top), *others, f'{top}notes.txt'))
+  assert [item.name for item in layout.splits['test']] == [*FLAT]
+  assert layout.splits['test'][0].sharp == f'{top}target/{FLAT[0]}.png'
+  assert layout.missing['test'][0] == 'GOPR0384_11_00-000002'
+  assert layout.missing['test'][1] == 'GOPR0384_11_05'  # the next sequence as a whole
+  assert layout.extra == tuple(sorted((*others, f'{top}notes.txt')))
+
+
+def test_sub_pictures_count_as_the_pictures_that_they_are_of():
+  names = [f'GOPR0372_07_00-{number:06}_s{part:03}' for number in (47, 48) for part in range(1, 9)]
+  paths = flat(*names, folders=('blur_crops', 'sharp_crops'), top='train/')
+  layout = read_layout(GOPRO, tree(*paths))
+  assert [item.name for item in layout.splits['train']] == names and layout.is_cut
+  train, _ = count_warnings(GOPRO, layout)
+  assert train.startswith('GoPro: train has 2 of 2,103 pairs: 2,101 are missing, the first is GOPR')
+  whole = flat('GOPR0372_07_00-000047', top='train/')
+  assert not read_layout(GOPRO, tree(*paths, *whole)).is_cut
+
+
+@pytest.mark.parametrize('name', ['hide', 'realblur_j'])
+@pytest.mark.parametrize(
+  ('top', 'split'), [('', 'test'), ('test/', 'test'), ('train/', 'train'), ('{}/', 'test')]
+)
+def test_copies_of_other_datasets(name, top, split):
+  folder = {'hide': 'HIDE', 'realblur_j': 'RealBlur_J'}[name]
+  names = ('1fromGOPR0950', '2fromGOPR1096.MP4')
+  paths = flat(*names, top=top.format(folder))
+  place = Tree(Path('/data', folder), {}.__getitem__, tuple(sorted(paths)))
+  layout = read_layout(DATASETS[name], place)
+  assert {of: [item.name for item in items] for of, items in layout.splits.items()} == {
+    split: [*names]
+  }
+
+
+def test_a_copy_that_is_not_called_by_its_camera_is_not_realblur():
+  for place in ('pictures', 'RealBlur_R', 'RealBlur_R.zip'):
+    copy = Tree(Path(place), {}.__getitem__, tuple(flat('1', '2')))
+    with pytest.raises(UserError, match='No pairs of RealBlur-J in'):
+      read_layout(DATASETS['realblur_j'], copy)
+  copy = Tree(Path('RealBlur_R.tar.gz'), {}.__getitem__, tuple(flat('1', '2')))
+  assert len(read_layout(DATASETS['realblur_r'], copy).splits['test']) == 2
+
+
+def test_hide_lacks_what_its_sharp_pictures_tell():
+  names = ('1fromGOPR0950', '2fromGOPR0950', '3fromGOPR0950')
+  paths = flat(*names)
+  paths.remove('test/input/2fromGOPR0950.png')
+  _, warning = count_warnings(DATASETS['hide'], read_layout(DATASETS['hide'], tree(*paths)))
+  assert warning.endswith('2,023 are missing, the first is 2fromGOPR0950.')
+
+
+@pytest.mark.parametrize(
+  ('names', 'split', 'told'),
+  [
+    (FLAT, 'test', 'GoPro: test has 2 of 1,111 pairs: 1,109 are missing, the first is GOPR.*2.$'),
+    (FLAT, 'train', ''),  # no training sequence
+    (('a/1fromGOPR0950',), 'test', r'HIDE: test has 1 of 2,025 pairs: .* names cannot be told'),
+    ((*FLAT, '1fromGOPR0950'), 'test', ''),
+    (('000001',), 'test', ''),
+    (FLAT, 'validation', ''),
+  ],
+)
+def test_what_names_tell(names, split, told):
+  sentences = [*told_by_names(names, split)]
+  assert bool(sentences) == bool(told)
+  assert re.match(told, ''.join(sentences))
 
 
 HIDE = (
