@@ -329,8 +329,9 @@ def test_configs_are_locked_and_can_run(name):
     config.model.colour = 'blue'
   with pytest.raises((AttributeError, KeyError)):
     config.colour = 'blue'
-  if config.data.source != 'synthetic':
-    config.data.root = 'GOPRO_Large'
+  for data in (config.data, *config.data.parts.values()):
+    if data.get('source') not in ('synthetic', 'mixture'):
+      data.root = 'GOPRO_Large'
   if config.loss.vgg:
     config.loss.vgg_path = 'vgg19.pth'
   configs.check(config, devices=1)

@@ -122,14 +122,17 @@ def draw_motion(
 
 
 def draw_path(
-  rng: np.random.Generator, steps: int, dimensions: int, jitter: float = 0.0
+  rng: np.random.Generator, steps: int, dimensions: int, bend: float = 1.0, jitter: float = 0.0
 ) -> np.ndarray:
   """A smooth path (steps, dimensions), zero at the middle step, its extent (largest distance of
-  two points) 1: speed, acceleration and its change are drawn, so paths bend and hook. jitter: how
-  strongly it trembles, relative to the speed."""
+  two points) 1: speed, acceleration and its change are drawn, so paths bend and hook.
+
+  bend: how strongly, 0 for a straight line. jitter: how strongly it trembles, relative to the
+  speed.
+  """
   time = np.linspace(-1, 1, steps) if steps > 1 else np.zeros(1)
-  speed, bend, hook = rng.normal(size=(3, dimensions)) * [[1], [0.35], [0.35]]
-  path = np.outer(time, speed) + np.outer(time**2, bend) + np.outer(time**3, hook)
+  speed, turn, hook = rng.normal(size=(3, dimensions)) * [[1], [0.35 * bend], [0.35 * bend]]
+  path = np.outer(time, speed) + np.outer(time**2, turn) + np.outer(time**3, hook)
   if jitter:
     waves = np.sin(np.outer(time, np.pi * np.arange(1, 5)) + rng.uniform(0, 2 * np.pi, 4))
     path += jitter * (waves - waves[steps // 2]) @ (rng.normal(size=(4, dimensions)) / TREMBLING)

@@ -22,6 +22,7 @@ from degrep_jax.photos import reading
 
 LARGEST = 1920  # px of a photograph's longer side; larger ones are reduced, and gain sharpness
 SMALLEST_SCALE = 0.5  # of the sizes that crops are taken at
+CANDIDATES = 2  # windows drawn for a crop, of which that with most detail is taken
 GRADIENT = 24  # levels by which a flat crop changes at most from side to side
 
 
@@ -134,8 +135,8 @@ class PhotographPairs(Source):
     return photo, shot, window, rng
 
   def crop(self, item: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A random window of the photograph in a random size, blurred by a shot drawn from `rng`,
-    (size, size, 3) uint8. Of the photograph only what the window shows is blurred."""
+    """A window of the photograph in a random size, blurred by a shot drawn from `rng`, (size, size,
+    3) uint8. Windows of much detail are preferred. Only what the window shows is blurred."""
     photo = self.photograph(item)
     kind = rng.uniform()
     if kind < self._flat:
@@ -144,7 +145,8 @@ class PhotographPairs(Source):
     smallest = max(SMALLEST_SCALE, size / min(photo.shape[:2]))
     scale = shots.log_uniform(rng, min(smallest, 1), 1)
     shape = [max(round(side * scale), size) for side in photo.shape[:2]]
-    window = random_window(tuple(shape), size, rng, self.names[item])
+    windows = [random_window(tuple(shape), size, rng, self.names[item]) for _ in range(CANDIDATES)]
+    window = max(windows, key=lambda window: _detail(_source(photo, window, scale)))
     if kind < self._flat + self._sharp:
       sharp = _scaled(photo, window, 0, scale)
       return sharp.copy(), sharp
@@ -186,14 +188,26 @@ def _number(name: str) -> int:
   return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
 
 
+def _detail(patch: np.ndarray) -> float:
+  """Mean difference of neighbours, in levels, of every other pixel in green."""
+  green = np.ascontiguousarray(patch[::2, ::2, 1])
+  across, down = cv2.absdiff(green[:, 1:], green[:, :-1]), cv2.absdiff(green[1:], green[:-1])
+  return across.mean() + down.mean()
+
+
+def _source(photo: np.ndarray, window: Window, scale: float) -> np.ndarray:
+  """What a window at `scale` times the photograph's size is made of."""
+  rows, columns = (slice(round(part.start / scale), round(part.stop / scale)) for part in window)
+  return exposure.cut(photo, (rows, columns), 0)
+
+
 def _scaled(photo: np.ndarray, window: Window, around: int, scale: float) -> np.ndarray:
   """A window of the photograph at `scale` times its size, and `around` pixels around it."""
-  wanted = tuple(slice(part.start - around, part.stop + around) for part in window)
-  size = wanted[1].stop - wanted[1].start, wanted[0].stop - wanted[0].start
+  rows, columns = (slice(part.start - around, part.stop + around) for part in window)
+  patch = _source(photo, (rows, columns), scale)
   if scale == 1:
-    return exposure.cut(photo, (wanted[0], wanted[1]), 0)
-  source = tuple(slice(round(part.start / scale), round(part.stop / scale)) for part in wanted)
-  patch = exposure.cut(photo, (source[0], source[1]), 0)
+    return patch
+  size = columns.stop - columns.start, rows.stop - rows.start
   return cv2.resize(patch, size, interpolation=cv2.INTER_AREA)
 
 

@@ -14,12 +14,14 @@ from degrep_jax.data.synthetic.camera import DISPLAY, HERO6, SRGB, Finish, Respo
 from degrep_jax.data.synthetic.exposure import BlurExample, Window
 from degrep_jax.data.synthetic.motion import Layer, Motion, draw_path, draw_region
 
-SHORTEST = 0.7  # px, of the paths that are drawn; below, nothing is seen of them
+SHORTEST = 3.0  # px, of the paths that are drawn; where the camera turns they are shorter
 REGIONS = (0.4, 0.3, 0.2, 0.1)  # shares of exposures with 0, 1, ... regions
 # What a region does: nearer than the rest it moves more, it moves on its own, or the camera
 # follows it.
 NEARER, ALONE, FOLLOWED = KINDS = ('nearer', 'alone', 'followed')
 KIND_SHARES = (0.4, 0.45, 0.15)
+STRAIGHTNESS = 3  # power of a uniform number that says how a path bends: most are nearly straight
+JITTER = 0.1  # mean of how strongly paths tremble
 FEW_FRAMES = 0.2  # share of the exposures that are averages of 7 to 13 frames, as GoPro's are
 KERNEL_SHARE = 0.1  # of the exposures, where there are kernels
 CLIPPED = 250  # level from which a highlight may have been brighter than it is shown
@@ -119,8 +121,9 @@ def draw_shot(blur: PhotoBlur, shape: tuple[int, ...], rng: np.random.Generator)
 
 
 def draw_finish(noise: float, rng: np.random.Generator) -> Finish:
-  """Noise below `noise`; two in five shots are sharpened, three in five compressed."""
-  amount = noise * rng.uniform() ** 2
+  """Noise of up to `noise`, mostly far less, in half of the shots; two in five are sharpened, three
+  in five compressed."""
+  amount = noise * rng.uniform() ** 2 * (rng.uniform() < 0.5)
   grain = rng.uniform(0.4, 0.9) if rng.uniform() < 0.5 else 0.0
   sharpening = rng.uniform(0.1, 0.8) if rng.uniform() < 0.4 else 0.0
   quality = int(rng.integers(75, 99)) if rng.uniform() < 0.6 else None
@@ -139,8 +142,12 @@ def draw_layers(
   if rests:
     kinds = [ALONE] * max(len(kinds), 1)
   own = [log_uniform(rng, SHORTEST, blur.object_motion) * (kind == ALONE) for kind in kinds]
+
+  def bend() -> float:
+    return float(rng.uniform() ** STRAIGHTNESS)
+
   steps = _frames(1.5 * length + max(own, default=0), blur.sub_frames, rng)
-  shift = draw_path(rng, steps, 2, jitter=rng.exponential(0.3)) * length
+  shift = draw_path(rng, steps, 2, bend(), rng.exponential(JITTER)) * length
   lever = 0.35 * np.hypot(height, width)
   roll = draw_path(rng, steps, 1)[:, 0]
   most = min(np.deg2rad(blur.rotation), length / lever)
@@ -156,7 +163,7 @@ def draw_layers(
   layers = []
   for kind, extent in zip(kinds, own, strict=True):
     factor = {NEARER: rng.uniform(1.2, 2.5), FOLLOWED: rng.uniform(0, 0.3)}.get(kind, 1.0)
-    path = draw_path(rng, steps, 2) * extent
+    path = draw_path(rng, steps, 2, bend()) * extent
     region = draw_region(rng, height, width, sizes=(0.06, 0.45), squeezes=(0.3, 1))
     layers.append(Layer(views(factor, path), region))
   return (*layers, Layer(views(1.0, np.zeros(2))))

@@ -168,7 +168,7 @@ def test_the_blur_of_a_held_out_photograph_depends_on_its_name_alone(folder, tmp
 
 
 def test_every_held_out_photograph_is_blurred(folder):
-  resting = PhotoBlur(12, 2, 2, 9, noise=0, rest=1, display=0.7)
+  resting = PhotoBlur(12, 2, 4, 9, noise=0, rest=1, display=0.7)
   source = PhotographPairs(folder, 'test', resting, held_out=0.2, variants=8, scene=24)
   for item in range(len(source)):
     assert (source.example(item).extent >= 0.5).mean() > 0.05
