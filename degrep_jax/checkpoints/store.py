@@ -17,7 +17,6 @@ from degrep_jax.checkpoints.damage import PROGRESS, Damaged, Read
 from degrep_jax.common.console import say
 from degrep_jax.common.errors import UserError
 from degrep_jax.models.variables import merged, split
-from degrep_jax.runtime import processes
 
 FOLDER = 'checkpoints'
 ASIDE = 'damaged'  # folder of a workdir where a training puts checkpoints that cannot be read
@@ -91,9 +90,20 @@ class Checkpoints:
     if not self._manager.is_saving_in_progress():
       self._manager.wait_until_finished()  # its `check_for_errors` has lost it by then
 
-  def add_scores(self, step: int, scores: dict[str, float]) -> None:
+  def add_scores(
+    self,
+    step: int,
+    scores: dict[str, float],
+    by: Callable[[Callable[[], None]], None] = lambda write: write(),
+  ) -> None:
     """Gives a checkpoint that was saved without scores its own, and lets go of the one that was the
-    best before it, as a save would; one that has scores keeps them."""
+    best before it, as a save would; one that has scores keeps them.
+
+    Args:
+      step: of the checkpoint.
+      scores: means of an evaluation, with the key `BEST`.
+      by: does the writing; of several processes, which all call this, one writes.
+    """
     self._manager.wait_until_finished()
 
     def write() -> None:
@@ -110,7 +120,7 @@ class Checkpoints:
         if old != best:
           shutil.rmtree(folder.with_name(str(old)))
 
-    processes.from_first(write)
+    by(write)
     self._manager.reload()
 
 

@@ -21,7 +21,6 @@ from degrep_jax.data.source import open_source
 from degrep_jax.evaluation.panel import panel
 from degrep_jax.evaluation.tables import format_table, write_scores
 from degrep_jax.inference.restorer import Restorer
-from degrep_jax.runtime import devices
 
 METRICS = {'psnr': metrics.psnr, 'ssim_3d': metrics.ssim_3d, 'ssim_2d': metrics.ssim_2d}
 PICTURES = ('deblurred', 'reblurred')
@@ -172,10 +171,6 @@ class Evaluator:
     # The blurry pictures' scores, which never change.
     self._known: dict[str, dict[str, float]] = {}
 
-  def _bound(self, variables: Any) -> Restorer:
-    """By replicated variables; nothing is compiled but the first time."""
-    return self._restorer.with_variables(devices.unreplicate(variables))
-
   def scores(
     self,
     variables: Any,
@@ -183,13 +178,13 @@ class Evaluator:
     stem: str,
     check: Callable[[], None] = lambda: None,
   ) -> dict[str, float]:
-    """`write_evaluation` by variables that are replicated over the devices."""
-    restorer = self._bound(variables)
+    """`write_evaluation` by the network's variables; nothing is compiled but the first time."""
+    restorer = self._restorer.with_variables(variables)
     return write_evaluation(restorer, self._source, directory, stem, check, self._known)
 
   def samples(self, variables: Any, count: int = 4) -> list[dict[str, Any]]:
-    """`spread_samples` by variables that are replicated over the devices."""
-    return spread_samples(self._bound(variables), self._source, count)
+    """`spread_samples` by the network's variables."""
+    return spread_samples(self._restorer.with_variables(variables), self._source, count)
 
 
 def evaluate_run(

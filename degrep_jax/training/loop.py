@@ -205,7 +205,8 @@ def _train(
 
   def sum_up() -> None:
     _report(workdir, run.totals, recorder, max(first, last), parameters)
-    panel(evaluator.samples(state.variables), workdir / 'panel.png')
+    samples = evaluator.samples(devices.unreplicate(state.variables))
+    panel(samples, workdir / 'panel.png')
     say(f'wrote {workdir / "report.json"} and {workdir / "panel.png"}')
 
   processes.from_first(sum_up)  # a process that leaves earlier would end the others

@@ -53,13 +53,14 @@ class Run:
 
     def scores() -> dict[str, float]:
       directory, check = self._workdir / 'evaluations', self._stop.check
-      return self._evaluator.scores(state.variables, directory, f'step_{step}', check)
+      variables = devices.unreplicate(state.variables)
+      return self._evaluator.scores(variables, directory, f'step_{step}', check)
 
     with self._recorder.paused(state):
       self.save(step, state)
       self.totals = self._of_first(step, state, lambda: self._stop.run(scores))
       self._recorder.write_scores(step, self.totals)
-      self._saved.add_scores(step, self.totals)
+      self._saved.add_scores(step, self.totals, by=processes.from_first)
     say(format_table(self.totals))
 
   def _of_first(self, step: int, state: Any, work: Callable[[], Any]) -> Any:
@@ -92,7 +93,9 @@ class Run:
     self._recorder.require_finite()
 
     def show() -> None:
-      samples = self._stop.run(lambda: self._evaluator.samples(state.variables))
+      samples = self._stop.run(
+        lambda: self._evaluator.samples(devices.unreplicate(state.variables))
+      )
       self._recorder.write_pictures(step, samples)
 
     with self._recorder.paused(state):

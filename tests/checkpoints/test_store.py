@@ -363,7 +363,7 @@ def test_a_disk_that_does_not_answer_is_no_damage(two_steps, tmp_path, monkeypat
   def fail(folder):
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-  monkeypatch.setattr(checkpoints, '_scores_of', fail)
+  monkeypatch.setattr('degrep_jax.checkpoints.store._scores_of', fail)
   with pytest.raises(UserError, match=r'6 cannot be read: Input/output error'):
     checkpoints.set_damaged_aside(workdir)
   assert checkpoints.saved_steps(workdir) == [5, 6]

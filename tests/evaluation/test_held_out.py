@@ -17,7 +17,6 @@ from degrep_jax.common.errors import UserError
 from degrep_jax.data.pairs import Pair
 from degrep_jax.evaluation import held_out
 from degrep_jax.models import factory
-from degrep_jax.runtime import devices
 from degrep_jax.training.state import create_network
 
 TILE = 16
@@ -268,7 +267,7 @@ def test_an_evaluation_while_training_is_that_of_the_module(tiny, caplog):
   apply = jax.jit(module.apply)
 
   def compare(variables):
-    examples = evaluator.samples(devices.replicate(variables), 2)
+    examples = evaluator.samples(variables, 2)
     outputs = apply(variables, *(stack / np.float32(255) for stack in stacks))
     for name, expected in zip(('deblurred', 'reblurred'), outputs, strict=True):
       levels = np.clip(np.asarray(expected), 0, 1) * 255
