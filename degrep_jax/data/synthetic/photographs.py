@@ -12,13 +12,15 @@ import numpy as np
 from PIL import Image
 
 from degrep_jax.common.errors import UserError
-from degrep_jax.data.folders import BLURRY, GAMMA, SHARP, SUFFIXES
+from degrep_jax.common.pixels import to_8_bits
+from degrep_jax.data.folders import BLURRY, GAMMA, SHARP
 from degrep_jax.data.pairs import Pair, PictureCache, Source, check_size, has_splits, random_window
 from degrep_jax.data.released.splits import SPLITS
 from degrep_jax.data.synthetic import exposure, shots
 from degrep_jax.data.synthetic.exposure import BlurExample, Window
 from degrep_jax.data.synthetic.shots import PhotoBlur, Shot
 from degrep_jax.photos import reading
+from degrep_jax.photos.kinds import SUFFIXES
 
 LARGEST = 1920  # px of a photograph's longer side; larger ones are reduced, and gain sharpness
 SMALLEST_SCALE = 0.5  # of the sizes that crops are taken at
@@ -175,9 +177,7 @@ def flat_crop(size: int, rng: np.random.Generator) -> np.ndarray:
 
 def read_photograph(path: Path) -> np.ndarray:
   """A file as 8-bit RGB, upright, reduced to `LARGEST`. Raises UserError naming it."""
-  pixels = reading.load(path).pixels
-  if pixels.dtype == np.uint16:
-    pixels = np.rint(pixels / 257).astype(np.uint8)
+  pixels = to_8_bits(reading.load(path).pixels)
   scale = LARGEST / max(pixels.shape[:2])
   if scale < 1:
     pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -270,11 +270,11 @@ def _find(base: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _check(path: Path, min_size: int) -> None:
-  """Raises UserError where a photograph is too small, by its header."""
+  """Raises UserError where a photograph is too small, by its header if Pillow knows its kind."""
   try:
     with Image.open(path) as picture:
       width, height = picture.size
-  except (OSError, Image.DecompressionBombError) as error:
-    raise UserError(f'{path} cannot be read as a picture; replace or remove it.') from error
+  except (OSError, Image.DecompressionBombError):
+    height, width = reading.load(path).pixels.shape[:2]
   scale = min(1, LARGEST / max(width, height))
   check_size(int(width * scale), int(height * scale), min_size, str(path))

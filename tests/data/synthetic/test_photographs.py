@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import imagecodecs
 import numpy as np
 import photo_folder
 import pytest
@@ -83,6 +84,21 @@ def test_photographs_are_upright_rgb_of_eight_bits(tmp_path):
   grey, turned = (source.photograph(item) for item in (0, 1))
   np.testing.assert_array_equal(turned, np.rot90(photo, -1))
   np.testing.assert_array_equal(grey, np.repeat(photo[..., :1], 3, 2))
+
+
+def test_photographs_are_read_whatever_their_kind(tmp_path):
+  photo = photo_folder.photograph(0, 40, 60)
+  (tmp_path / 'a.jxl').write_bytes(imagecodecs.jpegxl_encode(photo, lossless=True))
+  deep = photo.astype(np.uint16) * 257
+  (tmp_path / 'b.png').write_bytes(imagecodecs.png_encode(deep))
+  Image.fromarray(photo).save(tmp_path / 'c.gif')
+  source = PhotographPairs(tmp_path, 'train', BLUR, min_size=40)
+  assert source.names == ('a', 'b', 'c')
+  for item in (0, 1):
+    np.testing.assert_array_equal(source.photograph(item), photo)
+  assert source.photograph(2).shape == photo.shape
+  with pytest.raises(UserError, match=r'a\.jxl is 60x40, smaller than the training crop of 41'):
+    PhotographPairs(tmp_path, 'train', BLUR, min_size=41)
 
 
 def test_large_photographs_are_reduced(tmp_path, monkeypatch):
@@ -201,11 +217,11 @@ def test_what_cannot_be_read_is_named(folder, tmp_path):
 def test_damaged_photographs_are_named_when_they_are_asked_for(tmp_path):
   photo_folder.write(tmp_path, ['a', 'b'])
   (tmp_path / 'b.png').write_bytes(b'no picture')
-  with pytest.raises(UserError, match=r'b\.png cannot be read'):
+  with pytest.raises(UserError, match=r'b\.png is not a picture'):
     PhotographPairs(tmp_path, 'train', BLUR)
   source = PhotographPairs(tmp_path, 'train', BLUR, defer_errors=True)
   crop(source, 0)
-  with pytest.raises(UserError, match=r'b\.png cannot be read'):
+  with pytest.raises(UserError, match=r'b\.png is not a picture'):
     crop(source, 1)
 
 
