@@ -18,12 +18,6 @@ from degrep_jax.models.variables import DTYPES
 FILE = 'config.json'
 SOURCES = ('folder', 'list', 'tfds', 'photos', 'synthetic', 'mixture')
 NAN_POLICIES = ON_ERROR = ('stop', 'skip')
-# The weighted losses of each network.
-LOSSES = {
-  'joint': ('gan', 'reblur_l1', 'deblur_l1', 'feature_matching', 'vgg'),
-  'msdi_net': ('psnr', 'encoder_features', 'deblur_l1'),
-  'hinet': ('psnr', 'deblur_l1'),
-}
 # The fields that decide the maps of E and the pyramid.
 MAP = (
   'encoder',
@@ -194,12 +188,13 @@ def check_step(config: ml_collections.ConfigDict, devices: int) -> None:
 
 def _check_losses(config: ml_collections.ConfigDict) -> None:
   loss, network = config.loss, config.model.network
+  its_own = factory.NETWORKS[network].losses
   others = 'vgg_path', 'gan_warmup_steps'
   weights = {name: weight for name, weight in loss.items() if name not in others}
   for name, weight in weights.items():
     _require(weight >= 0, f'loss.{name}', weight, 'it must not be negative')
     demand = f'the network {network} has no such loss, set it to 0'
-    _require(name in LOSSES[network] or not weight, f'loss.{name}', weight, demand)
+    _require(name in its_own or not weight, f'loss.{name}', weight, demand)
   _require(max(weights.values()) > 0, 'loss', weights, 'one weight must be positive')
   first, field = loss.gan_warmup_steps, 'loss.gan_warmup_steps'
   _require(first >= 0, field, first, 'it must not be negative')
@@ -209,16 +204,17 @@ def _check_losses(config: ml_collections.ConfigDict) -> None:
 
 def _check_stage(config: ml_collections.ConfigDict) -> None:
   network, train = config.model.network, config.train
+  row = factory.NETWORKS[network]
   demand = f'the network {network} takes no parts from elsewhere, leave it empty'
   given = train.init_from
-  _require(not given or network == 'msdi_net', 'train.init_from', given, demand)
+  _require(not given or row.frozen, 'train.init_from', given, demand)
   demand = f'the network {network} has no discriminator, leave it False'
   official = train.official_order
-  _require(not official or network == 'joint', 'train.official_order', official, demand)
+  _require(not official or row.can_reblur, 'train.official_order', official, demand)
   demand = f'only the joint stage has that ablation, not {network}'
   model = config.model
   for field in ('global_code', 'without_map'):
-    _require(not model[field] or network == 'joint', f'model.{field}', model[field], demand)
+    _require(not model[field] or row.can_reblur, f'model.{field}', model[field], demand)
   demand = 'it leaves nothing of the map that global_code would average: set one of the two'
   both = model.without_map and model.global_code
   _require(not both, 'model.without_map', True, demand)

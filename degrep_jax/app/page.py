@@ -36,9 +36,8 @@ POLICY = (
   "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
   "worker-src 'self' blob:; form-action 'self'; frame-ancestors 'none'"
 )
-_NETWORKS = {'joint': 'a net of the joint stage', 'msdi_net': 'an MSDI-Net', 'hinet': 'a HINet'}
 _ABOUT = """# Photographs, deblurred
-By {network} of {parameters:,} parameters{steps}, on the machine that serves this page. Pictures go
+By {network}, {parameters:,} parameters{steps}, on the machine that serves this page. Pictures go
 nowhere else, and what was uploaded is deleted when the page is stopped."""
 # Files are read by us, so that their errors are ours; the net serves one caller at a time.
 _EVENT: dict[str, Any] = {
@@ -70,7 +69,7 @@ def _for_people() -> Iterator[None]:
 
 def build(studio: Studio) -> gradio.Blocks:
   """The page."""
-  about, network = studio.restorer.about, studio.restorer.network
+  about, title = studio.restorer.about, studio.restorer.title
   examples = studio.examples()
   steps = f', trained for {about["step"]:,} steps' if about['step'] else ''
   with gradio.Blocks(
@@ -78,17 +77,15 @@ def build(studio: Studio) -> gradio.Blocks:
     analytics_enabled=False,
     delete_cache=(600, 3600),  # looks every 600 s for files older than 3600 s
   ) as page:
-    gradio.Markdown(
-      _ABOUT.format(network=_NETWORKS[network], parameters=about['parameters'], steps=steps)
-    )
+    gradio.Markdown(_ABOUT.format(network=title, parameters=about['parameters'], steps=steps))
     with gradio.Tab('Deblur'):
       _lay_out_deblurring(studio, examples)
     with gradio.Tab('Blur another picture'):
-      if network == 'joint':
+      if studio.restorer.can_reblur:
         _lay_out_reblurring(studio, examples)
       else:
         gradio.Markdown(
-          f'This checkpoint is {_NETWORKS[network]}. To blur another picture as a photograph is '
+          f'The network of this page is {title}. To blur another picture as a photograph is '
           'takes Gr, which only nets of the joint stage have.'
         )
   return page
@@ -112,7 +109,7 @@ def _lay_out_deblurring(studio: Studio, examples: Examples) -> None:
         format='png',
         interactive=False,
         buttons=['download', 'fullscreen'],
-        visible=studio.restorer.network != 'hinet',
+        visible=studio.restorer.has_map,
         label='Degradation map: like colours, like values (three main components, over grey)',
         elem_id='map',
       )

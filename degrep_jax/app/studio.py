@@ -76,7 +76,7 @@ class Studio:
     return Restored(
       before=_shown(photo.pixels),
       after=_shown(restored.pixels),
-      map=None if self.restorer.network == 'hinet' else self.degradation_map(photo),
+      map=self.degradation_map(photo) if self.restorer.has_map else None,
       file=self._write(restored, name),
       text=text,
     )

@@ -24,7 +24,7 @@ def describe(workdir: str | os.PathLike[str], step: int | None = None) -> dict[s
     step: of the checkpoint; None takes the newest.
 
   Returns:
-    'workdir'; 'network', joint, msdi_net or hinet, None of parts alone; 'parts', name to number of
+    'workdir'; 'network', its name, None of parts alone; 'parts', name to number of
     parameters; 'frozen', the names of those that were not trained there; 'parameters', of all that
     restores pictures, the discriminator not among them; 'step'; 'trained_steps', how many the run
     is to have; 'checkpoints', step to the scores it was saved with or None; 'best', the step with
@@ -63,7 +63,7 @@ def count_parts(shapes: dict[str, Any]) -> tuple[dict[str, int], list[str]]:
   trained = shapes.get('generator', {}).get('params', {})
   for tree in (frozen, trained):
     inside = {part: tree[part] for part in PARTS if part in tree}
-    trees |= inside or ({'network': tree} if tree else {})  # HINet has no parts
+    trees |= inside or ({'network': tree} if tree else {})  # a net without parts
   if shapes.get('discriminator'):
     trees['discriminator'] = shapes['discriminator']['params']
   return {part: _count(tree) for part, tree in trees.items()}, sorted(frozen)

@@ -12,10 +12,8 @@ _NAMES = {
   'pyramid': 'map pyramid',
   'reblurrer': 'Gr, reblurs',
   'deblurrer': 'Gd, deblurs',
-  'network': 'HINet, deblurs',
   'discriminator': 'D, discriminator',
 }
-_NETWORKS = {'joint': 'joint net', 'msdi_net': 'MSDI-Net', 'hinet': 'HINet', None: 'parts of a net'}
 # What says the size of a net; the rest of its fields are in the config below.
 _SIZE = {
   'model.width': 'width',
@@ -56,7 +54,7 @@ def _print(found: dict[str, Any]) -> None:
   console = results()
   config = found['config']
   of = f' of {found["trained_steps"]}' if found['trained_steps'] else ''
-  title = f'{found["workdir"]}: {_NETWORKS[found["network"]]}, step {found["step"]}{of}'
+  title = f'{found["workdir"]}: {_title(found["network"])}, step {found["step"]}{of}'
   console.print(title, style='bold', soft_wrap=True)
   if sizes := [f'{name} {config[field]}' for field, name in _SIZE.items() if field in config]:
     console.print(', '.join(sizes))
@@ -69,6 +67,22 @@ def _print(found: dict[str, Any]) -> None:
     console.print('', _config(config, defaults()), sep='\n')
 
 
+def _title(network: str | None) -> str:
+  from degrep_jax.models.factory import NETWORKS
+
+  return NETWORKS[network].title if network else 'parts of a net'
+
+
+def _name(network: str | None, part: str) -> str:
+  """What people call a part; the deblurring one of a net that does nothing else by the net's."""
+  from degrep_jax.models.factory import NETWORKS
+
+  row = NETWORKS[network] if network else None
+  if row and part == 'network':
+    return f'{row.title}, deblurs'
+  return row.title if row and part == 'deblurrer' and not row.can_reblur else _NAMES[part]
+
+
 def _parts(found: dict[str, Any]):
   from degrep_jax.common.console import empty_table
 
@@ -76,7 +90,7 @@ def _parts(found: dict[str, Any]):
   kinds = {'encoder': 'model.encoder', 'pyramid': 'model.modulation'}
   for part, count in found['parts'].items():
     kind = found['config'].get(kinds.get(part, ''))
-    name = 'MSDI-Net' if (found['network'], part) == ('msdi_net', 'deblurrer') else _NAMES[part]
+    name = _name(found['network'], part)
     note = 'frozen' if part in found['frozen'] else ''
     table.add_row(f'{name} ({kind})' if kind else name, f'{count:,}', note)
   if len(found['parts']) > 1:

@@ -16,10 +16,8 @@ from degrep_jax.common.errors import UserError, is_full
 from degrep_jax.common.files import write_atomically
 from degrep_jax.convert.state_dicts import convert, kind_of
 from degrep_jax.convert.torch_files import read_state_dict
+from degrep_jax.models import factory
 from degrep_jax.models.encoder import Encoder
-from degrep_jax.models.hinet import HINet
-from degrep_jax.models.joint import JointNet
-from degrep_jax.models.msdi_net import MSDINet
 from degrep_jax.models.pyramid import MapPyramid
 from degrep_jax.models.variables import FROZEN, count_parameters, split
 
@@ -72,7 +70,8 @@ def _saved(kind: str, variables: dict) -> dict[str, Any]:
   if kind.startswith(('encoder', 'upsampler')):
     part = 'encoder' if kind.startswith('encoder') else 'pyramid'
     return {'frozen': {collection: {part: tree} for collection, tree in variables.items()}}
-  frozen, rest = split(variables, FROZEN) if kind == 'msdi_net' else ({}, dict(variables))
+  taken_over = any(row.frozen for row in factory.NETWORKS.values() if row.released == kind)
+  frozen, rest = split(variables, FROZEN) if taken_over else ({}, dict(variables))
   network = {'params': rest.pop('params'), 'statistics': rest}
   if kind == 'discriminator':
     return {'discriminator': network}
@@ -90,15 +89,13 @@ def _model_fields(module: nn.Module) -> dict[str, Any]:
     }
   if isinstance(module, MapPyramid):
     return {'modulation': 'spade', 'unshuffle': 1}
-  if isinstance(module, HINet):
-    return {'network': 'hinet', 'width': module.width, 'depth': module.depth, 'unshuffle': 1}
-  if isinstance(module, JointNet | MSDINet):
-    unet: Any = module.deblurrer
-    return (
-      _model_fields(module.encoder)
-      | _model_fields(module.pyramid)
-      | {'network': 'joint' if isinstance(module, JointNet) else 'msdi_net'}
-      | {'global_code': False, 'without_map': False}
-      | {'width': unet.width, 'depth': unet.depth, 'modulation_hidden': unet.hidden}
-    )
-  return {}
+  name = factory.name_of(module)
+  if name is None:
+    return {}
+  whole: Any = module
+  unet = whole.deblurrer if factory.NETWORKS[name].has_map else whole
+  fields = {'network': name, 'width': unet.width, 'depth': unet.depth, 'unshuffle': 1}
+  if factory.NETWORKS[name].has_map:
+    fields |= _model_fields(whole.encoder) | _model_fields(whole.pyramid)
+    fields |= {'global_code': False, 'without_map': False, 'modulation_hidden': unet.hidden}
+  return fields

@@ -29,7 +29,7 @@ WINDOW = 256  # px of a picture that people are shown at most, or one tile
 
 def _pictures(restorer: Restorer) -> tuple[str, ...]:
   """What a network restores."""
-  return PICTURES if restorer.network == 'joint' else PICTURES[:1]
+  return PICTURES if restorer.can_reblur else PICTURES[:1]
 
 
 def _score(
@@ -84,7 +84,7 @@ def scores(
   # Pairs are read once and kept until they are scored.
   pairs, read = itertools.tee(map(large_enough, range(len(source))))
   sharp = None
-  if restorer.network == 'joint':
+  if restorer.can_reblur:
     read, partners = itertools.tee(read)
     sharp = (pair.sharp for pair in partners)
   results = restorer.apply((pair.blurry for pair in read), sharp, outputs=_pictures(restorer))
@@ -123,7 +123,7 @@ def samples(restorer: Restorer, source: Source, items: Iterable[int]) -> list[di
   results = restorer.apply(blurry, sharp, outputs=_pictures(restorer))
   for example, restored in zip(examples, results, strict=True):
     example |= {name: to_uint8(picture) for name, picture in restored.items()}
-  if restorer.network != 'hinet':
+  if restorer.has_map:
     for example, map_ in zip(examples, restorer.degradation_map(blurry), strict=True):
       tiles = len(example['blurry']) // tile
       example |= {'degradation_map': map_, 'map_tile': (len(map_) // tiles,) * 2}
@@ -159,7 +159,7 @@ class Evaluator:
   learns.
 
   Args:
-    network: a `JointNet`, `MSDINet` or `HINet`.
+    network: of `factory.NETWORKS`.
     source: the held-out pairs.
     tile: side of the tiles of whole pictures, pixels.
     batch: tiles per pass, a multiple of the devices.

@@ -96,7 +96,7 @@ def to_stablehlo(
 
   def deblur(blurry: jax.Array) -> jax.Array:
     given: tuple[jax.Array, ...] = ()
-    if restorer.network != 'hinet':
+    if restorer.has_map:
       given = (module.apply(variables, blurry, method='degradation_map'),)
     return module.apply(variables, blurry, *given, method='deblur')['deblurred']
 

@@ -102,8 +102,10 @@ class MapPictures:
   """
 
   def __init__(self, restorer: Restorer):
-    if restorer.network == 'hinet':
-      raise UserError('a HINet has no degradation map: take the checkpoint of another network.')
+    if not restorer.has_map:
+      raise UserError(
+        f'a {restorer.title} has no degradation map: take the checkpoint of another network.'
+      )
     self._restorer = restorer
     self._total, self._count = np.zeros(()), 0  # of the tiles' maps, place by place
 

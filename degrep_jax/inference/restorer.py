@@ -28,9 +28,6 @@ from degrep_jax.inference import tiles
 from degrep_jax.inference.pictures import as_picture, fitted, in_the_form_of, pairs, require
 from degrep_jax.inference.windows import Windows
 from degrep_jax.models import factory, local_norm, spectral_norm
-from degrep_jax.models.hinet import HINet
-from degrep_jax.models.joint import JointNet
-from degrep_jax.models.msdi_net import MSDINet
 from degrep_jax.models.variables import DTYPES, cast, count_parameters
 from degrep_jax.run_config import ADDED, FILE
 
@@ -39,7 +36,6 @@ ENCODERS = ('tiles', 'resized')
 TILE = 256  # px, where no config says otherwise
 MEMORY = 4 * 2**30  # bytes
 _BATCH_PIXELS = 2**18  # of the tiles that a device takes at a time by default
-_NETWORKS: dict[type, str] = {JointNet: 'joint', MSDINet: 'msdi_net', HINet: 'hinet'}
 
 Pictures = tuple[np.ndarray, ...]
 
@@ -63,7 +59,10 @@ class Restorer:
 
   Attributes:
     module: the Flax module.
-    network: 'joint', 'msdi_net' or 'hinet'.
+    network: its name in `factory.NETWORKS`.
+    title: what people call it.
+    has_map: whether it has an E, and with that a degradation map.
+    can_reblur: whether it has a Gr.
     variables: of the module, on the devices, spectral norms folded into the kernels.
     about: what is known of the network: 'step' and 'config' (dict) of the training, 'parameters'
       (their number), 'checkpoint' (path), 'multiple' (of which the sides of its tiles must be) and
@@ -73,7 +72,7 @@ class Restorer:
 
   def __init__(
     self,
-    network: nn.Module,
+    module: nn.Module,
     variables: dict[str, Any] | None,
     *,
     mode: str = 'tiles',
@@ -88,8 +87,8 @@ class Restorer:
     """A restorer of a module; `from_checkpoint` is the usual way.
 
     Args:
-      network: `JointNet`, `MSDINet` or `HINet`.
-      variables: of the network; None where `with_variables` is to bring them.
+      module: of a network of `factory.NETWORKS`.
+      variables: of the module; None where `with_variables` is to bring them.
       mode: one of `MODES`.
       tile: side of the tiles, px, and in all modes of what E sees.
       window: px around a pixel that instance norms see in the mode 'full' (TLC, see
@@ -107,9 +106,12 @@ class Restorer:
     Raises:
       UserError: an argument that has no such value.
     """
-    self.network = next((name for of, name in _NETWORKS.items() if isinstance(network, of)), '')
-    require(self.network, f'no restorer for a {type(network).__name__}')
-    self.module: Any = network
+    self.network = factory.name_of(module) or ''
+    require(self.network, f'no restorer for a {type(module).__name__}')
+    row = factory.NETWORKS[self.network]
+    self.title, self.has_map, self.can_reblur = row.title, row.has_map, row.can_reblur
+    self._outputs = row.outputs
+    self.module: Any = module
     for name, value, choices in (
       ('mode', mode, MODES),
       ('dtype', dtype, DTYPES),
@@ -119,9 +121,8 @@ class Restorer:
     require(encoder == 'tiles' or mode == 'full', f'in the mode {mode} E sees tiles alone')
     require(window is None or window >= 0, f'a window of {window} px: it must not be negative')
     # Of the U-Nets alone; a tile must suit E too.
-    unet = self.module if self.network == 'hinet' else self.module.deblurrer
-    self._multiple = unet.multiple
-    multiple = max(self._multiple, _encoder_multiple(self.module))
+    self._multiple = self.module.multiple
+    multiple = max(self._multiple, self.module.encoder.multiple if self.has_map else 1)
     require(
       tile >= 2 * multiple and tile % multiple == 0,
       f'tiles of {tile} px: this network needs a multiple of {multiple}, {2 * multiple} at least',
@@ -182,7 +183,7 @@ class Restorer:
       raise UserError(f'{directory / FILE} does not describe a network: {error}.') from None
     variables = checkpoints.variables(saved)
     picture = jax.ShapeDtypeStruct((1, native, native, 3), jnp.float32)
-    inputs = [picture] * (2 if isinstance(network, JointNet) else 1)
+    inputs = [picture] * factory.NETWORKS[config.model.network].inputs
     expected = jax.eval_shape(network.init, jax.random.key(0), *inputs)
     checkpoints.require_same_shapes(directory, variables, expected)
     about = {
@@ -242,7 +243,7 @@ class Restorer:
         partner.
     """
     require(
-      self.network == 'joint',
+      self.can_reblur,
       f'a {self.network} cannot reblur: that takes a network of the joint stage',
     )
     require(np.isfinite(strength), f'a strength of {strength}: it must be a number')
@@ -273,7 +274,7 @@ class Restorer:
     Raises:
       UserError: a network that has no E, or something that is no picture.
     """
-    require(self.network != 'hinet', 'a hinet has no degradation map: it has no encoder')
+    require(self.has_map, f'a {self.network} has no degradation map: it has no encoder')
     return in_the_form_of(x, lambda pictures: self._maps(map(as_picture, pictures)))
 
   def apply(self, x: Any, sharp: Any = None, *, outputs: tuple[str, ...] | None = None) -> Any:
@@ -292,8 +293,8 @@ class Restorer:
     Raises:
       UserError: no such output, something that is no picture, or pictures without a partner.
     """
-    there: tuple[str, ...] = ('deblurred',) if self.network == 'joint' else ('deblurred', 'stage_1')
-    if sharp is not None and self.network == 'joint':
+    there = self._outputs
+    if sharp is not None and self.can_reblur:
       there += ('reblurred',)
     wanted = there if outputs is None else tuple(outputs)
     unknown = [name for name in wanted if name not in there]
@@ -355,7 +356,7 @@ class Restorer:
 
   def _with_maps(self, examples, strength):
     """(example, its whole degradation map or None); E's batches are filled across pictures."""
-    if self.network == 'hinet':
+    if not self.has_map:
       return ((pictures, None) for pictures in examples)
     examples, blurry = itertools.tee(examples)
     maps = self._maps(pictures[0] for pictures in blurry)
@@ -400,7 +401,7 @@ class Restorer:
   def cell(self) -> int:
     """Side of the square of a picture that a pixel of its degradation map stands for, px; 1 where
     there is no map."""
-    return 1 if self.network == 'hinet' else self.tile // self._map_side
+    return self.tile // self._map_side if self.has_map else 1
 
   @property
   def _windows(self) -> Windows:
@@ -473,14 +474,6 @@ def _config(directory: pathlib.Path) -> ml_collections.ConfigDict:
   return config
 
 
-def _encoder_multiple(network: Any) -> int:
-  """Of which the sides of what E sees must be."""
-  encoder = getattr(network, 'encoder', None)
-  if encoder is None or encoder.input_size is not None:
-    return 1
-  return 2 ** (len(encoder.stages) + (encoder.variant != 'official_v2'))
-
-
 def _prepared(variables: dict[str, Any], dtype: str) -> dict[str, Any]:
   """Variables with spectral norms folded in and the parameters, but for those of E, cast."""
   variables = spectral_norm.folded(variables)
@@ -503,7 +496,7 @@ def _see(net, pictures, *, outputs, strengths=None, maps=()):
   """
   blurry, sharp = pictures[0], pictures[-1]
   degradation_map = maps[0] if maps else None
-  if not maps and not isinstance(net, HINet):
+  if not maps and hasattr(net, 'degradation_map'):
     degradation_map = net.degradation_map(blurry)
     if strengths is not None:
       own = net.degradation_map(sharp)

@@ -76,6 +76,16 @@ class Encoder(nn.Module):
   stages: tuple[int, ...] = (1, 2, 4, 8, 8)
   input_size: int | None = 256
 
+  @property
+  def halvings(self) -> int:
+    """How often it halves its input: at each stage and, but for version 2, in its pooling."""
+    return len(self.stages) + (self.variant != 'official_v2')
+
+  @property
+  def multiple(self) -> int:
+    """Of which height and width of the pictures must be multiples."""
+    return 1 if self.input_size is not None else 2**self.halvings
+
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False, features: bool = False) -> Any:
     norm = self.variant != 'table1'

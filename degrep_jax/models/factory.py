@@ -1,6 +1,11 @@
-"""From `config.model` to modules: the only reader of that part of the config."""
+"""The networks, and how they are built from `config.model`.
+
+A new network is a module in a file of its own and a row of `NETWORKS`.
+"""
 
 import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 import ml_collections
@@ -14,7 +19,6 @@ from degrep_jax.models.msdi_net import MSDINet, MSDIUNet
 from degrep_jax.models.pyramid import MapPyramid, SamPyramid
 from degrep_jax.models.unet import Generator
 
-NETWORKS = ('joint', 'msdi_net', 'hinet')
 MODULATIONS = ('spade', 'sam')
 UNSHUFFLES = (1, 2, 4)
 
@@ -29,7 +33,7 @@ def check_size(model: ml_collections.ConfigDict, size: int, field: str) -> None:
   """Raises UserError naming `field` where the networks cannot take squares of `size` pixels."""
   if not model.depth >= 2:
     raise UserError(f'config.model.depth is {model.depth}: it must be 2 at least.')
-  if model.network != 'hinet':
+  if NETWORKS[model.network].has_map:
     _check_encoder(model, size, field)
   multiple = model.unshuffle * 2 ** (model.depth - 1)
   if size < 2 * multiple or size % multiple:
@@ -41,7 +45,7 @@ def check_size(model: ml_collections.ConfigDict, size: int, field: str) -> None:
 
 
 def _check_encoder(model: ml_collections.ConfigDict, size: int, field: str) -> None:
-  halvings, doublings = _halvings(model), _doublings(model)
+  halvings, doublings = build_encoder(model).halvings, _doublings(model)
   if not 1 <= model.depth - 1 <= doublings or not model.encoder_stages:
     squares = f' and model.unshuffle={model.unshuffle}' if model.unshuffle > 1 else ''
     demand = f'it must be in 2 .. {doublings + 1}' if doublings > 0 else 'there must be more stages'
@@ -60,15 +64,10 @@ def _check_encoder(model: ml_collections.ConfigDict, size: int, field: str) -> N
     )
 
 
-def _halvings(model: ml_collections.ConfigDict) -> int:
-  """How often E halves its input: at each stage and, but for version 2, in its pooling."""
-  return len(model.encoder_stages) + (model.encoder != 'official_v2')
-
-
 def _doublings(model: ml_collections.ConfigDict) -> int:
   """How often the pyramid doubles the map: up to the finest level of the U-Nets, which sees squares
   of `model.unshuffle` pixels as one."""
-  return _halvings(model) - UNSHUFFLES.index(model.unshuffle)
+  return build_encoder(model).halvings - UNSHUFFLES.index(model.unshuffle)
 
 
 def build_encoder(model: ml_collections.ConfigDict) -> Encoder:
@@ -95,18 +94,8 @@ def build_network(
   Raises:
     UserError: a field of `config.model` that has no such value.
   """
-  network = _one_of('network', model.network, NETWORKS)
-  if network == 'joint':
-    return build_generator(model, axis_name, remat)
-  if network == 'hinet':
-    return HINet(model.width, model.depth, remat, model.unshuffle)
-  return MSDINet(
-    encoder=build_encoder(model),
-    pyramid=_build_pyramid(model, remat=False),  # frozen: nothing of it is kept
-    deblurrer=MSDIUNet(
-      model.width, model.depth, remat, model.unshuffle, hidden=model.modulation_hidden
-    ),
-  )
+  row = NETWORKS[_one_of('network', model.network, tuple(NETWORKS))]
+  return row.build(model, axis_name, remat)
 
 
 def _build_pyramid(model: ml_collections.ConfigDict, remat: bool) -> SamPyramid | MapPyramid:
@@ -148,3 +137,95 @@ def build_generator(
 def build_discriminator(model: ml_collections.ConfigDict) -> Discriminator:
   """D of the joint stage."""
   return Discriminator(model.discriminator_width)
+
+
+def _build_msdi_net(
+  model: ml_collections.ConfigDict, axis_name: str | None, remat: bool
+) -> MSDINet:
+  del axis_name  # no statistics of a batch
+  return MSDINet(
+    encoder=build_encoder(model),
+    pyramid=_build_pyramid(model, remat=False),  # frozen: nothing of it is kept
+    deblurrer=MSDIUNet(
+      model.width, model.depth, remat, model.unshuffle, hidden=model.modulation_hidden
+    ),
+  )
+
+
+def _build_hinet(model: ml_collections.ConfigDict, axis_name: str | None, remat: bool) -> HINet:
+  del axis_name
+  return HINet(model.width, model.depth, remat, model.unshuffle)
+
+
+class Network(NamedTuple):
+  """What else than a network's own file has to know of it.
+
+  Attributes:
+    title: as people call it.
+    kind: its class. The methods tell what it can do: `deblur` pictures, by a `degradation_map`
+      where it has an E, `reblur` others where it has a Gr; `multiple` is what the sides of pictures
+      must be multiples of.
+    build: (config.model, device axis or None, remat) to the module.
+    losses: the weights of `config.loss` that train it.
+    outputs: what `deblur` gives.
+    released: its name in `convert.KINDS`; '' where there is no released one.
+  """
+
+  title: str
+  kind: type[nn.Module]
+  build: Callable[[ml_collections.ConfigDict, str | None, bool], nn.Module]
+  losses: tuple[str, ...]
+  outputs: tuple[str, ...] = ('deblurred',)
+  released: str = ''
+
+  @property
+  def has_map(self) -> bool:
+    """Whether there are an E and a map pyramid."""
+    return hasattr(self.kind, 'degradation_map')
+
+  @property
+  def can_reblur(self) -> bool:
+    """Whether there is a Gr: what the joint stage trains, with E."""
+    return hasattr(self.kind, 'reblur')
+
+  @property
+  def frozen(self) -> bool:
+    """Whether E and the pyramid come from another run and stay as they are there."""
+    return self.has_map and not self.can_reblur
+
+  @property
+  def inputs(self) -> int:
+    """Pictures that the module is called with: blurry or (blurry, sharp)."""
+    return 2 if self.can_reblur else 1
+
+
+NETWORKS = {
+  'joint': Network(
+    title='joint net',
+    kind=JointNet,
+    build=build_generator,
+    losses=('gan', 'reblur_l1', 'deblur_l1', 'feature_matching', 'vgg'),
+    released='msdi2e',
+  ),
+  'msdi_net': Network(
+    title='MSDI-Net',
+    kind=MSDINet,
+    build=_build_msdi_net,
+    losses=('psnr', 'encoder_features', 'deblur_l1'),
+    outputs=('deblurred', 'stage_1'),
+    released='msdi_net',
+  ),
+  'hinet': Network(
+    title='HINet',
+    kind=HINet,
+    build=_build_hinet,
+    losses=('psnr', 'deblur_l1'),
+    outputs=('deblurred', 'stage_1'),
+    released='hinet',
+  ),
+}
+
+
+def name_of(module: nn.Module) -> str | None:
+  """The name in `NETWORKS` of a module; None where it is no whole network."""
+  return next((name for name, row in NETWORKS.items() if isinstance(module, row.kind)), None)

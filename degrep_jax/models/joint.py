@@ -29,6 +29,11 @@ class JointNet(nn.Module):
   global_code: bool = False
   without_map: bool = False
 
+  @property
+  def multiple(self) -> int:
+    """Of which height and width of the pictures must be multiples, for the U-Nets."""
+    return self.deblurrer.multiple
+
   def degradation_map(self, blurry: jax.Array, train: bool = False) -> jax.Array:
     """M = E(blurry): `(B, H, W, 3)` in [0, 1] to `(B, h, w, C)`."""
     m = self.encoder(blurry, train)

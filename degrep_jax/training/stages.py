@@ -70,7 +70,8 @@ def open_stage(config: ml_collections.ConfigDict, constants: dict[str, Any] | No
   Raises:
     UserError: a config or file that cannot be used.
   """
-  return (_joint if config.model.network == 'joint' else _deblur)(config, constants)
+  open_ = _joint if factory.NETWORKS[config.model.network].can_reblur else _deblur
+  return open_(config, constants)
 
 
 def build_optimizer(

@@ -102,7 +102,7 @@ def test_what_cannot_be_read_is_named_as_it_was_called(page, tmp_path):
 
 def test_a_net_without_a_map_shows_none(tmp_path):
   class HINet:
-    network = 'hinet'
+    has_map = False
 
     def deblur(self, picture):
       return 255 - picture

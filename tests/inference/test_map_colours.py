@@ -60,7 +60,8 @@ class Means:
   """In a restorer's place: an E that reads the mean of every cell, and adds what the tile's borders
   do to it."""
 
-  network = 'joint'
+  has_map = True
+  title = 'joint net'
 
   def __init__(self, side, cell, border=None):
     self.tile, self.cell = side * cell, cell
@@ -111,6 +112,6 @@ def test_what_all_tiles_share_is_gone(side, seed):
 
 def test_a_net_without_an_encoder_is_refused():
   encoder = Means(4, 2)
-  encoder.network = 'hinet'
+  encoder.has_map = False
   with pytest.raises(UserError, match='has no degradation map'):
     map_colours.MapPictures(encoder)

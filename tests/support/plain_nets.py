@@ -14,7 +14,7 @@ CELL = 8  # px of the picture for one pixel of the degradation map
 class _Averages(nn.Module):
   """An E whose map is the mean colour of squares of 8x8 px."""
 
-  input_size: int = 0  # as it comes
+  multiple: int = 1  # of a picture's sides
 
   def __call__(self, x, train=False):
     return nn.avg_pool(x, (CELL, CELL), (CELL, CELL))
