@@ -465,7 +465,7 @@ def _config(directory: pathlib.Path) -> ml_collections.ConfigDict:
     raise UserError(f'{path} is damaged: restore it, or name another folder.') from None
   require(
     'network' in config.get('model', {}),
-    f'{directory} holds parts of a network alone: name the folder of a joint, msdi_net or hinet',
+    f'{directory} holds parts of a network alone: name the folder of a whole one',
   )
   for field, value in ADDED.items():
     group, name = field.split('.')

@@ -88,7 +88,9 @@ def test_a_new_network_restores_and_tells_of_itself(config, tmp_path, monkeypatc
   told = []
   for flags in ([], ['--json']):
     monkeypatch.setattr('sys.argv', ['degrep', 'info', str(tmp_path / 'run'), *flags])
-    cli.run()
+    with pytest.raises(SystemExit) as ended:
+      cli.run()
+    assert not ended.value.code
     told.append(capsys.readouterr().out)
   count = sum(x.size for x in jax.tree.leaves(variables))
   assert f'{tmp_path / "run"}: plain U-Net, step 7' in told[0]
