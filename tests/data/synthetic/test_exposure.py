@@ -145,6 +145,17 @@ def test_a_window_shows_what_the_whole_shows_there(seed, blur):
   np.testing.assert_allclose(part.blurry.astype(int), whole_one.blurry[window], atol=2)
 
 
+def test_what_shows_behind_a_region_comes_from_beyond_a_small_window():
+  light = smooth(90, 120)
+  # The region's edge at 90 moves to 76, and shows what lies behind from 76 on: what is mirrored
+  # from 104, further than anything in the window moves.
+  path = np.array([[-14.0, 0], [0, 0], [14, 0]])
+  motion = shift([0, 0, 0], path=path, region=circle(60, 45, 30))
+  window = slice(40, 50), slice(72, 78)
+  shown = expose(light, motion, window)
+  np.testing.assert_allclose(shown, expose(light, motion, whole(light))[window], atol=1e-6)
+
+
 def test_a_region_at_rest_hides_the_filling_behind_it():
   light = smooth(60, 80)
   motion = shift([0], path=np.array([[0.0, 0.0]]), region=circle(40, 30, 15))
