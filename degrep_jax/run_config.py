@@ -124,13 +124,9 @@ def _check_training_data(data: ml_collections.ConfigDict) -> None:
 
 
 def _check_model(model: ml_collections.ConfigDict) -> None:
-  networks = factory.NETWORKS
-  _require(model.network in networks, 'model.network', model.network, _one_of(networks))
+  factory.check_choices(model)
   for field in ('width', 'encoder_width', 'modulation_hidden', 'discriminator_width'):
     _require(model[field] > 0, f'model.{field}', model[field], 'it must be positive')
-  sides = factory.UNSHUFFLES
-  demand = f'choose one of {", ".join(map(str, sides))}'
-  _require(model.unshuffle in sides, 'model.unshuffle', model.unshuffle, demand)
 
 
 def check(config: ml_collections.ConfigDict, devices: int, evaluating: int | None = None) -> None:
@@ -248,12 +244,8 @@ def _plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return json.loads(json.dumps(config.to_dict()))
 
 
-def read(path: pathlib.Path) -> dict[str, Any]:
-  """A saved config as {'group.field': value}.
-
-  Raises:
-    UserError: the file cannot be read, or is no config.
-  """
+def _parsed(path: pathlib.Path) -> dict[str, Any]:
+  """A saved config, nested, with what runs did before its newer fields were there."""
   try:
     tree = json.loads(path.read_text())
   except OSError as error:
@@ -261,8 +253,37 @@ def read(path: pathlib.Path) -> dict[str, Any]:
   except ValueError:
     tree = None
   if not isinstance(tree, dict):
-    raise UserError(f'{path} is damaged: restore it, or choose another --workdir.')
-  return flat(tree)
+    raise UserError(f'{path} is damaged: restore it, or name another folder.')
+  whole = {name: group for name, group in tree.items() if isinstance(group, dict)}
+  if 'network' not in whole.get('model', {}):
+    whole.pop('model', None)  # of parts, whose fields are few
+  for field, value in ADDED.items():
+    group, name = field.split('.')
+    if group in whole:
+      whole[group].setdefault(name, value)
+  return tree
+
+
+def read(path: pathlib.Path) -> dict[str, Any]:
+  """A saved config as {'group.field': value}.
+
+  Raises:
+    UserError: the file cannot be read, or is no config.
+  """
+  return flat(_parsed(path))
+
+
+def load(workdir: pathlib.Path) -> ml_collections.ConfigDict:
+  """The config beside a checkpoint of a whole network; of converted weights it has the fields of
+  `config.model` alone.
+
+  Raises:
+    UserError: no config, a damaged one, or one of parts of a network.
+  """
+  config = ml_collections.ConfigDict(_parsed(workdir / FILE))
+  if 'network' not in config.get('model', {}):
+    raise UserError(f'{workdir} holds parts of a network alone: name the folder of a whole one.')
+  return config
 
 
 def _differing(saved: dict[str, Any], config: ml_collections.ConfigDict) -> list[tuple[str, str]]:
@@ -286,7 +307,7 @@ def keep_in(workdir: pathlib.Path, config: ml_collections.ConfigDict, has_checkp
   """
   path = workdir / FILE
   if has_checkpoint and path.exists():
-    saved = ADDED | read(path)
+    saved = read(path)
     if 'train.steps' not in saved:
       raise UserError(
         f'{workdir} holds converted weights, which no training can be continued from: choose '

@@ -76,6 +76,11 @@ def test_tiles_are_shared_by_the_devices_of_the_process_that_evaluates():
       {'data__source': 'tfds', 'data__root': 'data', 'data__pictures': 'sub256'},
       "config.data.pictures is 'sub256'.*full.*sub512",
     ),
+    (
+      {'model__encoder': 'table2'},
+      "config.model.encoder is 'table2': choose one of table1, official_v1, official_v2.",
+    ),
+    ({'model__modulation': 'film'}, "model.modulation is 'film': choose one of spade, sam."),
     ({'model__unshuffle': 3}, 'config.model.unshuffle is 3: choose one of 1, 2, 4'),
     ({'data__source': 'photos'}, "config.data.root is ''.*photographs"),
     (

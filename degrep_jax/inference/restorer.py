@@ -7,7 +7,6 @@ TensorFlow; nothing is compiled before the first picture.
 import copy
 import functools
 import itertools
-import json
 import os
 import pathlib
 import threading
@@ -21,7 +20,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from degrep_jax import checkpoints
+from degrep_jax import checkpoints, run_config
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import finished
 from degrep_jax.inference import tiles
@@ -29,7 +28,6 @@ from degrep_jax.inference.pictures import as_picture, fitted, in_the_form_of, pa
 from degrep_jax.inference.windows import Windows
 from degrep_jax.models import factory, local_norm, spectral_norm
 from degrep_jax.models.variables import DTYPES, cast, count_parameters
-from degrep_jax.run_config import ADDED, FILE
 
 MODES = ('tiles', 'feathered', 'full')
 ENCODERS = ('tiles', 'resized')
@@ -175,12 +173,14 @@ class Restorer:
     """
     directory = pathlib.Path(directory)
     saved = checkpoints.load_network(directory, step)
-    config = _config(directory) if config is None else config
+    config = run_config.load(directory) if config is None else config
     native = config.get('eval', {}).get('tile', TILE)
     try:
       network = factory.build_network(config.model, axis_name=None)
     except AttributeError as error:
-      raise UserError(f'{directory / FILE} does not describe a network: {error}.') from None
+      raise UserError(
+        f'{directory / run_config.FILE} does not describe a network: {error}.'
+      ) from None
     variables = checkpoints.variables(saved)
     picture = jax.ShapeDtypeStruct((1, native, native, 3), jnp.float32)
     inputs = [picture] * factory.NETWORKS[config.model.network].inputs
@@ -452,26 +452,6 @@ class Restorer:
     # it was saved from gives.
     prepared = _prepared(jax.device_get(variables), self.dtype)
     self.variables = jax.device_put(prepared, self._everywhere)
-
-
-def _config(directory: pathlib.Path) -> ml_collections.ConfigDict:
-  """The config beside a checkpoint; of converted weights it has the model's fields alone."""
-  path = directory / FILE
-  try:
-    config = ml_collections.ConfigDict(json.loads(path.read_text()))
-  except OSError as error:
-    raise UserError(f'{path} cannot be read: {error.strerror}.') from None
-  except (ValueError, AttributeError):  # no JSON, or no object
-    raise UserError(f'{path} is damaged: restore it, or name another folder.') from None
-  require(
-    'network' in config.get('model', {}),
-    f'{directory} holds parts of a network alone: name the folder of a whole one',
-  )
-  for field, value in ADDED.items():
-    group, name = field.split('.')
-    if group == 'model' and name not in config.model:
-      config.model[name] = value
-  return config
 
 
 def _prepared(variables: dict[str, Any], dtype: str) -> dict[str, Any]:

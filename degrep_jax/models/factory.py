@@ -23,10 +23,20 @@ MODULATIONS = ('spade', 'sam')
 UNSHUFFLES = (1, 2, 4)
 
 
-def _one_of(field: str, value: str, choices: tuple[str, ...]) -> str:
-  if value not in choices:
-    raise UserError(f'config.model.{field} is {value!r}: choose one of {", ".join(choices)}')
-  return value
+def check_choices(model: ml_collections.ConfigDict) -> None:
+  """Raises UserError naming the field of `config.model` that has no such value; of converted
+  weights fields may lack."""
+  choices = {
+    'network': NETWORKS,
+    'encoder': VARIANTS,
+    'modulation': MODULATIONS,
+    'unshuffle': UNSHUFFLES,
+  }
+  for field, values in choices.items():
+    if field in model and model[field] not in values:
+      raise UserError(
+        f'config.model.{field} is {model[field]!r}: choose one of {", ".join(map(str, values))}.'
+      )
 
 
 def check_size(model: ml_collections.ConfigDict, size: int, field: str) -> None:
@@ -74,7 +84,7 @@ def build_encoder(model: ml_collections.ConfigDict) -> Encoder:
   """E as `config.model` describes it."""
   return Encoder(
     width=model.encoder_width,
-    variant=_one_of('encoder', model.encoder, VARIANTS),
+    variant=model.encoder,
     stages=tuple(model.encoder_stages),
     input_size=model.encoder_input or None,
   )
@@ -94,13 +104,13 @@ def build_network(
   Raises:
     UserError: a field of `config.model` that has no such value.
   """
-  row = NETWORKS[_one_of('network', model.network, tuple(NETWORKS))]
-  return row.build(model, axis_name, remat)
+  check_choices(model)
+  return NETWORKS[model.network].build(model, axis_name, remat)
 
 
 def _build_pyramid(model: ml_collections.ConfigDict, remat: bool) -> SamPyramid | MapPyramid:
   blocks = _doublings(model)
-  if _one_of('modulation', model.modulation, MODULATIONS) == 'sam':
+  if model.modulation == 'sam':
     return SamPyramid(model.width, blocks, levels=model.depth)
   return MapPyramid(model.width, blocks, levels=model.depth - 1, remat=remat)
 
@@ -113,12 +123,12 @@ def build_generator(
   Raises:
     UserError: a field of `config.model` that has no such value.
   """
-  modulation = _one_of('modulation', model.modulation, MODULATIONS)
+  check_choices(model)
   generator = functools.partial(
     Generator,
     model.width,
     model.depth,
-    modulation,
+    model.modulation,
     model.modulation_hidden,
     axis_name,
     remat,
