@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from degrep_jax.models import convolution
+from degrep_jax.runtime import compiling
 
 # (what, batch, side, channels in, out, kernel, stride, padding)
 SHAPES = (
@@ -35,7 +36,7 @@ UPSAMPLING = (('upsampling, demo', 8, 32, 32, 16), ('upsampling, full', 2, 128, 
 
 def milliseconds(function, *arguments, repeats=3) -> float:
   """Best of `repeats` calls of the compiled function."""
-  compiled = jax.jit(function).lower(*arguments).compile()
+  compiled = compiling.jit(function).lower(*arguments).compile()
   jax.block_until_ready(compiled(*arguments))
   best = float('inf')
   for _ in range(repeats):

@@ -230,10 +230,12 @@ def our_forward(task: str, folder: pathlib.Path, pictures):
   """(outputs, seconds of every call, seconds of compiling) of our network."""
   import jax
 
+  from degrep_jax.runtime import compiling
+
   module, variables = our_network(task, folder)
   inputs = network_inputs(task, *pictures)
   start = time.perf_counter()
-  compiled = jax.jit(module.apply).lower(variables, *inputs[0]).compile()
+  compiled = compiling.jit(module.apply).lower(variables, *inputs[0]).compile()
   compiling = time.perf_counter() - start
   outputs, seconds = timed(lambda x: jax.block_until_ready(compiled(variables, *x)), inputs)
   return numbered(np.asarray(x) for x in leaves(outputs)), seconds, compiling
@@ -290,7 +292,7 @@ def our_step(task: str, folder: pathlib.Path, pictures):
   """(losses of the first step, seconds of the others, seconds of compiling) of our step."""
   import jax
 
-  from degrep_jax.runtime import devices
+  from degrep_jax.runtime import compiling, devices
   from degrep_jax.training import state
 
   optimizer = state.make_optimizer(lambda count: RATES[task], *BETAS, CLIP)
@@ -301,7 +303,7 @@ def our_step(task: str, folder: pathlib.Path, pictures):
   batch = devices.shard({'blurry': pictures[0][:1], 'sharp': pictures[1][:1]})
   start = time.perf_counter()
   lowered = jax.pmap(step, axis_name=devices.AXIS, donate_argnums=0).lower(now, batch)
-  compiled = lowered.compile()
+  compiled = lowered.compile(compiling.options())
   compiling = time.perf_counter() - start
 
   def run():

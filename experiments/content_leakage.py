@@ -54,6 +54,7 @@ from degrep_jax.evaluation.bootstrap import paired_difference
 from degrep_jax.evaluation.tables import write_csv, write_json
 from degrep_jax.metrics import psnr
 from degrep_jax.models.layers import leaky_relu
+from degrep_jax.runtime import compiling
 
 PIXELS = 'the pictures themselves'
 GIVEN = {  # which map Gr gets
@@ -128,7 +129,7 @@ def train_decoder(maps: np.ndarray, pictures: np.ndarray, steps: int, seed: int)
   decoder = Decoder(pictures.shape[1])
   optimizer = optax.adamw(optax.cosine_decay_schedule(2e-3, steps), weight_decay=1e-3)
 
-  @jax.jit
+  @compiling.jit
   def step(params, state, batch, target):
     def loss(params):
       return jnp.mean((decoder.apply(params, batch) + mean - target) ** 2)
@@ -145,7 +146,7 @@ def train_decoder(maps: np.ndarray, pictures: np.ndarray, steps: int, seed: int)
     params, state, value = step(params, state, maps[chosen], to_float(pictures[chosen]))
     if number % 100 == 99:
       say(f'probe: step {number + 1}/{steps}, root mean square error {float(value) ** 0.5:.4f}')
-  apply = jax.jit(decoder.apply)
+  apply = compiling.jit(decoder.apply)
 
   def decode(maps: np.ndarray) -> np.ndarray:
     parts = [np.asarray(apply(params, maps[i : i + BATCH])) for i in range(0, len(maps), BATCH)]

@@ -17,7 +17,6 @@ import functools
 import json
 import pathlib
 
-import jax
 import numpy as np
 from absl import app, flags
 from ml_collections import ConfigDict
@@ -27,6 +26,7 @@ from degrep_jax.common.pixels import to_float, to_uint8
 from degrep_jax.data.source import open_source
 from degrep_jax.metrics import psnr
 from degrep_jax.models import factory
+from degrep_jax.runtime import compiling
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
 _STEP = flags.DEFINE_integer('step', None, 'Of the checkpoint; by default the newest.')
@@ -61,7 +61,7 @@ def main(_):
     return np.concatenate([middle_tiles(picture, config.eval.tile) for picture in pictures])
 
   blurry, sharp = tiles(p.blurry for p in pairs), tiles(p.sharp for p in pairs)
-  encode = jax.jit(functools.partial(net.apply, variables, method='degradation_map'))
+  encode = compiling.jit(functools.partial(net.apply, variables, method='degradation_map'))
   maps = np.asarray(encode(blurry))
   rows = {
     'right': maps,
@@ -71,7 +71,7 @@ def main(_):
   }
   if config.data.source == 'synthetic':
     rows['its blur on another picture'] = np.asarray(encode(tiles(other_photographs(source))))
-  generate = jax.jit(functools.partial(net.apply, variables, method='generate'))
+  generate = compiling.jit(functools.partial(net.apply, variables, method='generate'))
   print(f'std of the maps over tiles {maps.std(0).mean():.4f}, over all {maps.std():.4f}')
   print(f'{"map":<28}{"reblurred":>10}{"deblurred":>10}')
   for name, given in rows.items():

@@ -37,7 +37,7 @@ from degrep_jax.common.console import say
 from degrep_jax.common.pixels import to_float, to_uint8
 from degrep_jax.data.synthetic.exposure import BlurExample
 from degrep_jax.models import factory
-from degrep_jax.runtime import compilation_cache, exits
+from degrep_jax.runtime import compilation_cache, compiling, exits
 from degrep_jax.training.loop import train
 
 BATCH = 16  # pictures per pass of a trained net
@@ -145,7 +145,7 @@ class Trained(NamedTuple):
 
 @functools.cache
 def _compiled(net: nn.Module, method: str) -> Callable:
-  return jax.jit(functools.partial(net.apply, method=method))
+  return compiling.jit(functools.partial(net.apply, method=method))
 
 
 def train_to_end(config: ConfigDict, workdir: pathlib.Path) -> None:

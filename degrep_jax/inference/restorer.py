@@ -28,6 +28,7 @@ from degrep_jax.inference.pictures import as_picture, fitted, in_the_form_of, pa
 from degrep_jax.inference.windows import Windows
 from degrep_jax.models import factory, local_norm, spectral_norm
 from degrep_jax.models.variables import DTYPES, cast, count_parameters
+from degrep_jax.runtime import compiling
 
 MODES = ('tiles', 'feathered', 'full')
 ENCODERS = ('tiles', 'resized')
@@ -441,7 +442,7 @@ class Restorer:
     with self._compiling:
       if key not in self._programs:
         shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._split) for x in stacks]
-        jitted = jax.jit(function, out_shardings=self._split)
+        jitted = compiling.jit(function, out_shardings=self._split)
         self._programs[key] = jitted.lower(self.variables, *shapes).compile()
       return self._programs[key]
 

@@ -19,7 +19,7 @@ from degrep_jax.convert.vgg19 import load_vgg19
 from degrep_jax.models import factory
 from degrep_jax.models.variables import FROZEN, merged
 from degrep_jax.models.vgg import Vgg19Features
-from degrep_jax.runtime import devices
+from degrep_jax.runtime import compiling, devices
 from degrep_jax.training.state import (
   DeblurState,
   TrainState,
@@ -40,7 +40,7 @@ class Stage(NamedTuple):
     create: () -> the state before the first step, freshly drawn.
     prepare: what becomes of it before it is trained: the same, or with parts of other runs.
     step: (state, constants, batch) -> (state, metrics), to be pmapped.
-    compiler_options: of the pmapped step.
+    keep_barriers: whether the step needs its barriers to be economical, see `compiling.options`.
     constants: arrays that a step reads and nothing saves.
     schedule: of the learning rate.
   """
@@ -49,7 +49,7 @@ class Stage(NamedTuple):
   create: Callable[[], Any]
   prepare: Callable[[Any], Any]
   step: Callable[..., Any]
-  compiler_options: dict[str, str]
+  keep_barriers: bool
   constants: dict[str, Any]
   schedule: optax.Schedule
 
@@ -58,6 +58,11 @@ class Stage(NamedTuple):
     leading axis of devices or, of one process, their shapes. on: these devices, by default all."""
     pmapped = jax.pmap(self.step, axis_name=devices.AXIS, donate_argnums=0, devices=on)
     return pmapped.lower(*arguments).compile(self.compiler_options)
+
+  @property
+  def compiler_options(self) -> dict[str, str]:
+    """Of the pmapped step."""
+    return compiling.options(self.keep_barriers)
 
 
 def open_stage(config: ml_collections.ConfigDict, constants: dict[str, Any] | None = None) -> Stage:
@@ -85,11 +90,8 @@ def build_optimizer(
   return make_optimizer(schedule, hyper.beta1, hyper.beta2, hyper.clip_norm), schedule
 
 
-def _compiler_options(train: ml_collections.ConfigDict) -> dict[str, str]:
-  # XLA's CPU backend drops barriers before it merges and orders operations: it would keep what is
-  # to be computed again, and compute micro-batches side by side.
-  needed = (train.remat or train.accumulate_steps > 1) and jax.default_backend() == 'cpu'
-  return {'xla_disable_hlo_passes': 'cse_barrier_expander'} if needed else {}
+def _keep_barriers(train: ml_collections.ConfigDict) -> bool:
+  return train.remat or train.accumulate_steps > 1
 
 
 def _economy(train: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -144,7 +146,7 @@ def _joint(config: ml_collections.ConfigDict, constants: dict[str, Any] | None) 
       official_order=config.train.official_order,
       **_economy(config.train),
     ),
-    compiler_options=_compiler_options(config.train),
+    keep_barriers=_keep_barriers(config.train),
     constants=constants,
     schedule=schedule,
   )
@@ -180,7 +182,7 @@ def _deblur(config: ml_collections.ConfigDict, constants: dict[str, Any] | None)
     create=create,
     prepare=prepare,
     step=step,
-    compiler_options=_compiler_options(config.train),
+    keep_barriers=_keep_barriers(config.train),
     constants=constants or {},
     schedule=schedule,
   )

@@ -1,6 +1,7 @@
 """Convolutions, their gradients and padding against loops in NumPy, in float64."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conv_loops import conv_and_gradients, normal
@@ -9,7 +10,14 @@ from hypothesis import strategies as st
 
 from degrep_jax.models import convolution
 
-FORMS = ('_plain_conv', '_space_to_depth_conv', '_im2col_conv', '_padded_conv')
+GRADIENTS = (
+  '_plain_input_gradient',
+  '_space_to_depth_input_gradient',
+  '_plain_filter_gradient',
+  '_padded_filter_gradient',
+  '_im2col_filter_gradient',
+  '_blocked_filter_gradient',
+)
 
 
 def _check(x, kernel, stride, padding):
@@ -26,59 +34,92 @@ def _check(x, kernel, stride, padding):
     np.testing.assert_allclose(got, expected, atol=2e-5 * max(1, np.abs(expected).max()))
 
 
-# (B, H, W, in), kernel, filters, stride, padding: forms whose input and filter gradient are taken.
+# (B, H, W, in), kernel, filters, stride, padding: how the gradients of input and filter are taken.
 REACHED = [
-  ((2, 6, 5, 3), 3, 4, 1, 1, '_plain_conv', '_plain_conv'),
-  ((2, 6, 5, 3), 3, 4, 2, 1, '_plain_conv', '_plain_conv'),
-  ((2, 6, 5, 30), 1, 4, 1, 0, '_plain_conv', '_plain_conv'),
-  ((1, 2, 2, 8), 1, 3, 1, 0, '_plain_conv', '_plain_conv'),
-  ((2, 6, 8, 3), 4, 5, 2, 1, '_space_to_depth_conv', '_plain_conv'),
-  ((1, 7, 6, 2), 4, 3, 2, 2, '_space_to_depth_conv', '_plain_conv'),
-  ((1, 5, 5, 2), 4, 3, 2, 0, '_space_to_depth_conv', '_plain_conv'),
-  ((1, 1, 3, 9), 4, 2, 2, 3, '_space_to_depth_conv', '_plain_conv'),
-  ((2, 3, 2, 12), 3, 4, 1, 1, '_plain_conv', '_im2col_conv'),
-  ((1, 4, 4, 16), 4, 2, 1, 2, '_plain_conv', '_im2col_conv'),
-  ((1, 3, 3, 10), 3, 2, 1, 0, '_plain_conv', '_im2col_conv'),
-  ((2, 6, 5, 3), 4, 4, 1, 2, '_plain_conv', '_padded_conv'),
-  ((2, 4, 5, 2), 3, 3, 1, 3, '_plain_conv', '_padded_conv'),
-  ((1, 4, 5, 2), 1, 3, 1, 2, '_plain_conv', '_padded_conv'),
+  ((2, 6, 5, 3), 3, 4, 1, 1, 'plain', 'blocked'),
+  ((1, 9, 5, 3), 3, 4, 1, 1, 'plain', 'blocked'),
+  ((1, 17, 4, 2), 3, 3, 1, 0, 'plain', 'blocked'),
+  ((1, 12, 12, 2), 7, 3, 1, 0, 'plain', 'blocked'),
+  ((2, 6, 5, 3), 4, 4, 1, 2, 'plain', 'blocked'),
+  ((8, 6, 5, 3), 3, 4, 1, 1, 'plain', 'plain'),
+  ((2, 6, 5, 3), 3, 4, 2, 1, 'plain', 'plain'),
+  ((2, 6, 5, 30), 1, 4, 1, 0, 'plain', 'plain'),
+  ((1, 2, 2, 8), 1, 3, 1, 0, 'plain', 'plain'),
+  ((2, 6, 8, 3), 4, 5, 2, 1, 'space_to_depth', 'plain'),
+  ((1, 7, 6, 2), 4, 3, 2, 2, 'space_to_depth', 'plain'),
+  ((1, 5, 5, 2), 4, 3, 2, 0, 'space_to_depth', 'plain'),
+  ((1, 1, 3, 9), 4, 2, 2, 3, 'space_to_depth', 'plain'),
+  ((2, 3, 2, 12), 3, 4, 1, 1, 'plain', 'im2col'),
+  ((1, 4, 4, 16), 4, 2, 1, 2, 'plain', 'im2col'),
+  ((1, 3, 3, 10), 3, 2, 1, 0, 'plain', 'im2col'),
+  ((9, 6, 5, 3), 4, 4, 1, 2, 'plain', 'padded'),
+  ((8, 4, 5, 2), 3, 3, 1, 3, 'plain', 'padded'),
 ]
 
 
-def test_every_form_occurs_in_the_table():
-  assert {name for *_, a, b in REACHED for name in (a, b)} == set(FORMS)
+def test_every_gradient_occurs_in_the_table():
+  pairs = [(f'_{a}_input_gradient', f'_{b}_filter_gradient') for *_, a, b in REACHED]
+  assert {name for pair in pairs for name in pair} == set(GRADIENTS)
 
 
 @pytest.mark.parametrize(
   ('shape', 'k', 'filters', 'stride', 'padding', 'of_input', 'of_kernel'), REACHED
 )
-def test_every_form_is_reached_and_exact(
-  monkeypatch, shape, k, filters, stride, padding, of_input, of_kernel
+def test_every_gradient_is_reached_and_exact(
+  shape, k, filters, stride, padding, of_input, of_kernel
 ):
   x, kernel = normal(*shape), normal(k, k, shape[-1], filters, seed=1)
-  forms = convolution._cpu_forms(x, kernel, stride, padding)
-  assert [form.__name__ for form in forms] == [of_input, of_kernel]
-  called = set()
-
-  def recorded(name, form):
-    def record(*arguments):
-      called.add(name)
-      return form(*arguments)
-
-    return record
-
-  for name in FORMS:
-    monkeypatch.setattr(convolution, name, recorded(name, getattr(convolution, name)))
+  names = f'_{of_input}_input_gradient', f'_{of_kernel}_filter_gradient'
+  chosen = convolution._cpu_gradients(x, kernel, stride, padding)
+  assert chosen == tuple(getattr(convolution, name) for name in names)
   _check(x, kernel, stride, padding)
-  # The plain form always runs: it is the forward pass, and the gradient of other platforms.
-  assert called == {'_plain_conv', of_input, of_kernel}
+
+
+def test_gradients_in_bfloat16_are_summed_in_float32():
+  """Sums of 256 positions in bfloat16 itself would be off by more."""
+  x, kernel = (
+    np.float32(value.astype(jnp.bfloat16))
+    for value in (normal(1, 16, 16, 8), normal(3, 3, 8, 2, seed=1))
+  )
+  cotangent, _, *expected = conv_and_gradients(x, kernel, 1, 1)
+
+  @jax.jit
+  def gradients(x, kernel, cotangent):
+    return jax.vjp(lambda x, kernel: convolution.conv2d(x, kernel, 1, 1), x, kernel)[1](cotangent)
+
+  actual = gradients(*(value.astype(jnp.bfloat16) for value in (x, kernel, cotangent)))
+  for got, wanted in zip(actual, expected, strict=True):
+    assert got.dtype == jnp.bfloat16
+    # The cotangent and the result are rounded, by 2^-9 of their size each.
+    np.testing.assert_allclose(np.float32(got), wanted, atol=2**-8 * np.abs(wanted).max())
+
+
+def test_accelerators_get_the_plain_gradients():
+  """What is lowered for CUDA holds convolutions alone: no loop, no matrix product."""
+
+  def gradients(x, kernel):
+    def total(x, kernel):
+      return convolution.conv2d(x, kernel, 1, 1).sum()
+
+    return jax.grad(total, (0, 1))(x, kernel)
+
+  traced = jax.jit(gradients).trace(normal(1, 9, 9, 3), normal(3, 3, 3, 4))
+  on_cpu, on_gpu = (
+    traced.lower(lowering_platforms=(platform,)).as_text() for platform in ('cpu', 'cuda')
+  )
+  assert 'stablehlo.while' in on_cpu and 'stablehlo.dot_general' in on_cpu
+  assert 'stablehlo.convolution' in on_gpu
+  assert 'stablehlo.while' not in on_gpu and 'stablehlo.dot_general' not in on_gpu
 
 
 @st.composite
 def _convolutions(draw):
   k, stride, padding = (draw(st.sampled_from(c)) for c in ((1, 3, 4, 7), (1, 2), range(4)))
   least = max(1, k - 2 * padding)
-  n, height, width = draw(st.integers(1, 2)), *(draw(st.integers(least, 8)) for _ in range(2))
+  n, height, width = (
+    draw(st.sampled_from((1, 2, 8))),
+    *(draw(st.integers(least, 10)) for _ in range(2)),
+  )
   few = st.integers(1, 4)
   positions = n * height * width
   channels = draw(few | st.integers(positions, positions + 2) if positions < 30 else few)

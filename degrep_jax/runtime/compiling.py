@@ -1,0 +1,50 @@
+"""How every program of this package is compiled: XLA's options, each with its reason.
+
+They are experimental. One that the installed jaxlib does not know is left out, which costs time and
+nothing else.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+# By platform.
+_OPTIONS = {
+  'cpu': {
+    # Matrix products by YNNPACK, convolutions by Eigen. jaxlib 0.10 hands both to YNNPACK, whose
+    # convolutions take twice as long in narrow networks, and their filter gradients three times.
+    'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_DOT',
+  },
+}
+
+
+@functools.cache
+def _known(name: str, value: str) -> bool:
+  """Whether the installed jaxlib has this option and this value of it."""
+  try:
+    jax.jit(lambda: 0).lower().compile({name: value})
+  except jax.errors.JaxRuntimeError:
+    return False
+  return True
+
+
+def options(keep_barriers: bool = False) -> dict[str, str]:
+  """The options of a program for the default backend, for `Lowered.compile`.
+
+  Args:
+    keep_barriers: of a program that computes something again, or one part after another, to save
+      memory: XLA's CPU backend drops barriers before it merges and orders operations, and would
+      keep what is to be computed again and compute the parts side by side.
+  """
+  platform = jax.default_backend()
+  wanted = _OPTIONS.get(platform, {})
+  if keep_barriers and platform == 'cpu':
+    wanted = wanted | {'xla_disable_hlo_passes': 'cse_barrier_expander'}
+  return {name: value for name, value in wanted.items() if _known(name, value)}
+
+
+def jit(function: Callable[..., Any], **keywords: Any) -> Any:
+  """`jax.jit` with `options`; keywords: of `jax.jit`."""
+  return jax.jit(function, compiler_options=options(), **keywords)

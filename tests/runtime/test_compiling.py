@@ -1,0 +1,56 @@
+"""Compile options: what this jaxlib does not know is left out, and every program gets the rest."""
+
+import pathlib
+import re
+
+import jax.numpy as jnp
+import pytest
+
+import degrep_jax
+from degrep_jax.runtime import compiling
+
+PACKAGE = pathlib.Path(degrep_jax.__file__).parent
+
+
+@pytest.mark.parametrize(
+  ('name', 'value', 'kept'),
+  [
+    ('xla_backend_optimization_level', '0', True),
+    ('xla_backend_optimization_level', 'high', False),  # no such value
+    ('xla_cpu_no_such_option', 'true', False),
+  ],
+)
+def test_an_option_that_this_jaxlib_does_not_know_is_left_out(monkeypatch, name, value, kept):
+  monkeypatch.setattr(compiling, '_OPTIONS', {'cpu': {name: value}})
+  assert compiling.options() == ({name: value} if kept else {})
+  assert compiling.jit(jnp.square)(3.0) == 9
+
+
+def test_another_platform_has_no_options_of_cpus(monkeypatch):
+  monkeypatch.setattr(compiling.jax, 'default_backend', lambda: 'gpu')
+  assert compiling.options(keep_barriers=True) == {}
+
+
+def test_barriers_are_kept_where_they_are_needed():
+  added = compiling.options(keep_barriers=True).keys() - compiling.options().keys()
+  assert added == {'xla_disable_hlo_passes'}
+
+
+def test_the_options_are_of_what_jit_compiles(monkeypatch):
+  """Also of what is compiled ahead of time: an option that XLA refuses is refused."""
+  monkeypatch.setattr(compiling, 'options', lambda: {'xla_cpu_no_such_option': 'true'})
+  with pytest.raises(RuntimeError, match='xla_cpu_no_such_option'):
+    compiling.jit(jnp.square).lower(3.0).compile()
+
+
+def test_nothing_in_the_package_is_compiled_without_them():
+  """`jax.jit` stands in this one place and where a program is exported for others to compile, and a
+  lowered program is compiled with options or was jitted with them."""
+  found = {
+    str(path.relative_to(PACKAGE))
+    for path in PACKAGE.rglob('*.py')
+    if re.search(r'jax\.jit|\.compile\(\)', path.read_text())
+  }
+  assert found == {'runtime/compiling.py', 'inference/export.py', 'inference/restorer.py'}
+  restorer = (PACKAGE / 'inference/restorer.py').read_text()
+  assert 'jax.jit' not in restorer and 'compiling.jit(' in restorer
