@@ -93,8 +93,7 @@ def open_mixture(data: ml_collections.ConfigDict, split: str) -> Source:
 
 
 def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
-  """The training pairs ('train') or the held-out ones ('test'). This module alone reads
-  `config.data`.
+  """The training pairs ('train') or the held-out ones ('test') that `config.data` names.
 
   Raises:
     UserError: pictures that cannot be used; the message names the file or field.

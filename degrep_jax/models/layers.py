@@ -116,9 +116,8 @@ class UpConv(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    bound = 1 / np.sqrt(
-      4 * self.features
-    )  # PyTorch counts the fan-in of a transposed kernel by its outputs
+    # PyTorch counts the fan-in of a transposed kernel by its outputs.
+    bound = 1 / np.sqrt(4 * self.features)
     kernel = self.param('kernel', _uniform(bound), (2, 2, x.shape[-1], self.features))
     y = upconv2x2(x.astype(kernel.dtype), kernel)
     return _biased(y, self.param('bias', _uniform(bound), (self.features,)))

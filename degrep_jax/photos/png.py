@@ -30,14 +30,14 @@ def kept_chunks(data: bytes) -> tuple[tuple[bytes, bytes], ...]:
   """(type, data) of the chunks that a restored picture keeps, besides those that `Tags` names."""
   return tuple(
     (kind, content)
-    for kind, content in _chunks(data)
+    for kind, content in chunks(data)
     if kind in _KEPT and not content.startswith((_XMP, _RAW_EXIF))
   )
 
 
 def has_credentials(data: bytes) -> bool:
   """Whether a file says, signed, who made it; that holds for its own pixels alone."""
-  return any(kind == b'caBX' for kind, _ in _chunks(data))
+  return any(kind == b'caBX' for kind, _ in chunks(data))
 
 
 def raw_exif(texts: Mapping[Any, Any]) -> bytes | None:
@@ -72,7 +72,9 @@ def tag_chunks(tags: Tags) -> Iterator[tuple[bytes, bytes]]:
   yield from tags.png
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+  """Yields (type, content) of the chunks of a PNG file; the last one of a damaged file may be cut
+  short."""
   at = len(SIGNATURE)
   while at + 12 <= len(data):
     length, kind = struct.unpack_from('>I4s', data, at)

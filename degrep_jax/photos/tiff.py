@@ -34,9 +34,8 @@ _COLOURS: dict[int, int] = {
 _STRIP_BYTES = 2**20
 _OFFSETS, _LENGTHS = 273, 279  # of the strips
 _LONG8 = 16  # BigTIFF's integers of 64 bits
-_CLASSIC_BYTES = (
-  2**32 - 2**24
-)  # of strips, so that a file of 32-bit offsets holds them and its tags
+# Of strips, so that a file of 32-bit offsets holds them and its tags.
+_CLASSIC_BYTES = 2**32 - 2**24
 _CLASSIC, _BIG = b'II*\0\x08\0\0\0', b'II+\0\x08\0\0\0\x10\0\0\0\0\0\0\0'
 _RAW = "is a camera's raw file: develop it first"
 _CANON_RAW, _DNG_VERSION, _SUB_IFDS = b'CR', 50706, 330

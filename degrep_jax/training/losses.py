@@ -12,9 +12,8 @@ import numpy as np
 
 VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 
-Outputs = Sequence[
-  Sequence[jax.Array]
-]  # per scale of the discriminator, its layers' outputs, logits last
+# Per scale of the discriminator, its layers' outputs, logits last.
+Outputs = Sequence[Sequence[jax.Array]]
 
 
 def l1(a: jax.Array, b: jax.Array) -> jax.Array:

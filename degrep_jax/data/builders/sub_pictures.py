@@ -11,7 +11,8 @@ import zlib
 import cv2
 import numpy as np
 
-SIGNATURE = b'\x89PNG\r\n\x1a\n'
+from degrep_jax.photos import png
+
 NONE, UP = 0, 2  # filters: the values themselves, and the difference from the row above
 RGB8 = (8, 2, 0, 0, 0)  # bits, colour type, compression, filters and interlacing of plain RGB
 
@@ -50,17 +51,16 @@ def crop(data: bytes, window: Window) -> np.ndarray | None:
 
 def _filtered_rows(data: bytes, count: int) -> np.ndarray | None:
   """The first rows as the file has them, (count, 1 + 3 W) uint8: the filter, then RGB."""
-  if not data.startswith(SIGNATURE):
+  if not data.startswith(png.SIGNATURE):
     return None
-  stream, header, position, kind = [], b'', len(SIGNATURE), b''
-  while kind != b'IEND':
-    length, kind = struct.unpack_from('>I4s', data, position)
-    content = data[position + 8 : position + 8 + length]
-    position += 12 + length
+  stream, header, kind = [], b'', b''
+  for kind, content in png.chunks(data):
     if kind == b'IHDR':
       header = content
     elif kind == b'IDAT':
       stream.append(content)
+  if kind != b'IEND':
+    return None
   width, height, *form = struct.unpack('>IIBBBBB', header)
   if tuple(form) != RGB8 or height < count:
     return None

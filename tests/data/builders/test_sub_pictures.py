@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from degrep_jax.data.builders import sub_pictures
+from degrep_jax.photos import png
 
 
 def noise(height, width, seed=0):
@@ -67,7 +68,7 @@ def saved(picture, **options):
     saved(Image.fromarray(noise(20, 20)).convert('P')),
     b'',
     b'no picture',
-    sub_pictures.SIGNATURE,
+    png.SIGNATURE,
     sub_pictures.encode(noise(20, 20))[:200],
     sub_pictures.encode(noise(5, 20)),  # fewer rows than the window reaches
   ],
