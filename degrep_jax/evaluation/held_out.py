@@ -166,7 +166,7 @@ class Evaluator:
   """
 
   def __init__(self, network: nn.Module, source: Source, *, tile: int, batch: int):
-    self._restorer = Restorer(network, None, tile=tile, batch=batch)
+    self._restorer = Restorer(network, None, mode='tiles', tile=tile, batch=batch)
     self._source = source
     # The blurry pictures' scores, which never change.
     self._known: dict[str, dict[str, float]] = {}
@@ -204,7 +204,7 @@ def evaluate_run(
   configs.require_same_model(workdir, config)
   source = open_source(config.data, 'test')
   restorer = Restorer.from_checkpoint(
-    workdir, step=step, config=config, batch=config.eval.batch_size
+    workdir, step=step, config=config, mode='tiles', batch=config.eval.batch_size
   )
   totals = write_evaluation(restorer, source, workdir, 'evaluation')
   panel(spread_samples(restorer, source), workdir / 'evaluation.png')

@@ -74,7 +74,7 @@ class Restorer:
     module: nn.Module,
     variables: dict[str, Any] | None,
     *,
-    mode: str = 'tiles',
+    mode: str = 'feathered',
     tile: int = TILE,
     window: int | None = None,
     dtype: str = 'float32',
@@ -88,7 +88,7 @@ class Restorer:
     Args:
       module: of a network of `factory.NETWORKS`.
       variables: of the module; None where `with_variables` is to bring them.
-      mode: one of `MODES`.
+      mode: one of `MODES`; evaluations by the released protocol ask for 'tiles'.
       tile: side of the tiles, px, and in all modes of what E sees.
       window: px around a pixel that instance norms see in the mode 'full' (TLC, see
         `models.local_norm`); 0: the whole picture, or the window of it that is restored at a time;
@@ -179,9 +179,8 @@ class Restorer:
     try:
       network = factory.build_network(config.model, axis_name=None)
     except AttributeError as error:
-      raise UserError(
-        f'{directory / run_config.FILE} does not describe a network: {error}.'
-      ) from None
+      path = directory / run_config.FILE
+      raise UserError(f'{path} does not describe a network: {error}.') from None
     variables = checkpoints.variables(saved)
     picture = jax.ShapeDtypeStruct((1, native, native, 3), jnp.float32)
     inputs = [picture] * factory.NETWORKS[config.model.network].inputs

@@ -361,7 +361,7 @@ def workdir(tmp_path_factory):
   variables = drawn(factory.build_generator(config.model), 2)
   network = {'params': variables.pop('params'), 'statistics': variables}
   with checkpoints.Checkpoints(folder, keep=1) as saved:
-    saved.save(7, {'step': np.int32(7), 'generator': network}, None)
+    saved.save(7, {'step': np.int32(7), 'generator': network})
   (folder / 'config.json').write_text(json.dumps(config.to_dict()))
   return folder
 
@@ -369,6 +369,7 @@ def workdir(tmp_path_factory):
 def test_a_checkpoint_is_all_that_a_restorer_needs(workdir):
   net = Restorer.from_checkpoint(workdir)
   assert net.network == 'joint' and net.tile == 32 and net.programs == 0
+  assert net.mode == 'feathered'  # as the commands have it: no seams
   assert net.about['step'] == 7 and net.about['config']['model']['width'] == 2
   assert net.about['checkpoint'] == str(workdir / 'checkpoints' / '7')
   variables = checkpoints.variables(checkpoints.load(workdir))
@@ -396,7 +397,7 @@ def test_of_a_checkpoint_only_the_network_is_read(workdir, tmp_path):
   saved = checkpoints.load(workdir)
   network = saved['generator'] | {'opt_state': {'mu': np.ones(3)}}
   with checkpoints.Checkpoints(tmp_path, keep=1) as there:
-    there.save(7, saved | {'generator': network, 'discriminator': {'params': np.ones(2)}}, None)
+    there.save(7, saved | {'generator': network, 'discriminator': {'params': np.ones(2)}})
   assert set(checkpoints.load(tmp_path)) == {'step', 'generator', 'discriminator'}
   found = checkpoints.load_network(tmp_path)
   assert not differing(found, saved)
@@ -407,7 +408,7 @@ def test_spectral_vectors_must_be_in_a_checkpoint(workdir, tmp_path):
   saved = checkpoints.load(workdir)
   saved['generator']['statistics'].pop('spectral')
   with checkpoints.Checkpoints(tmp_path, keep=1) as there:
-    there.save(7, saved, None)
+    there.save(7, saved)
   (tmp_path / 'config.json').write_text((workdir / 'config.json').read_text())
   with pytest.raises(UserError, match='spectral/'):
     Restorer.from_checkpoint(tmp_path)

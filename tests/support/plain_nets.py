@@ -43,5 +43,6 @@ def joint(deblur=same, reblur=same):
 
 
 def restorer(deblur=same, reblur=same, **options):
-  """A `Restorer` of `joint`, tiles of 16 px unless told otherwise."""
-  return Restorer(joint(deblur, reblur), {'params': {}}, **{'tile': 16, 'batch': 4, **options})
+  """A `Restorer` of `joint`, averaged tiles of 16 px unless told otherwise."""
+  options = {'mode': 'tiles', 'tile': 16, 'batch': 4} | options
+  return Restorer(joint(deblur, reblur), {'params': {}}, **options)
