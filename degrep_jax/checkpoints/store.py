@@ -1,9 +1,10 @@
 """Checkpoints of a workdir, by Orbax: `<workdir>/checkpoints/<step>`."""
 
+import dataclasses
 import os
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.serialization
@@ -24,8 +25,29 @@ BEST = 'deblurred_psnr'  # the score by which the best checkpoint is kept
 _STATE, _SCORES = 'default', 'metrics'  # items of a checkpoint, folders in it, besides PROGRESS
 
 
-def _score(metrics: dict[str, float]) -> float:
-  return metrics[BEST]
+def best_step(scored: Mapping[int, Mapping[str, float]]) -> int | None:
+  """The step with the best scores, of equal ones the latest; None where there are none."""
+  return max(scored, key=lambda step: (scored[step][BEST], step), default=None)
+
+
+@dataclasses.dataclass
+class _Kept(ocp.checkpoint_managers.PreservationPolicy):
+  """The newest `keep` checkpoints of a workdir and the best evaluated one."""
+
+  workdir: str | os.PathLike[str]
+  keep: int
+
+  def of(self, steps: Sequence[int]) -> set[int]:
+    """Those of rising steps that are kept."""
+    scored = saved_scores(self.workdir)
+    best = best_step({step: scored[step] for step in steps if step in scored})
+    return {*steps[-self.keep :], *(() if best is None else (best,))}
+
+  def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+    """As Orbax asks."""
+    del context
+    kept = self.of([about.step for about in checkpoints])
+    return [about.step in kept for about in checkpoints]
 
 
 class Checkpoints:
@@ -35,17 +57,10 @@ class Checkpoints:
   """
 
   def __init__(self, workdir: str | os.PathLike[str], keep: int):
-    policies = ocp.checkpoint_managers
-    preservation = policies.AnyPreservationPolicy(
-      [
-        policies.LatestN(keep),
-        policies.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
-      ]
-    )
+    self._workdir, self._kept = workdir, _Kept(workdir, keep)
     options = ocp.CheckpointManagerOptions(
-      best_fn=_score, preservation_policy=preservation, cleanup_tmp_directories=True
+      preservation_policy=self._kept, cleanup_tmp_directories=True
     )
-    self._workdir, self._keep = workdir, keep
     self._manager = ocp.CheckpointManager(
       _folder(workdir), item_names=(_STATE, PROGRESS), options=options
     )
@@ -62,28 +77,21 @@ class Checkpoints:
 
   def has_scores(self, step: int) -> bool:
     """Whether a saved step was evaluated."""
-    return self._manager.metrics(step) is not None
+    return step in saved_scores(self._workdir)
 
-  def save(
-    self,
-    step: int,
-    state: Any,
-    scores: dict[str, float] | None,
-    progress: dict[str, Any] | None = None,
-  ) -> None:
-    """Saves a state of host arrays, with its scores where it was evaluated.
+  def save(self, step: int, state: Any, progress: dict[str, Any] | None = None) -> None:
+    """Saves a state of host arrays.
 
     Args:
       step: optimiser steps done; a step that is saved already is left as it is.
       state: a pytree that `flax.serialization` knows, not replicated.
-      scores: means of an evaluation, with the key `BEST`.
       progress: what else a run continues from, as JSON knows it (`load_progress`).
     """
     if not self.has(step):
       tree = _without_none(flax.serialization.to_state_dict(state))
       about = {'checksums': damage.checksums(tree), 'progress': progress or {}}
       items = {_STATE: ocp.args.StandardSave(tree), PROGRESS: ocp.args.JsonSave(about)}
-      self._manager.save(step, args=ocp.args.Composite(**items), metrics=scores)
+      self._manager.save(step, args=ocp.args.Composite(**items))
 
   def check(self) -> None:
     """Raises what a save met in its own thread, where it has ended."""
@@ -96,8 +104,8 @@ class Checkpoints:
     scores: dict[str, float],
     by: Callable[[Callable[[], None]], None] = lambda write: write(),
   ) -> None:
-    """Gives a checkpoint that was saved without scores its own, and lets go of the one that was the
-    best before it, as a save would; one that has scores keeps them.
+    """Gives a saved checkpoint its scores, and lets go of the one that was the best before it, as a
+    save would; one that has scores keeps them.
 
     Args:
       step: of the checkpoint.
@@ -114,11 +122,9 @@ class Checkpoints:
       partial.mkdir(exist_ok=True)
       ocp.JsonCheckpointHandler(_SCORES).save(partial, args=ocp.args.JsonSave(scores))
       partial.rename(folder / _SCORES)
-      scored = saved_scores(self._workdir)
-      best = max(scored, key=lambda step: _score(scored[step]))
-      for old in saved_steps(self._workdir)[: -self._keep]:
-        if old != best:
-          shutil.rmtree(folder.with_name(str(old)))
+      steps = saved_steps(self._workdir)
+      for old in sorted({*steps} - self._kept.of(steps)):
+        shutil.rmtree(folder.with_name(str(old)))
 
     by(write)
     self._manager.reload()

@@ -48,7 +48,7 @@ def convert_file(kind: str, path: pathlib.Path, out: pathlib.Path) -> None:
   about = json.dumps({'model': _model_fields(module)}, indent=2)
   try:
     with checkpoints.Checkpoints(out, keep=1) as saved:
-      saved.save(0, {'step': np.zeros((), np.int32)} | _saved(kind, variables), None)
+      saved.save(0, {'step': np.zeros((), np.int32)} | _saved(kind, variables))
     write_atomically(out / configs.FILE, f'{about}\n'.encode())
   except BaseException as error:
     # So that the same command may be given again.

@@ -75,7 +75,7 @@ class Run:
     """Saves a state, unless it is already, as one that is evaluated."""
     if not self._saved.has(step):
       progress = self._recorder.progress()
-      self._saved.save(step, devices.unreplicate(state), None, progress)
+      self._saved.save(step, devices.unreplicate(state), progress)
 
   def keep(self, step: int, state: Any) -> None:
     """Saves what was trained before an error that has nothing to do with it. Not of several

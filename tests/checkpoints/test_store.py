@@ -47,16 +47,16 @@ def save(workdir, *steps, keep=2, scores=None):
   """Saves states at some steps in one go; `scores` maps steps to deblurred PSNRs."""
   with checkpoints.Checkpoints(workdir, keep) as saved:
     for step in steps:
-      psnr = (scores or {}).get(step)
-      totals = None if psnr is None else {'deblurred_psnr': psnr, 'reblurred_psnr': -psnr}
-      saved.save(step, {'step': np.int32(step)}, totals)
+      saved.save(step, {'step': np.int32(step)})
+      if step in (scores or {}):
+        saved.add_scores(step, {'deblurred_psnr': scores[step], 'reblurred_psnr': -scores[step]})
 
 
 @pytest.mark.parametrize('discriminator', [True, False])
 def test_a_state_comes_back_bit_by_bit(tmp_path, discriminator):
   saved_state = state(discriminator=discriminator)
   with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
-    saved.save(5, saved_state, None)
+    saved.save(5, saved_state)
   other = jax.tree.map(np.zeros_like, saved_state)
   restored = checkpoints.restore(tmp_path, other)
   assert jax.tree.structure(restored) == jax.tree.structure(saved_state)
@@ -70,7 +70,7 @@ def test_a_state_comes_back_bit_by_bit(tmp_path, discriminator):
 def test_a_state_loads_as_nested_dictionaries(tmp_path):
   saved_state = state()
   with checkpoints.Checkpoints(str(tmp_path), keep=1) as saved:
-    saved.save(5, saved_state, None)
+    saved.save(5, saved_state)
   loaded = checkpoints.load(str(tmp_path))
   assert set(loaded) == {'step', 'generator', 'discriminator'}
   assert set(loaded['generator']) == {'params', 'statistics', 'opt_state'}
@@ -91,7 +91,7 @@ def test_a_restored_state_trains_on(tmp_path):
 
   middle = step(first)
   with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
-    saved.save(1, jax.device_get(middle), None)
+    saved.save(1, jax.device_get(middle))
   continued = step(checkpoints.restore(tmp_path, first))
   jax.tree.map(np.testing.assert_array_equal, continued, step(middle))
 
@@ -104,6 +104,15 @@ def test_the_newest_are_kept(tmp_path):
 def test_the_best_is_kept_beside_the_newest(tmp_path):
   save(tmp_path, *range(1, 8), scores={1: 25.0, 2: 31.0, 4: 30.0, 6: 29.0})
   assert checkpoints.saved_steps(tmp_path) == [2, 6, 7]
+
+
+def test_of_equal_scores_the_latest_is_the_best(tmp_path):
+  save(tmp_path, *range(1, 6), scores={1: 30.0, 2: 30.0, 3: 29.0})
+  assert checkpoints.saved_steps(tmp_path) == [2, 4, 5]  # by scores that come later
+  save(tmp_path, 6)
+  assert checkpoints.saved_steps(tmp_path) == [2, 5, 6]  # and by a save
+  assert checkpoints.best_step({1: {'deblurred_psnr': 30.0}, 2: {'deblurred_psnr': 30.0}}) == 2
+  assert checkpoints.best_step({}) is None
 
 
 def test_the_best_is_kept_across_runs(tmp_path):
@@ -119,10 +128,12 @@ def test_the_best_is_kept_across_runs(tmp_path):
 def test_a_step_saved_twice_is_left_alone(tmp_path):
   first, other = state(5), state(6)
   with checkpoints.Checkpoints(tmp_path, keep=2) as saved:
-    saved.save(5, first, {'deblurred_psnr': 30.0})
-    saved.save(5, other, None)
+    saved.save(5, first)
+    saved.add_scores(5, {'deblurred_psnr': 30.0})
+    saved.save(5, other)
   with checkpoints.Checkpoints(tmp_path, keep=2) as saved:
-    saved.save(5, other, {'deblurred_psnr': 10.0})
+    saved.save(5, other)
+    saved.add_scores(5, {'deblurred_psnr': 10.0})
   restored = checkpoints.restore(tmp_path, other)
   jax.tree.map(np.testing.assert_array_equal, restored, first)
   save(tmp_path, 6, 7, 8, scores={6: 20.0})
@@ -173,7 +184,7 @@ def _refusal(workdir, other):
 
 def test_other_networks_are_refused(tmp_path):
   with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
-    saved.save(5, state(), None)
+    saved.save(5, state())
   renamed = state()
   renamed.generator.params['conv_0'] = renamed.generator.params.pop('conv')
   _refusal(tmp_path, renamed)
@@ -181,14 +192,14 @@ def test_other_networks_are_refused(tmp_path):
 
 def test_networks_of_another_width_are_refused(tmp_path):
   with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
-    saved.save(5, state(), None)
+    saved.save(5, state())
   _refusal(tmp_path, state(width=4))
 
 
 @pytest.mark.parametrize('saved_with', [True, False])
 def test_a_discriminator_on_one_side_alone_is_refused(tmp_path, saved_with):
   with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
-    saved.save(5, state(discriminator=saved_with), None)
+    saved.save(5, state(discriminator=saved_with))
   _refusal(tmp_path, state(discriminator=not saved_with))
 
 
@@ -203,7 +214,7 @@ def _kernels(*parts, start=0):
 
 def _save_tree(workdir, tree):
   with checkpoints.Checkpoints(workdir, keep=1) as saved:
-    saved.save(3, {'step': np.int32(3)} | tree, None)
+    saved.save(3, {'step': np.int32(3)} | tree)
 
 
 def _joint_tree():
@@ -238,7 +249,7 @@ def test_parts_of_a_deblurring_run_and_its_variables(tmp_path):
   frozen = {'params': _kernels(*PARTS, start=20), 'spectral': _kernels(*PARTS, start=30)}
   deblur_state = DeblurState(np.int32(3), network, frozen)
   with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
-    saved.save(3, deblur_state, None)
+    saved.save(3, deblur_state)
   parts = {
     'params/encoder': 20,
     'params/pyramid': 21,
@@ -286,7 +297,8 @@ def two_steps(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('two')
   with checkpoints.Checkpoints(workdir, keep=2) as saved:
     for step in (5, 6):
-      saved.save(step, state(step), {'deblurred_psnr': 20.0 + step}, {'waited': step / 3})
+      saved.save(step, state(step), {'waited': step / 3})
+      saved.add_scores(step, {'deblurred_psnr': 20.0 + step})
   return workdir
 
 
@@ -311,7 +323,7 @@ def test_a_training_sets_damaged_checkpoints_aside(two_steps, tmp_path, capsys, 
   assert (workdir / 'damaged' / '6').is_dir()
   assert checkpoints.saved_steps(workdir) == [5]
   with checkpoints.Checkpoints(workdir, keep=2) as saved:  # the step comes again
-    saved.save(6, state(6), None)
+    saved.save(6, state(6))
   restored = checkpoints.restore(workdir, state())
   jax.tree.map(np.testing.assert_array_equal, restored, state(6))
   gc.collect()
@@ -384,7 +396,7 @@ def test_arrays_that_are_gone(two_steps, tmp_path):
   workdir = tmp_path / 'run'
   shutil.copytree(two_steps, workdir)
   with checkpoints.Checkpoints(tmp_path / 'less', keep=1) as saved:
-    saved.save(6, state(6, discriminator=False), None)
+    saved.save(6, state(6, discriminator=False))
   shutil.rmtree(workdir / 'checkpoints' / '6' / 'default')
   shutil.copytree(
     tmp_path / 'less' / 'checkpoints' / '6' / 'default', workdir / 'checkpoints' / '6' / 'default'
@@ -415,12 +427,12 @@ def test_a_killed_removal_of_an_old_one_is_no_obstacle(tmp_path):
 def test_a_save_that_failed_is_told_before_the_next(tmp_path):
   rng, limits = np.random.default_rng(0), resource.getrlimit(resource.RLIMIT_FSIZE)
   with checkpoints.Checkpoints(tmp_path, keep=2) as saved:
-    saved.save(1, {'step': np.int32(1)}, None)
+    saved.save(1, {'step': np.int32(1)})
     saved.check()  # also while it saves
     saved._manager.wait_until_finished()
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-      saved.save(2, {'x': rng.random(100_000)}, None)
+      saved.save(2, {'x': rng.random(100_000)})
       with pytest.raises(Exception, match='File too large'):
         for _ in range(500):
           saved.check()

@@ -49,7 +49,7 @@ def workdir(path, network, seed):
   generator = {'params': variables['params'], 'statistics': statistics}
   with checkpoints.Checkpoints(path, keep=3) as kept:
     for step in (4, 7):
-      kept.save(step, {'step': np.int32(step), 'generator': generator}, None)
+      kept.save(step, {'step': np.int32(step), 'generator': generator})
   return module, variables
 
 

@@ -99,7 +99,7 @@ def test_parts_are_exported_and_a_discriminator_is_not(joint, tmp_path):
     'd': {'discriminator': state['discriminator']},
   }.items():
     with checkpoints.Checkpoints(tmp_path / name, keep=1) as to:
-      to.save(0, {'step': np.int32(0)} | tree, None)
+      to.save(0, {'step': np.int32(0)} | tree)
   count = export.to_safetensors(tmp_path / 'e', tmp_path / 'e.safetensors')
   arrays, metadata = read(tmp_path / 'e.safetensors')
   assert count == sum(x.size for x in leaves(encoder).values())

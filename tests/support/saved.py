@@ -68,8 +68,9 @@ def workdir(path: pathlib.Path, config: ml_collections.ConfigDict, scores):
   with checkpoints.Checkpoints(path, keep=len(scores)) as saved:
     for step, psnr in scores.items():
       last = state(config, step)
-      saved.save(step, last, None if psnr is None else {'deblurred_psnr': psnr})
+      saved.save(step, last)
       if psnr is not None:
+        saved.add_scores(step, {'deblurred_psnr': psnr})
         (path / 'evaluations').mkdir(exist_ok=True)
         totals = {'count': 3, 'deblurred_psnr': psnr}
         (path / 'evaluations' / f'step_{step}.json').write_text(json.dumps(totals))

@@ -235,7 +235,7 @@ def test_the_average_is_saved_and_evaluated(averaged, tmp_path):
   states, _ = averaged
   last = states[-1]
   with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
-    saved.save(3, last, None)
+    saved.save(3, last)
   restored = checkpoints.restore(tmp_path, jax.tree.map(np.zeros_like, last))
   jax.tree.map(np.testing.assert_array_equal, restored, last)
   jax.tree.map(np.testing.assert_array_equal, last.variables['params'], last.ema)
@@ -254,7 +254,7 @@ def test_parts_are_taken_over_as_they_are_evaluated(tmp_path):
 
   network = state.NetworkState(kernels(0), {'spectral': kernels(10)}, opt_state={})
   with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
-    saved.save(3, state.TrainState(np.int32(3), network, None, ema=kernels(20)), None)
+    saved.save(3, state.TrainState(np.int32(3), network, None, ema=kernels(20)))
   parts = checkpoints.load_parts(tmp_path, FROZEN)
   assert parts == {'params': kernels(20), 'spectral': kernels(10)}
 
@@ -276,12 +276,12 @@ def test_a_checkpoint_from_before_there_were_averages(tmp_path):
   first = tiny_deblur.initial_state(config)
   with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
     tree = {'step': first.step, 'generator': first.generator, 'frozen': first.frozen}
-    saved.save(0, tree, None)
+    saved.save(0, tree)
   restored = checkpoints.restore(tmp_path, jax.tree.map(np.zeros_like, first))
   assert restored.ema is None
   jax.tree.map(np.testing.assert_array_equal, restored, first)
   with checkpoints.Checkpoints(tmp_path / 'now', keep=1) as saved:
-    saved.save(0, first, None)
+    saved.save(0, first)
   assert set(checkpoints.load(tmp_path / 'now')) == {'step', 'generator', 'frozen'}
 
 
