@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     '  degrep deblur photo.jpg --checkpoint runs/net --output restored\n'
     '  degrep demo --checkpoint runs/net\n'
     '  degrep convert msdi_net net_g.pth runs/net\n'
-    '  degrep --config=configs/demo.py --workdir=runs/demo\n'
+    '  degrep --config=demo --workdir=runs/demo\n'
     '\n'
     'degrep COMMAND --help tells more. Without a command, degrep trains and evaluates, by the\n'
     'flags of python -m degrep_jax.main.',

@@ -1,6 +1,6 @@
-"""python -m degrep_jax.main --config=configs/X.py --workdir=DIR [--mode=train|eval|plan]."""
+"""python -m degrep_jax.main --config=X --workdir=DIR [--mode=train|eval|plan]: X is the name of a
+config that comes with the package, or a file."""
 
-import itertools
 import os
 import pathlib
 import sys
@@ -16,6 +16,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
+from degrep_jax import shipped_configs
 from degrep_jax.common.errors import fail
 from degrep_jax.evaluation.held_out import evaluate_run
 from degrep_jax.runtime import exits, processes
@@ -44,7 +45,7 @@ _MEMORY = flags.DEFINE_list('memory', [], 'plan: of a device, as 16GiB; several 
 _DEVICES = flags.DEFINE_integer('devices', None, 'plan: of the training; by default those here.')
 
 
-@flags.validator('config', message='name a config file, as --config=configs/demo.py.')
+@flags.validator('config', message='name a config, as --config=demo or --config=configs/demo.py.')
 def _has_config(path) -> bool:
   return path is not None
 
@@ -68,15 +69,29 @@ def _are_several(values) -> bool:
   return values['multihost'] or told == (None, None, None)
 
 
+def _config_file(name: str) -> str:
+  """The path of a config, which may import others as `from configs import default`."""
+  shipped = shipped_configs.find(name)
+  path = shipped or pathlib.Path(name).absolute()
+  if not path.is_file():
+    known = ', '.join(shipped_configs.names())
+    sentence = f'there is no config file {path}: mend --config, or name one of {known}.'
+    raise SystemExit(fail(sentence))
+  if not shipped:
+    sys.path.append(str(path.parent.parent))
+  shipped_configs.offer()
+  return str(path)
+
+
 def _parse(argv: list[str]) -> list[str]:
   """Flags as absl reads them, but a bad one costs a sentence instead of a trace or the help."""
-  for argument, following in itertools.pairwise([*argv, '']):
-    if argument in ('--config', '-config') or argument.startswith(('--config=', '-config=')):
-      path = pathlib.Path(argument.partition('=')[2] or following).absolute()
-      if not path.is_file():
-        raise SystemExit(fail(f'there is no config file {path}: mend --config.'))
-      # Configs import each other as `from configs import default`, wherever the command is run.
-      sys.path.append(str(path.parent.parent))
+  argv = [*argv]
+  for i, argument in enumerate(argv):
+    if argument in ('--config', '-config') and argv[i + 1 :]:
+      argv[i + 1] = _config_file(argv[i + 1])
+    elif argument.startswith(('--config=', '-config=')):
+      flag, _, name = argument.partition('=')
+      argv[i] = f'{flag}={_config_file(name)}'
   try:
     return flags.FLAGS(argv)
   except flags.Error as error:

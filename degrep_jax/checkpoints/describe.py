@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-from degrep_jax import checkpoints
+from degrep_jax import checkpoints, shipped_configs
 from degrep_jax import run_config as configs
 
 PARTS = ('encoder', 'pyramid', 'reblurrer', 'deblurrer')
@@ -40,7 +40,6 @@ def describe(workdir: str | os.PathLike[str], step: int | None = None) -> dict[s
   parts, frozen = count_parts(shapes)
   steps = checkpoints.saved_steps(workdir)
   scored = checkpoints.saved_scores(workdir)
-  best = max(scored, key=lambda of: (scored[of][checkpoints.BEST], of), default=None)
   return {
     'workdir': str(workdir),
     'network': config.get('model.network'),
@@ -50,7 +49,7 @@ def describe(workdir: str | os.PathLike[str], step: int | None = None) -> dict[s
     'step': steps[-1] if step is None else step,
     'trained_steps': config.get('train.steps'),
     'checkpoints': {of: _finite(scored[of]) if of in scored else None for of in steps},
-    'best': best,
+    'best': checkpoints.best_step(scored),
     'config': config,
     'scores': _evaluations(workdir),
   }
@@ -88,9 +87,6 @@ def _evaluations(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
 
 
 def defaults() -> dict[str, Any]:
-  """The fields of configs/default.py as `describe` gives a config; {} outside a clone."""
-  root = pathlib.Path(__file__).parents[2]
-  path = root / 'configs' / 'default.py'
-  if not (path.exists() and (root / 'setup.cfg').exists()):
-    return {}
+  """The fields of configs/default.py as `describe` gives a config."""
+  path = shipped_configs.folder() / 'default.py'
   return configs.flat(json.loads(json.dumps(runpy.run_path(str(path))['get_config']().to_dict())))

@@ -111,16 +111,13 @@ def _checkpoints(found: dict[str, Any]):
 
 
 def _config(config: dict[str, Any], usual: dict[str, Any]):
-  """The fields that are not as configs/default.py has them; all where that is not at hand."""
+  """The fields that are not as configs/default.py has them."""
   from degrep_jax.common.console import empty_table
 
-  heading = f'config{", where it is not the default" * bool(usual)}'
-  table = empty_table(heading, 'value', 'default', texts=(0, 1, 2))
+  table = empty_table('config, where it is not the default', 'value', 'default', texts=(0, 1, 2))
   for field, value in sorted(config.items()):
     if field not in usual or usual[field] != value:
       table.add_row(field, _text(value), _text(usual[field]) if field in usual else '')
-  if not usual:
-    table.columns.pop()
   return table
 
 

@@ -1,0 +1,35 @@
+"""The configs that come with the package: beside it in a clone, in it where it is installed."""
+
+import importlib
+import pathlib
+import sys
+import types
+
+PACKAGE = pathlib.Path(__file__).parent
+
+
+def folder() -> pathlib.Path:
+  """Where they lie."""
+  installed = PACKAGE / 'configs'
+  return installed if installed.is_dir() else PACKAGE.parent / 'configs'
+
+
+def names() -> list[str]:
+  """Their names, as `--config` takes them."""
+  return sorted(path.stem for path in folder().glob('*.py'))
+
+
+def find(name: str) -> pathlib.Path | None:
+  """The file of a name such as 'demo'; None where there is none."""
+  return folder() / f'{name}.py' if name in names() else None
+
+
+def offer() -> None:
+  """Makes them importable as `from configs import default`, after other folders of that name."""
+  try:
+    configs = importlib.import_module('configs')
+  except ImportError:
+    configs = sys.modules['configs'] = types.ModuleType('configs')
+    configs.__path__ = []
+  if str(folder()) not in configs.__path__:
+    configs.__path__ = [*configs.__path__, str(folder())]
