@@ -7,6 +7,7 @@ import runpy
 
 import numpy as np
 import pytest
+import reference
 import skimage.data
 from scipy import ndimage
 
@@ -155,7 +156,7 @@ def test_borders_that_leave_too_little_are_refused(metric):
 @pytest.fixture(scope='module')
 def realblur_cases(golden):
   """[(reference figures, restored, sharp)], checked against the sums stored beside them."""
-  arrays, found = np.load(golden / 'realblur_ecc.npz'), []
+  arrays, found = reference.read_arrays(golden / 'realblur_ecc.npz'), []
   for case in json.loads((golden / 'realblur_ecc.json').read_text()):
     restored, sharp = (arrays[f'{name}{case["i"]}'] for name in ('restored', 'gt'))
     assert (restored.sum(), sharp.sum()) == (case['sum_d'], case['sum_gt'])

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference
 import saved
 import tiny_joint
 from command import ROOT, gopro, refused, succeeded
@@ -303,7 +304,7 @@ def test_pictures_that_cannot_be_aligned_are_counted(place, evaluate, tmp_path):
 
 def test_realblurs_figures_from_its_tree_and_flat_names(golden, evaluate, tmp_path):
   root, lines = tmp_path / 'RealBlur', []
-  arrays, cases = np.load(golden / 'realblur_ecc.npz'), golden / 'realblur_ecc.json'
+  arrays, cases = reference.read_arrays(golden / 'realblur_ecc.npz'), golden / 'realblur_ecc.json'
   cases = json.loads(cases.read_text())
   for case in cases:
     i, scene = case['i'], f'RealBlur-J_ECC/scene{case["i"]:03}'

@@ -22,6 +22,12 @@ NETWORKS = {
 }
 
 
+def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """All arrays of an .npz file, which is closed again."""
+  with np.load(path) as arrays:
+    return dict(arrays)
+
+
 class Figures:
   """One pair of .json and .npz files, and the inputs that they belong to.
 
@@ -35,7 +41,7 @@ class Figures:
     name = name.format(width)
     self.width = width
     self.about = json.loads((folder / f'{name}.json').read_text())
-    self.arrays = np.load(folder / f'{name}.npz')
+    self.arrays = read_arrays(folder / f'{name}.npz')
     self._inputs = runpy.run_path(str(folder / 'inputs.py'))
     assert self.about.get('width', width) == width
 
