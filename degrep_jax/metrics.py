@@ -101,6 +101,11 @@ def ssim_2d(a: np.ndarray, b: np.ndarray, *, crop_border: int = 0, luma: bool = 
   return float(np.mean(_inside(ssim_map(a, b, peak=255))))
 
 
+def has_window(shape: tuple[int, ...], crop_border: int = 0) -> bool:
+  """Whether SSIM's window fits into a picture (H, W, ...), or its part inside a border, px."""
+  return min(shape[:2]) - 2 * crop_border >= SIDE
+
+
 def luma_of(picture: np.ndarray) -> np.ndarray:
   """Y of BT.601, float64 (H, W, 1) in 16 .. 235, not rounded, of an RGB picture uint8 (H, W, 3).
 

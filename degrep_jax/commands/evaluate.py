@@ -2,6 +2,7 @@
 
 import argparse
 import pathlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from degrep_jax.commands import options
@@ -132,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
   restoring_by = _check(args)
   output = args.output or _default_output(args)
   _require_new(args, output)
-  from degrep_jax.evaluation import scoring
+  from degrep_jax.evaluation import means, scoring
 
   if args.sharp:
     source = scoring.sharp_pictures(args.sharp)
@@ -146,11 +147,11 @@ def run(args: argparse.Namespace) -> int:
   protocol = scoring.Protocol(args.protocol, (restoring or [{}])[0], args.crop_border, args.y)
   scores = scoring.score(source, methods, protocol, args.save)
   summary = scoring.write(output, scores, methods, protocol, _dataset(args))
-  _show(summary, output)
+  _show(summary, means.remarks(scores.rows), output)
   return 1 if scores.failed else 0
 
 
-def _show(summary: dict[str, Any], output: pathlib.Path) -> None:
+def _show(summary: dict[str, Any], remarks: Iterable[str], output: pathlib.Path) -> None:
   from degrep_jax.common.console import results, say
   from degrep_jax.evaluation import tables
 
@@ -163,6 +164,8 @@ def _show(summary: dict[str, Any], output: pathlib.Path) -> None:
   for method in summary['methods']:
     for name, reason in method['failed_alignments'].items():
       say(f'not scored: {name} of {method["label"]}: {reason}')
+  for sentence in remarks:
+    say(sentence)
   say(f'wrote {output / FILES[0]} and {FILES[1]}')
 
 

@@ -46,6 +46,13 @@ def track(items: Iterable[Item], description: str, total: int, start: int = 0) -
       bar.advance(task)
 
 
+def listed(names: Iterable[object], most: int = 3) -> str:
+  """For example "a, b, c and 7 more"."""
+  texts = [str(name) for name in names]
+  more = f' and {len(texts) - most:,} more' if len(texts) > most else ''
+  return ', '.join(texts[:most]) + more
+
+
 def duration(seconds: float) -> str:
   """For example 0:42, 12:05 or 3:07:00."""
   minutes, seconds = divmod(round(seconds), 60)

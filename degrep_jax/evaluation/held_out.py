@@ -14,10 +14,10 @@ from degrep_jax import metrics
 from degrep_jax import run_config as configs
 from degrep_jax.common import threads
 from degrep_jax.common.console import say, track
-from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import to_uint8
 from degrep_jax.data.pairs import Pair, Source
 from degrep_jax.data.source import open_source
+from degrep_jax.evaluation.means import remarks
 from degrep_jax.evaluation.panel import panel
 from degrep_jax.evaluation.tables import format_table, write_scores
 from degrep_jax.inference.restorer import Restorer
@@ -33,24 +33,30 @@ def _pictures(restorer: Restorer) -> tuple[str, ...]:
 
 
 def _score(
-  pair: Pair, restored: dict[str, np.ndarray], known: dict[str, dict[str, float]]
+  pair: Pair, restored: dict[str, np.ndarray], known: dict[str, dict[str, float | None]]
 ) -> dict[str, Any]:
   pictures = {name: to_uint8(picture) for name, picture in restored.items()}
   row: dict[str, Any] = {'name': pair.name}
   blurry = known.setdefault(pair.name, {})
+  fits = metrics.has_window(pair.sharp.shape)
   for name, metric in METRICS.items():
+    score = metric if name == 'psnr' or fits else _none
     if name not in blurry:
-      blurry[name] = metric(pair.blurry, pair.sharp)
+      blurry[name] = score(pair.blurry, pair.sharp)
     row[f'blurry_{name}'] = blurry[name]
-    row[f'deblurred_{name}'] = metric(pictures['deblurred'], pair.sharp)
+    row[f'deblurred_{name}'] = score(pictures['deblurred'], pair.sharp)
     if 'reblurred' in pictures:
       row[f'identity_{name}'] = row[f'blurry_{name}']  # the metrics are symmetric
-      row[f'reblurred_{name}'] = metric(pictures['reblurred'], pair.blurry)
+      row[f'reblurred_{name}'] = score(pictures['reblurred'], pair.blurry)
   return row
 
 
+def _none(*_: np.ndarray) -> None:
+  """What SSIM is where its window does not fit."""
+
+
 def scores(
-  restorer: Restorer, source: Source, known: dict[str, dict[str, float]] | None = None
+  restorer: Restorer, source: Source, known: dict[str, dict[str, float | None]] | None = None
 ) -> Iterator[dict[str, Any]]:
   """Per-picture scores of every pair of `source`, whole, clipped and rounded to 8 bits.
 
@@ -64,25 +70,15 @@ def scores(
 
   Yields:
     'name', and `<row>_<metric>` for the rows blurry, deblurred (against sharp) and, of a joint net,
-    identity (sharp as if it were the reblurred picture) and reblurred (against blurry).
+    identity (sharp as if it were the reblurred picture) and reblurred (against blurry); None for
+    SSIM where its window does not fit into the picture.
 
   Raises:
-    UserError: a picture that cannot be read, or is too small for the metrics.
+    UserError: a picture that cannot be read.
   """
   scored = {} if known is None else known
-
-  def large_enough(item: int) -> Pair:
-    pair = source.pair(item)
-    height, width = pair.sharp.shape[:2]
-    if min(height, width) < metrics.SIDE:
-      raise UserError(
-        f'{pair.name} is {width}x{height}, too small for SSIM, whose window is {metrics.SIDE} px '
-        'wide: remove it.'
-      )
-    return pair
-
   # Pairs are read once and kept until they are scored.
-  pairs, read = itertools.tee(map(large_enough, range(len(source))))
+  pairs, read = itertools.tee(map(source.pair, range(len(source))))
   sharp = None
   if restorer.can_reblur:
     read, partners = itertools.tee(read)
@@ -136,7 +132,7 @@ def write_evaluation(
   directory: pathlib.Path,
   stem: str,
   check: Callable[[], None] = lambda: None,
-  known: dict[str, dict[str, float]] | None = None,
+  known: dict[str, dict[str, float | None]] | None = None,
 ) -> dict[str, float]:
   """Scores every pair, writes `<stem>.csv` and `<stem>.json`, and returns the means. `check` is
   called after each pair; what it raises ends the evaluation, of which nothing is written. `known`
@@ -145,6 +141,8 @@ def write_evaluation(
   for row in track(scores(restorer, source, known), 'evaluating', len(source)):
     check()
     rows.append(row)
+  for sentence in remarks(rows):
+    say(sentence)
   return write_scores(rows, directory, stem)
 
 
@@ -169,7 +167,7 @@ class Evaluator:
     self._restorer = Restorer(network, None, mode='tiles', tile=tile, batch=batch)
     self._source = source
     # The blurry pictures' scores, which never change.
-    self._known: dict[str, dict[str, float]] = {}
+    self._known: dict[str, dict[str, float | None]] = {}
 
   def scores(
     self,

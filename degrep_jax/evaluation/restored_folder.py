@@ -2,13 +2,12 @@
 
 import collections
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from degrep_jax.common.console import listed
 from degrep_jax.common.errors import UserError
 from degrep_jax.data.folders import ROLES, SUFFIXES
-
-_LISTED = 3  # names that an error message gives
 
 
 def find_pictures(root: str | os.PathLike[str]) -> list[Path]:
@@ -68,12 +67,12 @@ def match_pictures(root: str | os.PathLike[str], names: Sequence[str]) -> list[P
     longest = max(fitting.values(), default=0)
     best = [path for path, length in fitting.items() if length == longest]
     if len(best) > 1:
-      raise UserError(f'{_listed(best)} all fit {name}: keep one of them.')
+      raise UserError(f'{listed(best)} all fit {name}: keep one of them.')
     found += best
     missing += [] if best else [name]
   if missing:
     raise UserError(
-      f'{root} lacks {len(missing)} of {len(names)} restored pictures: {_listed(missing)}.'
+      f'{root} lacks {len(missing)} of {len(names)} restored pictures: {listed(missing)}.'
     )
   twice = [path for path, count in collections.Counter(found).items() if count > 1]
   if twice:
@@ -108,9 +107,3 @@ def _common(a: Sequence[str], b: Sequence[str]) -> int:
       break
     count += 1
   return count
-
-
-def _listed(names: Iterable[object]) -> str:
-  texts = [str(name) for name in names]
-  more = f' and {len(texts) - _LISTED} more' if len(texts) > _LISTED else ''
-  return ', '.join(texts[:_LISTED]) + more

@@ -21,7 +21,7 @@ from degrep_jax.common.console import track
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import write_png
 from degrep_jax.data.pairs import FilePairs, Source, read_picture
-from degrep_jax.evaluation import bootstrap
+from degrep_jax.evaluation import bootstrap, means
 from degrep_jax.evaluation.restored_folder import find_pictures, match_pictures
 from degrep_jax.evaluation.tables import write_csv, write_json
 
@@ -50,17 +50,23 @@ class Protocol:
     """Their names."""
     return ('psnr', 'ssim_2d') if self.name == 'realblur' else ('psnr', 'ssim_3d', 'ssim_2d')
 
-  def score(self, picture: np.ndarray, sharp: np.ndarray) -> dict[str, float]:
-    """The metrics of a picture, both uint8 (H, W, 3).
+  def score(self, picture: np.ndarray, sharp: np.ndarray) -> dict[str, float | None]:
+    """The metrics of a picture, both uint8 (H, W, 3); None for SSIM where its window does not fit.
 
     Raises:
       ValueError: as the metrics do.
       AlignmentError: the picture cannot be laid over the sharp one.
     """
+    fits = metrics.has_window(sharp.shape, self.crop_border)
     if self.name == 'realblur':
-      return metrics.realblur(picture, sharp)
+      if not fits:
+        raise metrics.AlignmentError(f'it is smaller than {metrics.SIDE} px')
+      return {**metrics.realblur(picture, sharp)}
     options: dict[str, Any] = {'crop_border': self.crop_border, 'luma': self.luma}
-    return {name: getattr(metrics, name)(picture, sharp, **options) for name in self.metrics}
+    return {
+      name: getattr(metrics, name)(picture, sharp, **options) if name == 'psnr' or fits else None
+      for name in self.metrics
+    }
 
   def about(self) -> dict[str, Any]:
     """In words and numbers, for the file of the scores."""
@@ -193,7 +199,8 @@ class Scores:
   """What was measured.
 
   Attributes:
-    rows: per picture 'name' and `<label>_<metric>`, None where an alignment failed.
+    rows: per picture 'name' and `<label>_<metric>`, None where an alignment failed or a picture is
+      too small for SSIM.
     methods: the methods' labels, in order.
     metrics: their names.
     failed: label to {picture: why it could not be aligned}.
@@ -209,19 +216,22 @@ class Scores:
     return [row[f'{label}_{metric}'] for row in self.rows]
 
   def means(self, label: str) -> dict[str, float | None]:
-    """The mean of every metric over the pictures that have it; None where none has."""
-    columns = {metric: self.column(label, metric) for metric in self.metrics}
-    scored = {name: [x for x in column if x is not None] for name, column in columns.items()}
-    return {name: float(np.mean(column)) if column else None for name, column in scored.items()}
+    """The mean of every metric over the pictures that have it, see `means.mean`."""
+    return {metric: means.mean(self.rows, f'{label}_{metric}') for metric in self.metrics}
 
   def gain(self, label: str) -> dict[str, Any] | None:
     """The PSNR of a method less that of the blurry input, as `bootstrap.Difference`; None where
     the input was not scored, or no picture has both."""
     if BLURRY not in self.methods or label == BLURRY:
       return None
-    columns = (self.column(name, 'psnr') for name in (label, BLURRY))
-    difference = bootstrap.paired_difference(*columns)
+    difference = self._difference(label, BLURRY, 'psnr')
     return difference and difference._asdict()
+
+  def _difference(self, label: str, other: str, metric: str) -> bootstrap.Difference | None:
+    """Over the pictures that the means are over."""
+    columns = [f'{name}_{metric}' for name in (label, other)]
+    rows = means.comparable(self.rows, columns[0])
+    return bootstrap.paired_difference(*([row[column] for row in rows] for column in columns))
 
   def differences(self) -> list[dict[str, Any]]:
     """The first method less each of the others, the input aside, metric by metric."""
@@ -229,8 +239,7 @@ class Scores:
     found = []
     for other in others:
       for metric in self.metrics:
-        columns = (self.column(label, metric) for label in (first, other))
-        difference = bootstrap.paired_difference(*columns)
+        difference = self._difference(first, other, metric)
         if difference is not None:
           about = {'method': first, 'against': other, 'metric': metric}
           found.append(about | difference._asdict())
@@ -266,7 +275,7 @@ def score(
 
   def measured(
     work: tuple[Method, int, np.ndarray],
-  ) -> tuple[str, int, dict[str, float] | str]:
+  ) -> tuple[str, int, dict[str, float | None] | str]:
     method, item, picture = work
     if save is not None and method.saves:
       folder = save / _file_name(method.label) if len(saving) > 1 else save
@@ -313,6 +322,8 @@ def summary(
   return {
     'dataset': dataset,
     'pictures': len(scores.rows),
+    'identical': means.identical(scores.rows),
+    'without_ssim': means.without_ssim(scores.rows),
     'protocol': protocol.about(),
     'methods': [
       {

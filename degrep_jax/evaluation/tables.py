@@ -14,6 +14,7 @@ import rich.table
 
 from degrep_jax.common.console import empty_table
 from degrep_jax.common.files import write_atomically
+from degrep_jax.evaluation import means
 from degrep_jax.evaluation.bootstrap import CONFIDENCE
 
 _METRICS = {'psnr': '{:.2f}', 'ssim_3d': '{:.4f}', 'ssim_2d': '{:.4f}'}
@@ -79,25 +80,28 @@ def write_scores(
   """Writes <stem>.csv, one line per picture, and <stem>.json, the totals.
 
   Args:
-    rows: one mapping per picture with the same keys: 'name', and numbers under any other key. The
-      table knows <picture>_<metric>: blurry, deblurred, identity (the sharp picture as if it were
-      the reblurred one) or reblurred; psnr (dB), ssim_3d or ssim_2d.
+    rows: one mapping per picture with the same keys: 'name', and numbers, or None for none, under
+      any other key. The table knows <picture>_<metric>: blurry, deblurred, identity (the sharp
+      picture as if it were the reblurred one) or reblurred; psnr (dB), ssim_3d or ssim_2d.
     directory: made where it is missing.
     stem: of the two file names.
 
   Returns:
-    The totals: 'count' of pictures and the mean of every column. In the JSON an infinite mean
-    (identical pictures) is the text 'inf', which JSON has no number for.
+    The totals: 'count' of pictures and the `means.mean` of every column that has one; how many
+    pictures are `identical` or `without_ssim`, where any are. In the JSON an infinite mean is the
+    text 'inf', which JSON has no number for.
 
   Raises:
     ValueError: no rows, rows with different keys, or a value that is not a number (nan included).
     UserError: the folder cannot be made or written.
   """
   numbers = [column for column in _columns(rows) if column != 'name']
-  means = {column: float(np.mean([float(row[column]) for row in rows])) for column in numbers}
-  if any(np.isnan(mean) for mean in means.values()):
-    raise ValueError(f'not a number among the scores: {means}')
-  totals = {'count': len(rows), **means}
+  found = {column: means.mean(rows, column) for column in numbers}
+  totals = {'count': len(rows)} | {name: mean for name, mean in found.items() if mean is not None}
+  if any(np.isnan(mean) for mean in totals.values()):
+    raise ValueError(f'not a number among the scores: {totals}')
+  left_out = {'identical': means.identical(rows), 'without_ssim': means.without_ssim(rows)}
+  totals |= {name: len(pictures) for name, pictures in left_out.items() if pictures}
   directory = pathlib.Path(directory)
   write_csv(directory / f'{stem}.csv', rows)
   write_json(directory / f'{stem}.json', totals)
@@ -111,9 +115,8 @@ def score_table(totals: Mapping[str, float]) -> rich.table.Table:
   gain is that of the PSNR over the first row of the kind: deblurred over the blurry input,
   reblurred over the sharp picture left as it is.
   """
-  table = empty_table(
-    'means over pictures: {:,}'.format(totals['count']), *_HEADINGS.values(), _GAIN
-  )
+  left_out = (totals.get(name, 0) for name in ('identical', 'without_ssim'))
+  table = empty_table(_over(totals['count'], *left_out), *_HEADINGS.values(), _GAIN)
   for kind in _KINDS:
     first = next(iter(kind))
     for picture, label in kind.items():
@@ -121,6 +124,13 @@ def score_table(totals: Mapping[str, float]) -> rich.table.Table:
         table.add_row(label, *_scores(totals, picture), _gain(totals, picture, first))
     table.add_section()
   return table
+
+
+def _over(pictures: float, identical: float, without_ssim: float) -> str:
+  """How many pictures the means are over."""
+  of_metric = {'PSNR': pictures - identical or pictures, 'SSIM': pictures - without_ssim}
+  fewer = [f'{name} over {count:,}' for name, count in of_metric.items() if count < pictures]
+  return ', '.join([f'means over pictures: {pictures:,}', *fewer])
 
 
 def methods_table(summary: Mapping[str, Any]) -> rich.table.Table:
@@ -134,10 +144,11 @@ def methods_table(summary: Mapping[str, Any]) -> rich.table.Table:
   gains = any(method['kind'] == 'input' for method in methods)
   failures = any(method['failed_alignments'] for method in methods)
   headings = [_HEADINGS[metric] for metric in measured] + [_GAIN] * gains
-  table = empty_table(f'means over pictures: {pictures:,}', *headings, *['aligned'] * failures)
+  over = _over(pictures, len(summary['identical']), len(summary['without_ssim']))
+  table = empty_table(over, *headings, *['aligned'] * failures)
   for method in methods:
-    means, name = method['means'], method['label']
-    cells = [_number(means[metric], _METRICS[metric]) for metric in measured]
+    name = method['label']
+    cells = [_number(method['means'][metric], _METRICS[metric]) for metric in measured]
     if method['kind'] == 'input':
       name = _KINDS[0][name]
     if gains:

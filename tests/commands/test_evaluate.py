@@ -341,6 +341,28 @@ def test_sharp_pictures_alone(place, evaluate, tmp_path):
   assert float(rows[0]['blur_psnr']) == metrics.psnr(*pair(place, NAMES[0]))
 
 
+def test_what_is_in_no_mean_is_said(evaluate, tmp_path):
+  """A copy of a dataset with input/ and target/, scored beside a folder of another program."""
+  draw = np.random.default_rng(0)
+  sizes = {'same': (20, 20), 'tiny': (7, 13), 'usual': (20, 20)}
+  for name, size in sizes.items():
+    blurry, sharp = draw.integers(0, 256, (2, *size, 3), np.uint8)
+    blurry = sharp if name == 'same' else blurry
+    for folder, picture in (('input', blurry), ('target', sharp), ('others', 255 - sharp)):
+      path = tmp_path / folder / f'{name}.png'
+      path.parent.mkdir(exist_ok=True)
+      Image.fromarray(picture).save(path)
+  status, out, err = evaluate(
+    '--restored', tmp_path / 'others', '--dataset', tmp_path, '--output', tmp_path / 'scores'
+  )
+  assert status == 0
+  assert ' '.join(out.split('────')[0].split()).startswith(
+    'protocol released: RGB means over pictures: 3, PSNR over 2'
+  )
+  assert 'PSNR is infinite on 1 of 3 pictures' in err and 'same (blurry)' in err
+  assert '1 of 3 pictures are smaller than the window of SSIM, 11 px' in err and ': tiny.' in err
+
+
 NET = '--checkpoint {0}/runs/joint --dataset {0}/data'
 OTHER = '--restored {0}/data/test/GOPR0001/blur --dataset {0}/data'
 

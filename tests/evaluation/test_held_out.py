@@ -13,7 +13,6 @@ from plain_nets import joint, restorer
 
 from configs import default
 from degrep_jax import metrics
-from degrep_jax.common.errors import UserError
 from degrep_jax.data.pairs import Pair
 from degrep_jax.evaluation import held_out
 from degrep_jax.models import factory
@@ -128,10 +127,36 @@ def test_pairs_are_read_when_they_are_needed(source, monkeypatch):
   assert source.asked == [0, 1, 2]  # one is scored beside a batch, which the third one fills
 
 
-def test_a_picture_too_small_to_be_scored_is_named():
-  pair = Pair('scene/tiny', noise(0, (16, 10)), noise(1, (16, 10)))
-  with pytest.raises(UserError, match=r'scene/tiny is 10x16, too small .* 11 px'):
-    list(held_out.scores(restorer(), Pairs([pair])))
+def test_tiny_pictures_are_restored_and_scored_without_ssim(tmp_path, capsys):
+  pairs = [
+    Pair(f'{height}x{width}', noise(height, (height, width)), noise(width + 50, (height, width)))
+    for height, width in ((1, 1), (7, 13), (31, 31))
+  ]
+  net = restorer(lambda x, _: x, lambda x, _: x)
+  totals = held_out.write_evaluation(net, Pairs(pairs), tmp_path, 's')
+  with (tmp_path / 's.csv').open() as file:
+    rows = list(csv.DictReader(file))
+  for row, pair in zip(rows, pairs, strict=True):
+    assert float(row['deblurred_psnr']) == metrics.psnr(pair.blurry, pair.sharp)
+  for name in ('ssim_3d', 'ssim_2d'):
+    assert [row[f'reblurred_{name}'] for row in rows[:2]] == ['', '']
+    assert totals[f'deblurred_{name}'] == getattr(metrics, name)(pairs[2].blurry, pairs[2].sharp)
+  assert (totals['count'], totals['without_ssim']) == (3, 2)
+  assert json.loads((tmp_path / 's.json').read_text()) == totals
+  assert '2 of 3 pictures are smaller than the window of SSIM' in capsys.readouterr().err
+
+
+def test_identical_pairs_are_in_no_mean_psnr(source, tmp_path, capsys):
+  same = Pair('same', source.pairs[0].sharp, source.pairs[0].sharp)
+  net = restorer(lambda x, _: x + 10 / 255, lambda x, _: x)
+  totals, without = (
+    held_out.write_evaluation(net, Pairs(pairs), tmp_path, 's')
+    for pairs in ([*source.pairs, same], source.pairs)
+  )
+  assert (totals['count'], totals['identical']) == (5, 1)
+  for column in ('blurry_psnr', 'deblurred_psnr', 'identity_psnr', 'reblurred_psnr'):
+    assert totals[column] == without[column]
+  assert 'no mean PSNR is over them: same (blurry, identity, reblurred)' in capsys.readouterr().err
 
 
 def test_overlapping_tiles_are_averaged():

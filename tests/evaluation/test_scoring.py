@@ -133,10 +133,70 @@ def test_border_and_luma_reach_the_metrics(source):
     assert row[f'blurry_{name}'] == expected
 
 
-def test_a_picture_too_small_to_score_is_named():
-  source = Pairs([Pair('tiny', shade(0, (10, 30)), shade(0, (10, 30)))])
-  with pytest.raises(UserError, match=r'tiny of blurry: .*>= 11'):
-    scoring.score(source, [scoring.BlurryInput()], scoring.Protocol())
+TINY = ((1, 1), (7, 13), (10, 40), (31, 31))
+
+
+def test_tiny_pictures_are_scored_without_ssim_where_its_window_does_not_fit():
+  source = Pairs([Pair(f'{size}', shade(90, size), shade(100, size)) for size in TINY])
+  methods = [scoring.BlurryInput(), *checkpoints(5)]
+  scores = scoring.score(source, methods, scoring.Protocol())
+  assert scores.column('blurry', 'psnr') == pytest.approx([decibels(10)] * 4)
+  assert scores.column('by_5', 'psnr') == pytest.approx([decibels(5)] * 4)
+  for metric in ('ssim_3d', 'ssim_2d'):
+    *tiny, large = scores.column('by_5', metric)
+    assert tiny == [None] * 3
+    # Of flat pictures SSIM is its comparison of the means.
+    constant = (0.01 * 255) ** 2
+    expected = (2 * 95 * 100 + constant) / (95**2 + 100**2 + constant)
+    assert large == scores.means('by_5')[metric] == pytest.approx(expected)
+  summary = scoring.summary(scores, methods, scoring.Protocol(), 'tiny')
+  assert summary['without_ssim'] == [f'{size}' for size in TINY[:3]]
+  heading = table(tables.methods_table(summary)).split('PSNR, dB')[0]
+  assert ' '.join(heading.split()) == 'means over pictures: 4, SSIM over 1'
+
+
+def test_a_border_leaves_no_window():
+  source = Pairs([Pair('a', shade(90, (20, 31)), shade(100, (20, 31)))])
+  (row,) = scoring.score(source, [scoring.BlurryInput()], scoring.Protocol(crop_border=5)).rows
+  assert row['blurry_psnr'] == pytest.approx(decibels(10)) and row['blurry_ssim_2d'] is None
+  with pytest.raises(UserError, match=r'a of blurry: .*sides >= 21, not \(20, 31, 3\)'):
+    scoring.score(source, [scoring.BlurryInput()], scoring.Protocol(crop_border=10))
+
+
+def test_tiny_pictures_cannot_be_aligned():
+  source = Pairs([Pair('tiny', shade(90, (10, 30)), shade(100, (10, 30)))])
+  scores = scoring.score(source, [scoring.BlurryInput()], scoring.Protocol('realblur'))
+  assert scores.failed == {'blurry': {'tiny': 'it is smaller than 11 px'}}
+  assert scores.means('blurry') == {'psnr': None, 'ssim_2d': None}
+
+
+def test_identical_pictures_are_counted_named_and_in_no_mean(source, tmp_path):
+  first, second, third = source.pairs
+  source = Pairs([first, Pair('same', second.sharp, second.sharp), third])
+  methods = [scoring.BlurryInput(), *checkpoints(10, 15)]
+  scores = scoring.score(source, methods, scoring.Protocol())
+  assert scores.column('blurry', 'psnr')[1] == math.inf
+  for label, error in (('blurry', 20), ('by_10', 10), ('by_15', 5)):  # `same` is 10 and 15 off
+    assert scores.means(label)['psnr'] == pytest.approx(decibels(error))
+  gain = scores.gain('by_15')
+  assert (gain['mean'], gain['pictures']) == (pytest.approx(decibels(5) - decibels(20)), 2)
+  psnr, *_ = scores.differences()
+  assert (psnr['mean'], psnr['pictures']) == (pytest.approx(decibels(10) - decibels(5)), 2)
+  summary = scoring.write(tmp_path, scores, methods, scoring.Protocol(), 'some')
+  assert summary['identical'] == {'same': ['blurry']}
+  assert json.loads((tmp_path / 'scores.json').read_text())['identical'] == summary['identical']
+  heading = table(tables.methods_table(summary)).split('PSNR, dB')[0]
+  assert ' '.join(heading.split()) == 'means over pictures: 3, PSNR over 2'
+
+
+def test_pictures_of_zeros_and_ones_are_scored_by_their_type():
+  """A largest value of 1 makes BasicSR take them for floats, whose white is 1: 48 dB too low."""
+  bits = np.random.default_rng(0).integers(0, 2, (2, 16, 16, 3), np.uint8)
+  source = Pairs([Pair('bits', *bits)])
+  (row,) = scoring.score(source, [scoring.BlurryInput()], scoring.Protocol()).rows
+  error = np.mean(bits[0] != bits[1])
+  assert row['blurry_psnr'] == pytest.approx(10 * math.log10(255**2 / error))
+  assert row['blurry_ssim_2d'] > 0.96  # both are black to every eye
 
 
 # --- RealBlur ------------------------------------------------------------------------------------

@@ -57,6 +57,32 @@ def test_infinite_means_survive_json_and_the_table(tmp_path):
   ]
 
 
+def test_the_table_says_what_its_means_leave_out(tmp_path):
+  rows = [
+    {'name': 'same', 'blurry_psnr': float('inf'), 'deblurred_psnr': 45.0, 'deblurred_ssim_3d': 1.0},
+    {'name': 'tiny', 'blurry_psnr': 20.0, 'deblurred_psnr': 22.0, 'deblurred_ssim_3d': None},
+    {'name': 'other', 'blurry_psnr': 30.0, 'deblurred_psnr': 31.0, 'deblurred_ssim_3d': 0.5},
+  ]
+  totals = tables.write_scores(rows, tmp_path, 's')
+  assert totals == {
+    'count': 3,
+    'blurry_psnr': 25,
+    'deblurred_psnr': 26.5,
+    'deblurred_ssim_3d': 0.75,
+    'identical': 1,
+    'without_ssim': 1,
+  }
+  text = tables.format_table(json.loads((tmp_path / 's.json').read_text()))
+  assert max(map(len, text.splitlines())) <= 80
+  lines = [line.split() for line in text.splitlines()]
+  heading = ' '.join(text.split('────')[0].split())
+  assert heading.startswith('means over pictures: 3, PSNR over 2,')
+  assert 'SSIM over 2' in heading
+  assert lines[-1] == ['deblurred', '26.50', '0.7500', '-', '+1.50']
+  with (tmp_path / 's.csv').open() as file:
+    assert [row['deblurred_ssim_3d'] for row in csv.DictReader(file)] == ['1.0', '', '0.5']
+
+
 @pytest.mark.parametrize(
   ('rows', 'message'),
   [
