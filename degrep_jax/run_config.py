@@ -244,8 +244,12 @@ def _plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return json.loads(json.dumps(config.to_dict()))
 
 
-def _parsed(path: pathlib.Path) -> dict[str, Any]:
-  """A saved config, nested, with what runs did before its newer fields were there."""
+def parse(path: pathlib.Path) -> dict[str, Any]:
+  """A saved config, nested, with what runs did before its newer fields were there.
+
+  Raises:
+    UserError: the file cannot be read, or is no config.
+  """
   try:
     tree = json.loads(path.read_text())
   except OSError as error:
@@ -270,7 +274,7 @@ def read(path: pathlib.Path) -> dict[str, Any]:
   Raises:
     UserError: the file cannot be read, or is no config.
   """
-  return flat(_parsed(path))
+  return flat(parse(path))
 
 
 def load(workdir: pathlib.Path) -> ml_collections.ConfigDict:
@@ -280,7 +284,7 @@ def load(workdir: pathlib.Path) -> ml_collections.ConfigDict:
   Raises:
     UserError: no config, a damaged one, or one of parts of a network.
   """
-  config = ml_collections.ConfigDict(_parsed(workdir / FILE))
+  config = ml_collections.ConfigDict(parse(workdir / FILE))
   if 'network' not in config.get('model', {}):
     raise UserError(f'{workdir} holds parts of a network alone: name the folder of a whole one.')
   return config

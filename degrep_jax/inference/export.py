@@ -61,12 +61,12 @@ def to_safetensors(
     for names, x in traverse_util.flatten_dict(variables).items()
   }
   config = pathlib.Path(workdir) / configs.FILE
-  fields = configs.read(config) if config.exists() else {}
+  fields = configs.parse(config) if config.exists() else {}
   metadata = {
-    'network': fields.get('model.network', ''),
+    'network': fields.get('model', {}).get('network', ''),
     'step': str(int(saved['step'])),
     'spectral_norm': 'folded' if fold else 'stored',
-    'config': json.dumps(traverse_util.unflatten_dict(fields, sep='.')),
+    'config': json.dumps(fields),
   }
   write_atomically(path, safetensors.numpy.save(arrays, metadata))
   return sum(x.size for x in arrays.values())

@@ -166,9 +166,16 @@ SMALL = (
 
 @pytest.fixture(scope='module')
 def pairs(tmp_path_factory):
-  """A tree in GoPro's layout, and lists of both RealBlur sets that name its pictures."""
-  root = gopro(tmp_path_factory.mktemp('pairs'))
+  """A tree in GoPro's layout."""
+  return gopro(tmp_path_factory.mktemp('pairs'))
+
+
+@pytest.fixture(scope='module')
+def listed(pairs, tmp_path_factory):
+  """The same pictures, named by lists as those of both RealBlur sets."""
+  root = tmp_path_factory.mktemp('listed')
   for split in ('train', 'test'):
+    (root / split).symlink_to(pairs / split)
     kinds = [sorted((root / split).rglob(f'{kind}/*.png')) for kind in ('sharp', 'blur')]
     rows = [[str(path.relative_to(root)) for path in row] for row in zip(*kinds, strict=True)]
     text = ''.join(f'{sharp} {blurry}\n' for sharp, blurry in rows)
@@ -178,12 +185,13 @@ def pairs(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def deblur(pairs, whole, cache):
+def deblur(pairs, listed, whole, cache):
   """(workdir, flags) -> result: a shrunk config on those pairs, by default two steps of
   gopro_deblur, with E and the pyramid of the joint run."""
 
   def trained(workdir, *flags, config='gopro_deblur', steps=2, joint=whole[0], **options):
-    data = f'--config.data.root={pairs}', f'--config.train.init_from={joint}'
+    root = listed if config.startswith('realblur') else pairs
+    data = f'--config.data.root={root}', f'--config.train.init_from={joint}'
     length = f'--config.train.steps={steps}'
     path = f'configs/{config}.py'
     return run(workdir, *SMALL, *data, length, *flags, config=path, cache=cache, **options)
