@@ -13,7 +13,10 @@ from degrep_jax.models import convolution
 GRADIENTS = (
   '_plain_input_gradient',
   '_space_to_depth_input_gradient',
+  '_im2col_input_gradient',
   '_plain_filter_gradient',
+  '_pointwise_filter_gradient',
+  '_space_to_depth_filter_gradient',
   '_padded_filter_gradient',
   '_im2col_filter_gradient',
   '_blocked_filter_gradient',
@@ -28,32 +31,39 @@ def _check(x, kernel, stride, padding):
     y, back = jax.vjp(lambda x, kernel: convolution.conv2d(x, kernel, stride, padding), x, kernel)
     return y, *back(cotangent)
 
-  actual = ours(x, kernel, cotangent)
+  with jax.enable_x64(True):
+    actual = ours(x.astype(np.float64), kernel.astype(np.float64), cotangent)
   for got, expected in zip(actual, (output, dx, dkernel), strict=True):
-    assert got.shape == expected.shape
-    np.testing.assert_allclose(got, expected, atol=2e-5 * max(1, np.abs(expected).max()))
+    assert got.shape == expected.shape and got.dtype == np.float64
+    # A thousand terms at most, each rounded to 2^-53.
+    np.testing.assert_allclose(got, expected, atol=1e-12 * max(1, np.abs(expected).max()))
 
 
 # (B, H, W, in), kernel, filters, stride, padding: how the gradients of input and filter are taken.
 REACHED = [
   ((2, 6, 5, 3), 3, 4, 1, 1, 'plain', 'blocked'),
-  ((1, 9, 5, 3), 3, 4, 1, 1, 'plain', 'blocked'),
-  ((1, 17, 4, 2), 3, 3, 1, 0, 'plain', 'blocked'),
-  ((1, 12, 12, 2), 7, 3, 1, 0, 'plain', 'blocked'),
+  ((1, 520, 2, 1), 3, 1, 1, 1, 'plain', 'blocked'),  # three blocks of 174 rows, 2 over
+  ((1, 17, 70, 2), 3, 3, 1, 0, 'plain', 'blocked'),  # of 8 rows, 1 over
+  ((2, 6, 5, 3), 3, 4, 2, 1, 'plain', 'blocked'),
+  ((1, 18, 140, 2), 3, 1, 2, 1, 'plain', 'blocked'),
   ((2, 6, 5, 3), 4, 4, 1, 2, 'plain', 'blocked'),
+  ((1, 3, 2, 3), 3, 9, 1, 1, 'im2col', 'blocked'),
+  ((1, 6, 6, 3), 3, 5, 2, 1, 'im2col', 'blocked'),
   ((8, 6, 5, 3), 3, 4, 1, 1, 'plain', 'plain'),
-  ((2, 6, 5, 3), 3, 4, 2, 1, 'plain', 'plain'),
-  ((2, 6, 5, 30), 1, 4, 1, 0, 'plain', 'plain'),
-  ((1, 2, 2, 8), 1, 3, 1, 0, 'plain', 'plain'),
-  ((2, 6, 8, 3), 4, 5, 2, 1, 'space_to_depth', 'plain'),
-  ((1, 7, 6, 2), 4, 3, 2, 2, 'space_to_depth', 'plain'),
-  ((1, 5, 5, 2), 4, 3, 2, 0, 'space_to_depth', 'plain'),
-  ((1, 1, 3, 9), 4, 2, 2, 3, 'space_to_depth', 'plain'),
+  ((1, 12, 12, 2), 7, 3, 1, 0, 'plain', 'plain'),
+  ((2, 6, 5, 30), 1, 4, 1, 0, 'plain', 'pointwise'),
+  ((1, 2, 2, 8), 1, 3, 1, 0, 'plain', 'pointwise'),
+  ((1, 4, 5, 2), 1, 3, 2, 0, 'plain', 'plain'),
+  ((2, 6, 8, 3), 4, 5, 2, 1, 'space_to_depth', 'space_to_depth'),
+  ((1, 7, 6, 2), 4, 3, 2, 2, 'space_to_depth', 'space_to_depth'),
+  ((1, 5, 5, 2), 4, 1, 2, 0, 'im2col', 'space_to_depth'),
   ((2, 3, 2, 12), 3, 4, 1, 1, 'plain', 'im2col'),
   ((1, 4, 4, 16), 4, 2, 1, 2, 'plain', 'im2col'),
-  ((1, 3, 3, 10), 3, 2, 1, 0, 'plain', 'im2col'),
+  ((2, 4, 4, 32), 3, 2, 2, 1, 'plain', 'im2col'),
+  ((1, 3, 3, 10), 3, 5, 1, 0, 'im2col', 'im2col'),
   ((9, 6, 5, 3), 4, 4, 1, 2, 'plain', 'padded'),
   ((8, 4, 5, 2), 3, 3, 1, 3, 'plain', 'padded'),
+  ((1, 4, 5, 2), 1, 3, 1, 2, 'plain', 'padded'),
 ]
 
 
@@ -70,8 +80,9 @@ def test_every_gradient_is_reached_and_exact(
 ):
   x, kernel = normal(*shape), normal(k, k, shape[-1], filters, seed=1)
   names = f'_{of_input}_input_gradient', f'_{of_kernel}_filter_gradient'
-  chosen = convolution._cpu_gradients(x, kernel, stride, padding)
-  assert chosen == tuple(getattr(convolution, name) for name in names)
+  choose = convolution._cpu_input_gradient, convolution._cpu_filter_gradient
+  for name, of in zip(names, choose, strict=True):
+    assert of(x, kernel, stride, padding) is getattr(convolution, name)
   _check(x, kernel, stride, padding)
 
 

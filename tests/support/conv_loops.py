@@ -17,10 +17,10 @@ def _taps(x, kernel, stride, padding, height, width):
 
 def conv_and_gradients(x, kernel, stride, padding, seed=2):
   """A cotangent, the convolution and its two gradients, all float64."""
-  k = len(kernel)
+  k, kernel = len(kernel), kernel.astype(np.float64)
   height, width = ((s + 2 * padding - k) // stride + 1 for s in x.shape[1:3])
   shape = (len(x), height, width, kernel.shape[-1])
-  cotangent = normal(*shape, seed=seed)
+  cotangent = normal(*shape, seed=seed).astype(np.float64)
   output, dkernel = np.zeros(shape), np.zeros(kernel.shape)
   dpadded = np.zeros((len(x), *(s + 2 * padding for s in x.shape[1:3]), x.shape[-1]))
   for place, window, padded in _taps(x, kernel, stride, padding, height, width):
