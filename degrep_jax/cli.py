@@ -1,8 +1,10 @@
 """The command `degrep`: one of `commands`, or training and evaluation by the flags of main.py."""
 
 import argparse
+import difflib
 import importlib
 import importlib.metadata
+import itertools
 import os
 import sys
 
@@ -24,6 +26,21 @@ INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 
 class _Parser(argparse.ArgumentParser):
+  def parse_known_args(self, args=None, namespace=None):
+    """Names a mistyped flag first: where it is required, argparse would call it missing."""
+    if self._subparsers is None:  # else others read what comes behind their names
+      for argument in itertools.takewhile(lambda argument: argument != '--', args or ()):
+        self._check_flag(argument.partition('=')[0])
+    return super().parse_known_args(args, namespace)
+
+  def _check_flag(self, name: str):
+    known = [flag for flag in self._option_string_actions if flag.startswith('--')]
+    if not name.startswith('--') or any(flag.startswith(name) for flag in known):
+      return
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f' (is {close[0]} meant?)' if close else ''
+    self.error(f'{name} is no flag of {self.prog}{hint}')
+
   def error(self, message: str):
     """One sentence instead of the usage."""
     raise SystemExit(fail(f'{message}; see {self.prog} --help.'))

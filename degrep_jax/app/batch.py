@@ -1,5 +1,6 @@
 """Many photographs through one net: read ahead, restored, written behind."""
 
+import collections
 import concurrent.futures
 import dataclasses
 import sys
@@ -7,20 +8,29 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jax.errors import JaxRuntimeError
 
+from degrep_jax.app.ending import conclude, places
 from degrep_jax.app.jobs import Job, Plan
 from degrep_jax.common import threads
-from degrep_jax.common.console import duration, say, track
+from degrep_jax.common.console import duration, say, share_of
 from degrep_jax.common.errors import UserError, is_out_of_memory
 from degrep_jax.common.files import make_folder_of, write_atomically
-from degrep_jax.photos import reading, writing
+from degrep_jax.photos import kinds, reading, writing
 from degrep_jax.photos.photo import FORMAT_OF, Photo, fitted, side_by_side
 
-Restore = Callable[[np.ndarray], np.ndarray]
+Restore = Callable[[np.ndarray, Callable[[float], None]], np.ndarray]
+_NOTHING = np.zeros((0, 0, 3), np.uint8)
+
+
+class Words(NamedTuple):
+  """What is done to photographs: 'deblurring', and 'restored' when it is."""
+
+  doing: str
+  done: str
 
 
 @dataclass(frozen=True)
@@ -32,23 +42,26 @@ class Settings:
     quality: see `writing.encode`.
     max_pixels: see `reading.read`.
     overwrite: whether files that turn up while the net works may be replaced.
+    salvage: see `reading.read`.
   """
 
   format: str | None = None
   quality: int | None = None
   max_pixels: int = reading.MAX_PIXELS
   overwrite: bool = False
+  salvage: bool = False
 
 
-def run(plan: Plan, restore: Restore, settings: Settings, description: str) -> int:
+def run(plan: Plan, restore: Restore, settings: Settings, words: Words) -> int:
   """Restores what is planned; says a sentence of everything that fails and goes on with the rest.
 
   Args:
     plan: what there is to do.
-    restore: (H, W, 3) uint8 or uint16 to the same. It runs in a thread of its own, so that Ctrl-C
-      is heard while it computes.
+    restore: (H, W, 3) uint8 or uint16 to the same, telling its second argument the share of the
+      picture that is done. It runs in a thread of its own, so that Ctrl-C is heard while it
+      computes.
     settings: of the files.
-    description: of the progress bar.
+    words: for what is done.
 
   Returns:
     The exit status: 1 where anything failed, else 0.
@@ -56,52 +69,57 @@ def run(plan: Plan, restore: Restore, settings: Settings, description: str) -> i
   Raises:
     KeyboardInterrupt: after Ctrl-C, when the file being written is whole. `restore` may still run.
   """
-  started, done, failed = time.monotonic(), 0, len(plan.unreadable)
-  for sentence in plan.unreadable:
+  started, done = time.monotonic(), list[Photo]()
+  failures = list(plan.unreadable)
+  for sentence in failures:
     say(sentence)
-  results = _process(plan.jobs, restore, settings)
-  try:
-    for result in track(results, description, len(plan.jobs)):
-      if isinstance(result, UserError):
-        failed += 1
-        say(str(result))
-      else:
-        done += 1
-        if result:
-          say(result)
-  except KeyboardInterrupt:
-    results.close()
-    say('Interrupted: what is written is whole, and the same command goes on from there.')
-    raise
-  if all(job.target is not None for job in plan.jobs):
-    counts = [f'{_count(done)} in {duration(time.monotonic() - started)}'] if plan.jobs else []
-    say_counts(counts, failed, plan)
-  return 1 if failed else 0
+  with share_of(words.doing, len(plan.jobs)) as move:
+    results = _process(plan.jobs, restore, settings, move)
+    try:
+      for count, (job, result) in enumerate(zip(plan.jobs, results, strict=True), start=1):
+        if isinstance(result, UserError):
+          failures.append(str(result))
+          say(str(result))
+        else:
+          done.append(result)
+          if result.notes:
+            say(f'{job.name}: {"; ".join(result.notes)}.')
+        move(count)
+    except KeyboardInterrupt:
+      results.close()
+      say('Interrupted: what is written is whole, and the same command goes on from there.')
+      raise
+  if any(job.target is None for job in plan.jobs):
+    return 1 if failures else 0
+  made = f'{len(done)} {words.done} in {duration(time.monotonic() - started)}'
+  made += _converted(done) + (places(plan) if done else '')
+  return conclude([made] if plan.jobs else [], failures, plan)
 
 
-def say_counts(counts: list[str], failed: int, plan: Plan) -> None:
-  """Ends a command with a line: what was made (`counts`), what failed, what was there already."""
-  if failed:
-    counts = [*counts, f'{failed} failed']
-  if plan.existing:
-    counts = [*counts, f'{len(plan.existing)} there already (--overwrite does them again)']
-  say(', '.join(counts) + '.')
-
-
-def _count(pictures: int) -> str:
-  return f'{pictures} picture{"" if pictures == 1 else "s"}'
+def _converted(photos: Iterable[Photo]) -> str:
+  """In brackets, how many of the photographs came to be of another kind than their files were of
+  because that one is only read, or a name asked for another."""
+  pairs = collections.Counter((photo.kind, photo.format) for photo in photos)
+  changed = [
+    f'{count} {kinds.name(kind)} as {kinds.name(format)}'
+    for (kind, format), count in sorted(pairs.items())
+    if kind not in (format, 'MPO')
+  ]
+  return f' ({", ".join(changed)})' if changed else ''
 
 
 def _process(
-  jobs: list[Job], restore: Restore, settings: Settings
-) -> Generator[str | UserError, None, None]:
-  """Yields for every job a sentence on what its output lacks, an empty one, or what went wrong."""
+  jobs: list[Job], restore: Restore, settings: Settings, move: Callable[[float], None]
+) -> Generator[Photo | UserError, None, None]:
+  """Yields for every job what was written, or what went wrong; moves the bar as the net works."""
+  places = {job: number for number, job in enumerate(jobs)}
 
   def read(job: Job) -> tuple[Job, Photo]:
     if job.source is None:
-      photo = reading.read(sys.stdin.buffer.read(), job.name, settings.max_pixels)
+      data = sys.stdin.buffer.read()
+      photo = reading.read(data, job.name, settings.max_pixels, salvage=settings.salvage)
     else:
-      photo = reading.load(job.source, settings.max_pixels)
+      photo = reading.load(job.source, settings.max_pixels, salvage=settings.salvage)
     if job.target is not None:
       make_folder_of(job.target)  # what cannot be written need not be restored
     return job, photo
@@ -109,7 +127,8 @@ def _process(
   def restored(work: tuple[Job, Photo]) -> tuple[Job, Photo, Photo]:
     job, photo = work
     try:
-      return job, photo, dataclasses.replace(photo, pixels=restore(photo.pixels))
+      pixels = restore(photo.pixels, lambda share: move(places[job] + share))
+      return job, photo, dataclasses.replace(photo, pixels=pixels)
     except UserError as error:
       raise UserError(f'{job.name}: {error}') from error
     except (MemoryError, JaxRuntimeError) as error:
@@ -121,7 +140,7 @@ def _process(
         'out --mode full.'
       ) from error
 
-  def write(work: tuple[Job, Photo, Photo]) -> str:
+  def write(work: tuple[Job, Photo, Photo]) -> Photo:
     job, before, after = work
     name = job.target.suffix.lower() if job.target else ''
     format = settings.format or FORMAT_OF.get(name, before.format)
@@ -130,7 +149,7 @@ def _process(
     if job.compare is not None:
       _write(job, job.compare, side_by_side(fitted(before, format), after), settings)
     _write(job, job.target, after, settings)
-    return f'{job.name}: {"; ".join(after.notes)}.' if after.notes else ''
+    return dataclasses.replace(after, pixels=_NOTHING, alpha=None)  # what is said of it needs none
 
   executors = [concurrent.futures.ThreadPoolExecutor(1) for _ in range(3)]
   reader, net, writer = executors

@@ -1,5 +1,6 @@
 """Which files a command reads and writes, settled before it starts."""
 
+import collections
 import glob
 import mimetypes
 import os
@@ -9,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from degrep_jax.common.errors import UserError
+from degrep_jax.photos import kinds
 from degrep_jax.photos.photo import FORMAT_OF, FORMATS
 
+_OF_SYSTEMS = ('desktop.ini', 'thumbs.db', 'ehthumbs.db')  # files that nobody put there
 STREAM = '-'  # standard input among the paths, standard output as output
 
 
@@ -39,64 +42,159 @@ class Plan:
     jobs: in the order of the arguments, sorted within folders.
     existing: jobs left out because their target is there.
     unreadable: a sentence for every folder that cannot be listed.
+    passed: files that were found and are not of a kind that is read, by their names.
+    beside: whether results go beside their pictures, or beside the folders of these, because no
+      output was named.
   """
 
   jobs: list[Job] = field(default_factory=list)
   existing: list[Job] = field(default_factory=list)
   unreadable: list[str] = field(default_factory=list)
+  passed: set[Path] = field(default_factory=set)
+  beside: bool = False
+
+  @property
+  def passed_over(self) -> str:
+    """For example '16 passed over: 9 .mov, 5 .txt, 2 without ending'; '' where there are none."""
+    counts = collections.Counter(path.suffix.lower() or 'without ending' for path in self.passed)
+    rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
+    listed = ', '.join(f'{count} {ending}' for ending, count in rows)
+    return f'{len(self.passed)} passed over: {listed}' if rows else ''
+
+
+@dataclass(frozen=True)
+class _Found:
+  """A picture and where its result goes.
+
+  Attributes:
+    source: the picture.
+    root: the folder below which the result goes.
+    inside: its place there.
+    infix: what its name gets before the ending, '' for nothing.
+  """
+
+  source: Path
+  root: Path
+  inside: Path
+  infix: str = ''
+
+  def job(self, format: str | None, compare: bool, *, whole: bool = False) -> Job:
+    """What there is to do.
+
+    Args:
+      format, compare: as in `plan`.
+      whole: whether an ending that is replaced stays in the name: photo.heic.jpg.
+    """
+    old = self.inside.suffix if self.inside.suffix.lower() in kinds.SUFFIXES else ''
+    new = old
+    if format is None and old:
+      new = kinds.target_suffix(self.source)
+    elif format is not None and FORMAT_OF.get(old.lower()) != format:
+      new = FORMATS[format][0]
+    stem = self.inside.name if whole else self.inside.name.removesuffix(old)
+    stem += f'.{self.infix}' if self.infix else ''
+    target = self.root / self.inside.with_name(stem + new)
+    return Job(self.source, target, _beside(target) if compare else None)
 
 
 def plan(
   paths: Sequence[str],
-  output: str,
+  output: str | None,
   *,
   format: str | None = None,
   overwrite: bool = False,
   compare: bool = False,
+  infix: str = 'restored',
 ) -> Plan:
   """Finds the pictures and where each goes.
 
   Files go straight into `output`; what is found in a folder, or by a pattern, keeps its place below
   the folder, or below the part of the pattern that has no wildcards. In folders, names that end as
-  those of pictures count; hidden ones and the output folder itself do not.
+  those of pictures count; hidden ones and the output folder itself do not. The name of a file of a
+  kind that is not written ends as what is written instead.
 
   Args:
     paths: files, folders, patterns with *, ? and ** (a file called so comes first), or `STREAM`.
-    output: a folder; for one picture also a file's name, with an ending of `FORMATS`, or `STREAM`.
+    output: a folder; for one picture also a file's name, with an ending of `FORMATS`, or `STREAM`;
+      None writes beside the pictures, photo.<infix>.jpg for photo.jpg, and beside folders, into
+      <folder>.<infix>.
     format: a key of `FORMATS` that all outputs are to have; None keeps the names.
     overwrite: targets that are there are written again instead of left alone.
     compare: whether `<name>.compare.<ending>` is written too.
+    infix: for names where no output is given.
 
   Raises:
     UserError: no such path, nothing found, an output called after a format that is not written, two
       pictures with one target, or a target that is one of the pictures.
   """
-  found = Plan()
   if STREAM in paths or output == STREAM:
-    return _sorted_out([_stream_job(paths, output, format, compare)], overwrite, found)
-  root = Path(output)
-  sources = dict.fromkeys(
-    pair for path in paths for pair in _pictures(path, root, found.unreadable)
-  )
-  if not sources:
-    if found.unreadable:
-      raise UserError(found.unreadable[0])
-    raise UserError(f'No pictures in {", ".join(paths)}: names end with {", ".join(FORMAT_OF)}.')
-  jobs = [_job(source, inside, root, format, compare) for source, inside in sources]
-  if root.suffix.lower() in FORMAT_OF and not root.is_dir():
+    job = _stream_job(paths, STREAM if output is None else output, format, compare)
+    return _sorted_out([job], overwrite, Plan())
+  made = Plan(beside=output is None)
+  root = None if output is None else Path(output)
+  found = [*dict.fromkeys(each for path in paths for each in _pictures(path, root, infix, made))]
+  if root is None:
+    found = _without_results(found, infix)
+  if not found:
+    raise UserError(_nothing(paths, made))
+  jobs = [each.job(format, compare) for each in found]
+  if root is not None and root.suffix.lower() in FORMAT_OF and not root.is_dir():
     if len(jobs) > 1:
       raise UserError(
         f'{output} is the name of one picture, but there are {len(jobs)}: name a folder.'
       )
     _check_ending(root, format)
-    jobs = [_job(jobs[0].source, Path(root.name), root.parent, format, compare)]
-  elif (mimetypes.guess_type(root.name)[0] or '').startswith('image/') and not root.is_dir():
+    jobs = [Job(jobs[0].source, root, _beside(root) if compare else None)]
+  elif root is not None and _is_named_as_a_picture(root) and not root.is_dir():
     raise UserError(
       f'{output} is the name of a picture of a kind that is not written: end it with one of '
       f'{", ".join(FORMAT_OF)}.'
     )
+  else:
+    taken = collections.Counter(job.target for job in jobs)
+    jobs = [
+      each.job(format, compare, whole=taken[job.target] > 1 and _is_converted(job))
+      for each, job in zip(found, jobs, strict=True)
+    ]
   _check_targets(jobs)
-  return _sorted_out(jobs, overwrite, found)
+  return _sorted_out(jobs, overwrite, made)
+
+
+def _nothing(paths: Sequence[str], plan: Plan) -> str:
+  """A sentence on why nothing was found."""
+  if plan.unreadable:
+    return plan.unreadable[0]
+  endings = ', '.join(suffixes[0] for suffixes in (FORMATS | kinds.READ_ONLY).values())
+  passed = f' ({plan.passed_over})' if plan.passed else ''
+  return f'No pictures in {", ".join(paths)}{passed}: names end with {endings}.'
+
+
+def _is_named_as_a_picture(path: Path) -> bool:
+  guess = mimetypes.guess_type(path.name)[0] or ''
+  return path.suffix.lower() in kinds.SUFFIXES or guess.startswith('image/')
+
+
+def _is_converted(job: Job) -> bool:
+  """Whether a target's name ends otherwise than its picture's does."""
+  return job.target is not None and job.target.suffix != Path(job.name).suffix
+
+
+def _beside(target: Path) -> Path:
+  """Where before and after stand side by side."""
+  return target.with_name(f'{target.stem}.compare{target.suffix}')
+
+
+def _without_results(found: Sequence[_Found], infix: str) -> list[_Found]:
+  """The pictures without those that an earlier call made of others among them."""
+  originals = {
+    (each.source.parent, name) for each in found for name in (each.source.name, each.source.stem)
+  }
+
+  def is_result(path: Path) -> bool:
+    stem = path.stem.removesuffix('.compare')
+    return stem.endswith(f'.{infix}') and (path.parent, stem.removesuffix(f'.{infix}')) in originals
+
+  return [each for each in found if not is_result(each.source)]
 
 
 def _sorted_out(jobs: Sequence[Job], overwrite: bool, plan: Plan) -> Plan:
@@ -137,16 +235,6 @@ def _check_ending(output: Path, format: str | None) -> None:
     )
 
 
-def _job(source: Path | None, inside: Path, root: Path, format: str | None, compare: bool) -> Job:
-  """The job for a picture and its place below the output folder."""
-  if format is not None and FORMAT_OF.get(inside.suffix.lower()) != format:
-    known = inside.suffix.lower() in FORMAT_OF
-    inside = inside.with_name((inside.stem if known else inside.name) + FORMATS[format][0])
-  target = root / inside
-  beside = target.with_name(f'{target.stem}.compare{target.suffix}')
-  return Job(source, target, beside if compare else None)
-
-
 def _check_targets(jobs: Sequence[Job]) -> None:
   sources = {os.path.realpath(job.name) for job in jobs}
   taken: dict[Path, Job] = {}
@@ -163,43 +251,62 @@ def _check_targets(jobs: Sequence[Job]) -> None:
         )
 
 
-def _pictures(argument: str, output: Path, unreadable: list[str]) -> Iterator[tuple[Path, Path]]:
-  """Yields (file, its place below the output) of one argument."""
+def _pictures(argument: str, root: Path | None, infix: str, plan: Plan) -> Iterator[_Found]:
+  """Yields what one argument stands for; keeps account in the plan of what it does not."""
   try:
     is_folder = stat.S_ISDIR(os.stat(argument).st_mode)
   except OSError as error:
     if not glob.has_magic(argument):
       raise UserError(f'{argument} cannot be opened: {error.strerror}.') from error
-    yield from _matches(argument, output, unreadable)
+    yield from _matches(argument, root, infix, plan)
     return
   if is_folder:
-    for path in _walk(Path(argument), output, unreadable):
-      yield path, path.relative_to(argument)
+    yield from _in_folder(Path(argument), root, infix, plan)
   else:
-    yield Path(argument), Path(Path(argument).name)
+    yield _file(Path(argument), root, infix)
 
 
-def _matches(pattern: str, output: Path, unreadable: list[str]) -> Iterator[tuple[Path, Path]]:
+def _file(path: Path, root: Path | None, infix: str) -> _Found:
+  if root is None:
+    return _Found(path, path.parent, Path(path.name), infix)
+  return _Found(path, root, Path(path.name))
+
+
+def _in_folder(folder: Path, root: Path | None, infix: str, plan: Plan) -> Iterator[_Found]:
+  if root is None:
+    real = folder if folder.name not in ('', '..') else folder.resolve()
+    if not real.name:
+      raise UserError(f'{folder} has nothing beside it: name an --output.')
+    root = real.with_name(f'{real.name}.{infix}')
+  for path in _walk(folder, root, plan):
+    yield _Found(path, root, path.relative_to(folder))
+
+
+def _matches(pattern: str, root: Path | None, infix: str, plan: Plan) -> Iterator[_Found]:
   parts = Path(pattern).parts
   fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
   base = Path(*parts[:fixed])
-  excluded = _inner(output, base)
+  excluded = None if root is None else _inner(root, base)
   matches = sorted(glob.glob(pattern, recursive=True))
   if not matches:
     raise UserError(f'{pattern} matches no file.')
   for match in map(Path, matches):
-    paths = _walk(match, output, unreadable) if match.is_dir() else [match]
-    for path in paths:
-      outside = excluded is None or not Path(os.path.realpath(path)).is_relative_to(excluded)
-      if path.suffix.lower() in FORMAT_OF and outside:
-        yield path, path.relative_to(base)
+    if root is None and match.is_dir():
+      yield from _in_folder(match, None, infix, plan)
+      continue
+    for path in _walk(match, root or base, plan) if match.is_dir() else [match]:
+      if excluded is not None and Path(os.path.realpath(path)).is_relative_to(excluded):
+        continue
+      if not _is_read(path, plan):
+        continue
+      yield _file(path, None, infix) if root is None else _Found(path, root, path.relative_to(base))
 
 
-def _walk(folder: Path, output: Path, unreadable: list[str]) -> Iterator[Path]:
+def _walk(folder: Path, output: Path, plan: Plan) -> Iterator[Path]:
   """Yields the pictures below a folder, links followed once."""
 
   def failed(error: OSError) -> None:
-    unreadable.append(f'{error.filename} cannot be listed: {error.strerror}.')
+    plan.unreadable.append(f'{error.filename} cannot be listed: {error.strerror}.')
 
   seen = {_inner(output, folder)}
   for place, folders, files in os.walk(folder, onerror=failed, followlinks=True):
@@ -209,8 +316,18 @@ def _walk(folder: Path, output: Path, unreadable: list[str]) -> Iterator[Path]:
     seen.add(os.path.realpath(place))
     folders[:] = sorted(name for name in folders if not name.startswith('.'))
     for name in sorted(files):
-      if Path(name).suffix.lower() in FORMAT_OF and not name.startswith('.'):
-        yield Path(place, name)
+      if _is_read(path := Path(place, name), plan):
+        yield path
+
+
+def _is_read(path: Path, plan: Plan) -> bool:
+  """Whether a file is of a kind that is read, by its name; the plan keeps account of others."""
+  if path.name.startswith('.') or path.name.lower() in _OF_SYSTEMS:
+    return False
+  if path.suffix.lower() in kinds.SUFFIXES:
+    return True
+  plan.passed.add(Path(os.path.realpath(path)))
+  return False
 
 
 def _inner(output: Path, folder: Path) -> str | None:

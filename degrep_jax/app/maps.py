@@ -1,5 +1,6 @@
 """Degradation maps of photographs as pictures: what E reads, in colours over the photographs."""
 
+import functools
 import io
 import pathlib
 import tempfile
@@ -10,9 +11,9 @@ from typing import Any
 import numpy as np
 from jax.errors import JaxRuntimeError
 
-from degrep_jax.app.batch import say_counts
+from degrep_jax.app.ending import conclude, places
 from degrep_jax.app.jobs import Job, Plan
-from degrep_jax.common.console import duration, say, track
+from degrep_jax.common.console import duration, say, share_of
 from degrep_jax.common.errors import UserError, is_out_of_memory
 from degrep_jax.common.files import write_atomically
 from degrep_jax.common.pixels import to_8_bits
@@ -30,6 +31,7 @@ def draw(
   overlay: float = 0.4,
   max_pixels: int = reading.MAX_PIXELS,
   overwrite: bool = False,
+  salvage: bool = False,
 ) -> int:
   """Draws the maps of the photographs that are planned; says a sentence of everything that fails
   and goes on with the rest.
@@ -39,7 +41,7 @@ def draw(
     restorer: of a network that has an E.
     raw: writes `<name>.npy` too, what `Restorer.degradation_map` gives.
     overlay: see `map_colours.over_photograph`.
-    max_pixels: see `reading.read`.
+    max_pixels, salvage: see `reading.read`.
     overwrite: whether files that are there may be replaced.
 
   Returns:
@@ -54,45 +56,55 @@ def draw(
     say(sentence)
   with tempfile.TemporaryDirectory(prefix='degrep-') as folder:
 
-    def read(job: Job) -> np.ndarray:
-      photo = reading.load(job.name, max_pixels)
-      degradation_map = pictures.read(photo.pixels)
+    def read(job: Job, progress: Callable[[float], None]) -> np.ndarray:
+      photo = reading.load(job.name, max_pixels, salvage=salvage)
+      degradation_map = pictures.read(photo.pixels, progress)
       if raw:
         file = io.BytesIO()
         np.save(file, restorer.degradation_map(photo.pixels))
         _write(job, '.npy', file.getvalue(), overwrite)
       return _on_disk(job, degradation_map, pathlib.Path(folder, f'{plan.jobs.index(job)}.npy'))
 
-    def paint(job: Job) -> None:
-      photo = reading.load(job.name, max_pixels)
+    def paint(job: Job, progress: Callable[[float], None]) -> None:
+      del progress  # a moment's work
+      photo = reading.load(job.name, max_pixels, salvage=salvage)
       seen = over_photograph(colours[job], to_8_bits(photo.pixels), restorer.cell, overlay)
       _write(job, '.png', writing.encode(Photo(seen, 'PNG')), overwrite)
 
     maps = _attempt(read, plan.jobs, 'reading maps', complaints)
     colours = dict(zip(maps, pictures.colours(list(maps.values())), strict=True)) if maps else {}
     drawn = _attempt(paint, list(maps), 'drawing', complaints)
-  counts = [f'{len(drawn)} map{"s" * (len(drawn) != 1)} in {duration(time.monotonic() - started)}']
-  say_counts(counts, len(complaints), plan)
-  return 1 if complaints else 0
+  made = f'{len(drawn)} map{"s" * (len(drawn) != 1)} in {duration(time.monotonic() - started)}'
+  return conclude([made + (places(plan) if drawn else '')], complaints, plan)
 
 
 def _attempt(
-  function: Callable[[Job], Any], jobs: list[Job], description: str, complaints: list[str]
+  function: Callable[[Job, Callable[[float], None]], Any],
+  jobs: list[Job],
+  description: str,
+  complaints: list[str],
 ) -> dict[Job, Any]:
   """What comes of the jobs that succeed; says, and appends to `complaints`, why others do not."""
   done = {}
-  for job in track(jobs, description, len(jobs)):
-    try:
-      done[job] = function(job)
-    except (UserError, MemoryError, JaxRuntimeError) as error:
-      sentence = str(error)
-      if not isinstance(error, UserError):
-        if not is_out_of_memory(error):
-          raise
-        sentence = f'{job.name} needs more memory than there is.'
-      complaints.append(sentence)
-      say(sentence)
+  with share_of(description, len(jobs)) as move:
+    for count, job in enumerate(jobs):
+      try:
+        done[job] = function(job, functools.partial(_move, move, count))
+      except (UserError, MemoryError, JaxRuntimeError) as error:
+        sentence = str(error)
+        if not isinstance(error, UserError):
+          if not is_out_of_memory(error):
+            raise
+          sentence = f'{job.name} needs more memory than there is.'
+        complaints.append(sentence)
+        say(sentence)
+      move(count + 1)
   return done
+
+
+def _move(move: Callable[[float], None], count: int, share: float) -> None:
+  """Moves the bar to a share of a picture, behind `count` whole ones."""
+  move(count + share)
 
 
 def _on_disk(job: Job, degradation_map: np.ndarray, path: pathlib.Path) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Checkpoints of a workdir, by Orbax: `<workdir>/checkpoints/<step>`."""
 
 import dataclasses
+import difflib
 import os
 import pathlib
 import shutil
@@ -204,11 +205,33 @@ def _without(tree: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
   }
 
 
+def _near(workdir: pathlib.Path) -> pathlib.Path | None:
+  """A workdir with checkpoints around a name that has none: the folder that it lies in, one that is
+  called almost so, or the only one inside it."""
+  above = next((folder for folder in workdir.parents if saved_steps(folder)), None)
+  if above:
+    return above
+  beside = [path.name for path in _folders(workdir.parent) if saved_steps(path)]
+  if names := difflib.get_close_matches(workdir.name, beside, n=1, cutoff=0.7):
+    return workdir.with_name(names[0])
+  inside = [path for path in _folders(workdir) if saved_steps(path)]
+  return inside[0] if len(inside) == 1 else None
+
+
+def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
+  try:
+    return sorted(path for path in folder.iterdir() if path.is_dir())
+  except OSError:
+    return []
+
+
 def _chosen(workdir: str | os.PathLike[str], step: int | None) -> list[pathlib.Path]:
   """Folders of the checkpoints that will do, the best choice first: that of `step`, or all."""
   steps = saved_steps(workdir)
   if not steps:
-    raise UserError(f'{workdir} holds no checkpoint: train there first, or name another workdir.')
+    near = _near(pathlib.Path(workdir))
+    what = f'is {near} meant?' if near else 'train there first, or name another workdir.'
+    raise UserError(f'{workdir} holds no checkpoint: {what}')
   if step is not None and step not in steps:
     have = ', '.join(map(str, steps))
     raise UserError(f'{workdir} holds no checkpoint of step {step}: it has {have}.')

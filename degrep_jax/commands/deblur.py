@@ -1,4 +1,4 @@
-"""`degrep deblur PATH... --checkpoint DIR --output DIR`."""
+"""`degrep deblur PATH... --checkpoint DIR [--output DIR]`."""
 
 import argparse
 
@@ -10,16 +10,17 @@ HELP = 'restore blurry photographs'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Of the command line."""
   parser.description = (
-    'Restores blurry photographs: JPEG, PNG, WebP, TIFF and BMP, 8 and 16 bits. Transparency,\n'
-    'colour profile and metadata are kept, and pictures come out upright. Each result is written\n'
-    'whole or not at all; what is there already is left alone, so that an interrupted command is\n'
-    'continued by giving it again.'
+    'Restores blurry photographs: JPEG, PNG, WebP, TIFF, BMP and AVIF, 8 and 16 bits; and HEIC,\n'
+    'JPEG XL, JPEG 2000, GIF, PNM and others, which are written as JPEG or PNG. Transparency,\n'
+    'colour profile, metadata and the gain map of Ultra HDR are kept, and pictures come out\n'
+    'upright. Each result is written whole or not at all; what is there already is left alone, so\n'
+    'that an interrupted command is continued by giving it again.'
   )
   photographs.add_arguments(
     parser,
     'PATH',
     'examples:\n'
-    '  degrep deblur photo.jpg --checkpoint runs/net --output restored\n'
+    '  degrep deblur photo.jpg --checkpoint runs/net\n'
     '  degrep deblur holiday/ --checkpoint runs/net --output restored --compare\n'
     "  degrep deblur 'scans/**/*.tif' --checkpoint runs/net --output restored --format png\n"
     '  degrep deblur - --checkpoint runs/net --output - < photo.jpg > restored.jpg\n'
@@ -34,4 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Restores; the exit status."""
-  return photographs.run(args, lambda restorer: restorer.deblur, 'deblurring')
+  return photographs.run(
+    args, lambda restorer: restorer.deblur, 'deblurring', 'deblurred', 'restored'
+  )

@@ -10,7 +10,7 @@ HELP = 'draw what the encoder reads from photographs: their degradation maps'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Of the command line."""
-  parser.usage = f'{parser.prog} PATH ... --checkpoint DIR --output DIR [options]'
+  parser.usage = f'{parser.prog} PATH ... --checkpoint DIR [--output DIR] [options]'
   parser.formatter_class = argparse.RawDescriptionHelpFormatter
   parser.description = (
     "Draws photographs' degradation maps over them, as PNG: three main components in colours,\n"
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.epilog = (
     'examples:\n'
-    '  degrep map photo.jpg --checkpoint runs/net --output maps\n'
+    '  degrep map photo.jpg --checkpoint runs/net\n'
     '  degrep map holiday/ --checkpoint runs/net --output maps --raw'
   )
   parser.add_argument(
@@ -32,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     '--checkpoint', required=True, metavar='DIR', help='a workdir with an encoder'
   )
   parser.add_argument(
-    '--output', required=True, metavar='DIR', help='folder for the results, or the name of one PNG'
+    '--output',
+    metavar='DIR',
+    help='folder for the results, or the name of one PNG (default: NAME.map.png beside each '
+    'picture, the folder FOLDER.map for a folder)',
   )
   parser.add_argument(
     '--raw',
@@ -48,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help='of the grey photograph, 0 to 1 (default: 0.4)',
   )
   options.add_overwrite(parser)
+  options.add_salvage(parser)
   options.add_max_pixels(parser, '250M')
   options.add_step(parser)
   options.add_no_cache(parser)
@@ -62,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     raise UserError('degrep map reads and writes files alone, not the standard streams.')
   if not 0 <= args.overlay <= 1:
     raise UserError(f'--overlay is {args.overlay}: it must be in 0 .. 1.')
-  plan = jobs.plan(args.paths, args.output, format='PNG', overwrite=args.overwrite)
+  plan = jobs.plan(args.paths, args.output, format='PNG', overwrite=args.overwrite, infix='map')
   from degrep_jax.app import maps
   from degrep_jax.inference.restorer import Restorer
   from degrep_jax.photos import reading
@@ -80,4 +84,5 @@ def run(args: argparse.Namespace) -> int:
     overlay=args.overlay,
     max_pixels=args.max_pixels,
     overwrite=args.overwrite,
+    salvage=args.salvage,
   )

@@ -14,6 +14,15 @@ def add_overwrite(parser: argparse._ActionsContainer) -> None:
   )
 
 
+def add_salvage(parser: argparse._ActionsContainer) -> None:
+  """--salvage, of every command that reads photographs."""
+  parser.add_argument(
+    '--salvage',
+    action='store_true',
+    help='of files that are cut off take the rows that are whole (default: they fail)',
+  )
+
+
 def add_max_pixels(parser: argparse._ActionsContainer, default: str) -> None:
   """--max-pixels, of every command that reads photographs."""
   parser.add_argument(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
   from degrep_jax import Restorer
 
 _FORMATS = {'jpg': 'JPEG', 'jpeg': 'JPEG', 'png': 'PNG', 'webp': 'WEBP', 'tif': 'TIFF'}
-_FORMATS |= {'tiff': 'TIFF', 'bmp': 'BMP'}
+_FORMATS |= {'tiff': 'TIFF', 'bmp': 'BMP', 'avif': 'AVIF'}
 
 
 def add_arguments(parser: argparse.ArgumentParser, what: str, examples: str) -> None:
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, examples: str) -> 
     what: metavar of the paths.
     examples: what stands below the help.
   """
-  parser.usage = f'{parser.prog} {what} ... --checkpoint DIR --output DIR [options]'
+  parser.usage = f'{parser.prog} {what} ... --checkpoint DIR [--output DIR] [options]'
   parser.formatter_class = argparse.RawDescriptionHelpFormatter
   parser.epilog = examples
   parser.add_argument(
@@ -40,24 +40,24 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, examples: str) -> 
   )
   parser.add_argument(
     '--output',
-    required=True,
     metavar='DIR',
     help='folder for the results, made where it is missing; for one picture also the name of a '
-    'file, or - for the standard output',
+    'file, or - for the standard output (default: beside the pictures, under names of their own)',
   )
   files = parser.add_argument_group('files')
   options.add_overwrite(files)
   files.add_argument(
     '--format',
+    type=str.lower,
     choices=_FORMATS,
     metavar='FORMAT',
-    help='jpg, png, webp, tif or bmp for all results (default: that of each picture)',
+    help='jpg, png, webp, tif, bmp or avif for all results (default: that of each picture)',
   )
   files.add_argument(
     '--quality',
     type=_quality,
     metavar='1-100',
-    help="of JPEG and WebP (default: 95, or the picture's own where that is finer)",
+    help="of JPEG, WebP and AVIF (default: 95, or the picture's own where finer; of AVIF 90)",
   )
   files.add_argument(
     '--compare', action='store_true', help='write NAME.compare too: before and after side by side'
@@ -65,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, examples: str) -> 
   files.add_argument(
     '--dry-run', action='store_true', help='only list what would be read and written'
   )
+  options.add_salvage(files)
   options.add_max_pixels(files, '250M')
   net = parser.add_argument_group('network')
   net.add_argument(
@@ -98,14 +99,21 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, examples: str) -> 
 
 
 def run(
-  args: argparse.Namespace, restore_by: Callable[['Restorer'], Callable[[Any], Any]], verb: str
+  args: argparse.Namespace,
+  restore_by: Callable[['Restorer'], Callable[[Any, Callable[[float], None]], Any]],
+  doing: str,
+  infix: str,
+  done: str,
 ) -> int:
   """Restores the files of a command line.
 
   Args:
     args: with the fields of `add_arguments`.
-    restore_by: makes of a restorer what turns a picture into the result.
-    verb: for the progress bar.
+    restore_by: makes of a restorer what turns a picture into the result, telling the share of it
+      that is done.
+    doing: for the progress bar, for example 'deblurring'.
+    infix: for the names of results where no output is given, for example 'deblurred'.
+    done: for the line at the end, for example 'restored'.
 
   Returns:
     The exit status.
@@ -121,6 +129,7 @@ def run(
     format=_FORMATS.get(args.format),
     overwrite=args.overwrite,
     compare=args.compare,
+    infix=infix,
   )
   if args.dry_run:
     return _list(plan)
@@ -139,9 +148,11 @@ def run(
     quality=args.quality,
     max_pixels=args.max_pixels,
     overwrite=args.overwrite,
+    salvage=args.salvage,
   )
+  words = batch.Words(doing, done)
   if not plan.jobs:
-    return batch.run(plan, lambda picture: picture, settings, verb)
+    return batch.run(plan, lambda picture, progress: picture, settings, words)
   if not args.no_cache:
     compilation_cache.enable()
   restorer = Restorer.from_checkpoint(
@@ -152,7 +163,7 @@ def run(
     dtype=args.dtype,
     memory=args.memory,
   )
-  return batch.run(plan, restore_by(restorer), settings, verb)
+  return batch.run(plan, restore_by(restorer), settings, words)
 
 
 def _list(plan: Any) -> int:
@@ -166,6 +177,8 @@ def _list(plan: Any) -> int:
     print(f'{job.name} -> {job.target} is there already')
   for sentence in plan.unreadable:
     say(sentence)
+  if plan.passed:
+    say(f'{plan.passed_over}.')
   return 1 if plan.unreadable else 0
 
 

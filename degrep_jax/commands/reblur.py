@@ -1,7 +1,6 @@
-"""`degrep reblur SHARP... --like BLURRY --checkpoint DIR --output DIR`."""
+"""`degrep reblur SHARP... --like BLURRY --checkpoint DIR [--output DIR]`."""
 
 import argparse
-import functools
 import math
 import pathlib
 from collections.abc import Callable
@@ -25,11 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser,
     'SHARP',
     'examples:\n'
-    '  degrep reblur sharp.png --like blurry.jpg --checkpoint runs/joint --output blurred\n'
+    '  degrep reblur sharp.png --like blurry.jpg --checkpoint runs/joint\n'
     '  degrep reblur sharp/ --like blurry.jpg --strength 0.5 --checkpoint runs/joint '
     '--output blurred',
   )
-  parser.usage = 'degrep reblur SHARP ... --like BLURRY --checkpoint DIR --output DIR [options]'
+  parser.usage = 'degrep reblur SHARP ... --like BLURRY --checkpoint DIR [--output DIR] [options]'
   parser.add_argument(
     '--like', required=True, type=pathlib.Path, metavar='BLURRY', help='the blurry photograph'
   )
@@ -50,11 +49,11 @@ def run(args: argparse.Namespace) -> int:
   reading.quiet()
   like = reading.load(args.like, args.max_pixels).pixels
 
-  def restore_by(restorer: 'Restorer') -> Callable[[Any], Any]:
+  def restore_by(restorer: 'Restorer') -> Callable[[Any, Callable[[float], None]], Any]:
     restorer.reblur((), like=like)  # a network that cannot says so once, not of every picture
-    return functools.partial(restorer.reblur, like=like, strength=args.strength)
+    return lambda sharp, progress: restorer.reblur(sharp, like, args.strength, progress)
 
-  return photographs.run(args, restore_by, 'reblurring')
+  return photographs.run(args, restore_by, 'reblurring', 'reblurred', 'blurred')
 
 
 def _strength(text: str) -> float:

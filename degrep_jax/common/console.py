@@ -1,7 +1,7 @@
 """What people see: progress as a bar on a terminal and plain lines in a log, results as tables."""
 
 import contextlib
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import TypeVar
 
 import rich.box
@@ -44,6 +44,24 @@ def track(items: Iterable[Item], description: str, total: int, start: int = 0) -
     for item in items:
       yield item
       bar.advance(task)
+
+
+@contextlib.contextmanager
+def share_of(description: str, total: int) -> Iterator[Callable[[float], None]]:
+  """A bar on a terminal, from 0 to `total`, and what moves it to a place, never backwards.
+
+  Any thread may move it.
+  """
+  with _bar() as bar:
+    task = bar.add_task(description, total=total)
+    furthest = 0.0
+
+    def move(to: float) -> None:
+      nonlocal furthest
+      furthest = max(furthest, to)
+      bar.update(task, completed=furthest)
+
+    yield move
 
 
 def listed(names: Iterable[object], most: int = 3) -> str:

@@ -13,6 +13,7 @@ import scipy.linalg
 
 from degrep_jax.common.errors import UserError
 from degrep_jax.inference.restorer import Restorer
+from degrep_jax.inference.tiles import Progress
 
 
 def map_colours(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -109,8 +110,9 @@ class MapPictures:
     self._restorer = restorer
     self._total, self._count = np.zeros(()), 0  # of the tiles' maps, place by place
 
-  def read(self, picture: np.ndarray) -> np.ndarray:
-    """The map of a picture `(H, W, 3)`, float32 `(h, w, C)`, still with what all tiles share.
+  def read(self, picture: np.ndarray, progress: Progress | None = None) -> np.ndarray:
+    """The map of a picture `(H, W, 3)`, float32 `(h, w, C)`, still with what all tiles share;
+    `progress` is told the share of its tiles that are done.
 
     Raises:
       UserError: as `Restorer.degradation_map`.
@@ -129,6 +131,8 @@ class MapPictures:
       row, column = rows[number // len(columns)], columns[number % len(columns)]
       blended[row : row + side, column : column + side] += window[..., None] * part
       self._total, self._count = self._total + part, self._count + 1
+      if progress:
+        progress((number + 1) / (len(rows) * len(columns)))
     assert blended is not None
     return blended[side - step :, side - step :][: counts[0], : counts[1]]
 

@@ -205,11 +205,13 @@ class Restorer:
     other._take(variables)
     return other
 
-  def deblur(self, x: Any) -> Any:
+  def deblur(self, x: Any, progress: tiles.Progress | None = None) -> Any:
     """Restored pictures.
 
     Args:
       x: one blurry picture, a batch, or an iterable of pictures.
+      progress: called with the share of a picture that is done whenever a tile, or a window of the
+        mode 'full', is; of several pictures one after the other.
 
     Returns:
       As `x`, in its dtype: clipped to [0, 1], integers rounded. A generator for an iterable.
@@ -220,12 +222,15 @@ class Restorer:
 
     def stream(pictures: Iterable[Any]) -> Iterator[np.ndarray]:
       examples = ((as_picture(picture),) for picture in pictures)
-      for result in self._restored(examples, ('deblurred',), finish=finished):
+      results = self._restored(examples, ('deblurred',), finish=finished, progress=progress)
+      for result in results:
         yield result['deblurred']
 
     return in_the_form_of(x, stream)
 
-  def reblur(self, sharp: Any, like: Any, strength: float = 1.0) -> Any:
+  def reblur(
+    self, sharp: Any, like: Any, strength: float = 1.0, progress: tiles.Progress | None = None
+  ) -> Any:
     """Sharp pictures, blurred as others are.
 
     Args:
@@ -234,6 +239,7 @@ class Restorer:
         cropped to that of its partner.
       strength: of the blur: 1 takes the blurry picture's degradation map, 0 the sharp one's own;
         values between, below and above lie on the line through both.
+      progress: as for `deblur`.
 
     Returns:
       As `deblur`.
@@ -255,7 +261,11 @@ class Restorer:
 
     def stream(pictures: Iterable[Any]) -> Iterator[np.ndarray]:
       for result in self._restored(
-        examples(pictures), ('reblurred',), strength=float(strength), finish=finished
+        examples(pictures),
+        ('reblurred',),
+        strength=float(strength),
+        finish=finished,
+        progress=progress,
       ):
         yield result['reblurred']
 
@@ -321,10 +331,11 @@ class Restorer:
     *,
     strength: float = 1.0,
     finish: tiles.Finish = tiles.as_it_is,
+    progress: tiles.Progress | None = None,
   ) -> Iterator[dict[str, np.ndarray]]:
     """{output: whole picture} of every example: (blurry,) or (blurry, sharp)."""
     if self.mode == 'full':
-      return self._in_windows(examples, outputs, strength, finish)
+      return self._in_windows(examples, outputs, strength, finish, progress)
     steered = strength != 1
     strengths = np.full((self.batch, 1, 1, 1), strength, np.float32)
 
@@ -339,9 +350,10 @@ class Restorer:
       batch=self.batch,
       layout=tiles.averaged if self.mode == 'tiles' else tiles.feathered,
       finish=finish,
+      progress=progress,
     )
 
-  def _in_windows(self, examples, outputs, strength, finish):
+  def _in_windows(self, examples, outputs, strength, finish, progress):
     """As `_restored`, by maps that are made before."""
     for pictures, degradation_map in self._with_maps(examples, strength):
       size, dtype = pictures[0].shape[:2], pictures[-1].dtype
@@ -352,7 +364,7 @@ class Restorer:
       program = functools.partial(self._run, (outputs, side), self._whole(outputs, side))
       cut = self._windows.cut(pictures, degradation_map, side, rows, columns)
       answers = tiles.predict_each(program, cut, len(self._split.device_set))
-      yield tiles.joined(answers, rows, columns, size, finish, dtype)
+      yield tiles.joined(answers, rows, columns, size, finish, dtype, progress)
 
   def _with_maps(self, examples, strength):
     """(example, its whole degradation map or None); E's batches are filled across pictures."""

@@ -19,6 +19,7 @@ import numpy as np
 
 Predict = Callable[..., Any]  # stacks of tiles in, a tree of stacks of tiles out
 Finish = Callable[[np.ndarray, np.dtype], np.ndarray]
+Progress = Callable[[float], None]  # told the share of a picture that is done, up to 1
 
 FLOAT = np.dtype(np.float32)
 # Weights of feathered tiles are multiples of this. The product of two of them is then exact in
@@ -107,6 +108,7 @@ def restore_many(
   layout: Layout = averaged,
   finish: Finish = as_it_is,
   cell: int = 1,
+  progress: Progress | None = None,
 ) -> Iterator[Any]:
   """Restores a stream of pictures with ceil(all their tiles / batch) calls of `predict`.
 
@@ -128,6 +130,7 @@ def restore_many(
     cell: px of the picture for one pixel of the answers, which are (batch, tile / cell, ...); tiles
       then lie on multiples of it, pictures are mirrored up to one, and the result is
       (ceil(H / cell), ceil(W / cell), C).
+    progress: told of every tile, of one picture after the other.
 
   Yields:
     For every example, in order, float32 (H, W, C), not clipped, or a tree of them in the shape of
@@ -156,7 +159,7 @@ def restore_many(
     rows, columns, size, dtype = waiting.popleft()
     count = len(rows.starts) * len(columns.starts)
     tiles = itertools.chain([first], itertools.islice(restored, count - 1))
-    yield joined(tiles, rows, columns, size, finish, dtype)
+    yield joined(tiles, rows, columns, size, finish, dtype, progress)
 
 
 def window(
@@ -203,6 +206,7 @@ def joined(
   size: tuple[int, int],
   finish: Finish = as_it_is,
   dtype: np.dtype = FLOAT,
+  progress: Progress | None = None,
 ) -> Any:
   """Whole results put together from those of tiles, which come row by row.
 
@@ -213,7 +217,7 @@ def joined(
     tiles: trees of float32 (tile, tile, C), one for every start of `rows` and `columns`.
     rows, columns: how they lie, the first for the height.
     size: height and width of the result; what tiles hold beyond it is dropped.
-    finish, dtype: as in `restore_many`.
+    finish, dtype, progress: as in `restore_many`.
   """
   joiners: list[_Joiner] = []
   structure = None
@@ -222,6 +226,9 @@ def joined(
     joiners = joiners or [_Joiner(x, rows, columns, size, finish, dtype) for x in leaves]
     for joiner, leaf in zip(joiners, leaves, strict=True):
       joiner.add(leaf, row, column)
+    if progress:
+      done = row * len(columns.starts) + column + 1
+      progress(done / (len(rows.starts) * len(columns.starts)))
   return jax.tree.unflatten(structure, [joiner.whole for joiner in joiners])
 
 

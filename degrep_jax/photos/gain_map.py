@@ -8,20 +8,18 @@ Sources: Ultra HDR Image Format 1.1 (Android), ISO 21496-1, CIPA DC-007 (Multi-P
 
 import io
 import struct
-from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, JpegImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from degrep_jax.photos import exif, xmp
+from degrep_jax.photos import exif, segments, xmp
 from degrep_jax.photos.photo import Tags
 
 _MULTI_PICTURE = b'MPF\0'
 _ENTRIES = 0xB002
 _ISO = b'urn:iso:std:iso:ts:21496:-1\0'
 _MARKS = (xmp.GAIN_MAP.encode(), _ISO, b'urn:com:apple:photo:2020:aux:hdrgainmap')
-_APP0, _APP1, _APP2, _APP15, _SCAN, _END = 0xE0, 0xE1, 0xE2, 0xEF, 0xDA, 0xD9
 _PRIMARY = 0x030000  # a picture's kind among several
 _INDEX_BYTES = 4 + 8 + 2 + 3 * 12 + 4 + 2 * 16  # of two pictures, and the name before it
 
@@ -43,7 +41,7 @@ def find(data: bytes, packet: bytes | None) -> bytes | None:
 
 def is_promised(data: bytes, packet: bytes | None) -> bool:
   """Whether a JPEG file says that it has a gain map."""
-  said = any(segment.startswith(_ISO, 4) for _, segment in _segments(data))
+  said = any(segment.startswith(_ISO, 4) for _, _, segment in segments.of(data))
   return said or b'hdrgm:Version' in (packet or b'')
 
 
@@ -61,8 +59,9 @@ def upright(file: bytes, orientation: int) -> bytes:
   tables, sampling = [*stored.quantization.values()], JpegImagePlugin.get_sampling(stored)
   written = io.BytesIO()
   turned.save(written, 'JPEG', qtables=tables, subsampling=max(0, sampling))
-  said = (part for marker, part in _segments(file) if marker in range(_APP1, _APP15 + 1))
-  return _inserted(written.getvalue(), b''.join(said))
+  tags = range(segments.APP1, segments.APP15 + 1)
+  said = (segment for marker, _, segment in segments.of(file) if marker in tags)
+  return segments.inserted(written.getvalue(), b''.join(said))
 
 
 def promise(tags: Tags) -> bytes | None:
@@ -74,8 +73,10 @@ def promise(tags: Tags) -> bytes | None:
 
 def attached(picture: bytes, gain_map: bytes) -> bytes:
   """A JPEG file and a gain map behind it, with the segments that say so."""
-  said = _segment(_ISO + bytes(4)) if _ISO in gain_map else b''
-  at = _end_of_tags(picture) + len(said) + 4 + len(_MULTI_PICTURE)  # where offsets count from
+  said = segments.made(segments.APP2, _ISO + bytes(4)) if _ISO in gain_map else b''
+  at = (
+    segments.end_of_tags(picture) + len(said) + 4 + len(_MULTI_PICTURE)
+  )  # where offsets count from
   size = len(picture) + len(said) + 4 + _INDEX_BYTES
   entries = struct.pack('>IIIHH', _PRIMARY, size, 0, 0, 0)
   entries += struct.pack('>IIIHH', 0, len(gain_map), size - at, 0, 0)
@@ -84,48 +85,14 @@ def attached(picture: bytes, gain_map: bytes) -> bytes:
   index += struct.pack('>HHII', 0xB001, 4, 1, 2)
   index += struct.pack('>HHII', _ENTRIES, 7, len(entries), _INDEX_BYTES - 4 - len(entries))
   index += bytes(4) + entries
-  return _inserted(picture, said + _segment(index)) + gain_map
-
-
-def _segment(content: bytes) -> bytes:
-  return struct.pack('>BBH', 0xFF, _APP2, 2 + len(content)) + content
-
-
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-  """Yields (marker, segment with its marker) of a JPEG file up to its first scan."""
-  at = 2
-  while at + 4 <= len(data) and data[at] == 0xFF:
-    marker, length = struct.unpack_from('>xBH', data, at)
-    if marker == 0xFF:  # padding
-      at += 1
-      continue
-    if marker in (_SCAN, _END):
-      return
-    yield marker, data[at : at + 2 + length]
-    at += 2 + length
-
-
-def _end_of_tags(data: bytes) -> int:
-  """Where the segments of applications, which come first, end in a file that Pillow wrote."""
-  at = 2
-  for marker, segment in _segments(data):
-    if marker not in range(_APP0, _APP15 + 1):
-      break
-    at += len(segment)
-  return at
-
-
-def _inserted(data: bytes, segments: bytes) -> bytes:
-  at = _end_of_tags(data)
-  return data[:at] + segments + data[at:]
+  return segments.inserted(picture, said + segments.made(segments.APP2, index)) + gain_map
 
 
 def _pictures(data: bytes) -> list[tuple[int, int]]:
   """(start, bytes) of the pictures behind the first, by the file's index of them."""
-  for marker, segment in _segments(data):
-    if marker == _APP2 and segment.startswith(_MULTI_PICTURE, 4):
-      block = segment[8:]
-      start = data.index(segment) + 8
+  for marker, at, segment in segments.of(data):
+    if marker == segments.APP2 and segment.startswith(_MULTI_PICTURE, 4):
+      start, block = at + 8, segment[8:]
       try:
         directory = ImageFileDirectory_v2(block[:8])
         file = io.BytesIO(block)

@@ -25,7 +25,7 @@ READ_ONLY = {
   'ICNS': ('.icns',),
   'ICO': ('.ico',),
 }
-NAMES = {'JPEG2000': 'JPEG 2000', 'JXL': 'JPEG XL', 'HEIF': 'HEIC', 'PPM': 'PNM', 'WEBP': 'WebP'}
+_NAMES = {'JPEG2000': 'JPEG 2000', 'JXL': 'JPEG XL', 'HEIF': 'HEIC', 'PPM': 'PNM', 'WEBP': 'WebP'}
 SUFFIXES = tuple(suffix for of in (FORMATS, READ_ONLY) for group in of.values() for suffix in group)
 
 _HEAD = 2**18  # bytes, at most what comes before the pixels
@@ -44,6 +44,11 @@ def of(data: bytes) -> str | None:
   if data[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
     return 'TIFF'
   return heif.kind(data)
+
+
+def name(kind: str) -> str:
+  """Of a kind, as people call it."""
+  return _NAMES.get(kind, kind)
 
 
 def written_as(data: bytes, kind: str | None) -> str:
@@ -87,7 +92,7 @@ def target_suffix(path: str | os.PathLike[str]) -> str:
       head = file.read(_HEAD)
   except OSError:  # reading it will tell
     head = b''
-  kind = of(head) or _BY_SUFFIX.get(suffix.lower())
+  kind = of(head) or _BY_SUFFIX.get(suffix.lower(), named)
   format = written_as(head, kind)
   return suffix if format == named else FORMATS[format][0]
 

@@ -13,7 +13,8 @@ import numpy as np
 from degrep_jax.photos.photo import Tags
 
 SIGNATURE = b'\x89PNG\r\n\x1a\n'
-_HEADER_END = len(SIGNATURE) + 12 + 13  # IHDR always comes first and has 13 bytes
+HEADER_START = len(SIGNATURE) + 8
+HEADER_END = len(SIGNATURE) + 12 + 13  # IHDR always comes first and has 13 bytes
 _METRE = 0.0254  # an inch's
 # Colours, and texts: what holds for other pixels too. iCCP, eXIf and pHYs are written from Tags.
 _KEPT = (b'cHRM', b'gAMA', b'sRGB', b'cICP', b'mDCV', b'cLLI', b'tEXt', b'zTXt', b'iTXt')
@@ -24,6 +25,11 @@ _RAW_EXIF = b'Raw profile type exif\0'  # as ImageMagick wrote it before PNG had
 def bits(data: bytes) -> int:
   """Of a channel."""
   return data[24]
+
+
+def height(data: bytes) -> int:
+  """Of the picture."""
+  return int.from_bytes(data[HEADER_START + 4 : HEADER_START + 8], 'big')
 
 
 def kept_chunks(data: bytes) -> tuple[tuple[bytes, bytes], ...]:
@@ -52,11 +58,15 @@ def raw_exif(texts: Mapping[Any, Any]) -> bytes | None:
 
 def with_chunks(data: bytes, chunks: Iterable[tuple[bytes, bytes]]) -> bytes:
   """A PNG file with more chunks, right after its header."""
-  parts = [data[:_HEADER_END]]
-  for kind, content in chunks:
-    checksum = zlib.crc32(kind + content)
-    parts += [struct.pack('>I', len(content)), kind, content, struct.pack('>I', checksum)]
-  return b''.join([*parts, data[_HEADER_END:]])
+  parts = [data[:HEADER_END]]
+  parts += [chunk(kind, content) for kind, content in chunks]
+  return b''.join([*parts, data[HEADER_END:]])
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+  """A chunk with its length and checksum."""
+  checksum = zlib.crc32(kind + content)
+  return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', checksum)
 
 
 def tag_chunks(tags: Tags) -> Iterator[tuple[bytes, bytes]]:
@@ -72,11 +82,20 @@ def tag_chunks(tags: Tags) -> Iterator[tuple[bytes, bytes]]:
   yield from tags.png
 
 
+def checked_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
+  """Yields (type, data, whether its checksum agrees) of all chunks; of one that is cut off what
+  there is, which counts as sound."""
+  at = len(SIGNATURE)
+  while at + 8 <= len(data):
+    length, kind = struct.unpack_from('>I4s', data, at)
+    content, checksum = data[at + 8 : at + 8 + length], data[at + 8 + length : at + 12 + length]
+    is_sound = len(checksum) < 4 or zlib.crc32(kind + content) == int.from_bytes(checksum, 'big')
+    yield kind, content, is_sound
+    at += 12 + length
+
+
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
   """Yields (type, content) of the chunks of a PNG file; the last one of a damaged file may be cut
   short."""
-  at = len(SIGNATURE)
-  while at + 12 <= len(data):
-    length, kind = struct.unpack_from('>I4s', data, at)
-    yield kind, data[at + 8 : at + 8 + length]
-    at += 12 + length
+  for kind, content, _ in checked_chunks(data):
+    yield kind, content

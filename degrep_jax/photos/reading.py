@@ -22,6 +22,7 @@ from degrep_jax.photos import (
   kinds,
   png,
   pnm,
+  rescue,
   tiff,
   xmp,
 )
@@ -50,16 +51,16 @@ def quiet() -> None:
   Image.MAX_IMAGE_PIXELS = None
 
 
-def load(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
+def load(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, *, salvage: bool = False) -> Photo:
   """Reads a file; see `read`. Raises UserError also where it cannot be opened."""
   try:
     data = pathlib.Path(path).read_bytes()
   except OSError as error:
     raise UserError(f'{path} cannot be opened: {error.strerror}.') from error
-  return read(data, str(path), max_pixels)
+  return read(data, str(path), max_pixels, salvage=salvage)
 
 
-def read(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
+def read(data: bytes, name: str, max_pixels: int = MAX_PIXELS, *, salvage: bool = False) -> Photo:
   """Decodes a file of any kind of `kinds`, whatever its name says.
 
   Palettes become RGB, one bit becomes eight, 9 to 15 bits become sixteen, CMYK becomes sRGB by the
@@ -70,6 +71,7 @@ def read(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
     data: the file.
     name: of the file, for messages.
     max_pixels: a file that claims to hold more is not decoded.
+    salvage: whether of a file that is cut off the whole rows are taken.
 
   Raises:
     UserError: one sentence on why the file cannot be used.
@@ -86,7 +88,32 @@ def read(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
     raise UserError(f'{name} needs more memory than there is.') from error
   except Exception as error:  # decoders raise whatever a damaged file makes them stumble over
     reason = str(error).rstrip('.') or type(error).__name__
-    raise UserError(f'{name} is damaged and cannot be decoded ({reason}).') from error
+    found = _salvaged(data, max_pixels)
+    if found is None:
+      raise UserError(f'{name} is damaged and cannot be decoded ({reason}).') from error
+    photo, share = found
+    if not salvage:
+      raise UserError(f'{name} is damaged ({reason}): --salvage restores {share}.') from error
+    return dataclasses.replace(photo, notes=(*photo.notes, f'salvaged, {share}'))
+
+
+def _salvaged(data: bytes, max_pixels: int) -> tuple[Photo, str] | None:
+  """What is whole of a damaged file, and how much that is; None where it is nothing."""
+  try:
+    if data.startswith(png.SIGNATURE):
+      if (mended := rescue.mended_png(data)) is None:
+        return None
+      photo, height = _read(mended, max_pixels), png.height(data)
+      rows = png.height(mended)
+    else:
+      with _opened(data, max_pixels, _PILLOW) as picture:
+        height = picture.height
+      if (whole := rescue.whole_rows(data, _PILLOW)) is None:
+        return None
+      photo, rows = _read(data, max_pixels, whole), whole.height
+  except Exception:  # there is nothing to be had
+    return None
+  return photo, 'all of its pixels' if rows == height else f'{rows:,} of its {height:,} rows'
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -109,8 +136,9 @@ def _opened(data: bytes, max_pixels: int, formats: tuple[str, ...]) -> Image.Ima
   return picture
 
 
-def _read(data: bytes, max_pixels: int) -> Photo:
-  """JPEG, PNG, WebP, BMP, and what Pillow alone knows."""
+def _read(data: bytes, max_pixels: int, part: Image.Image | None = None) -> Photo:
+  """JPEG, PNG, WebP, BMP, and what Pillow alone knows; `part` are its pixels where they are not
+  those of the whole file."""
   with _opened(data, max_pixels, _PILLOW) as picture:
     kind = {'DIB': 'BMP'}.get(str(picture.format), str(picture.format))
     notes = _several(picture, kind) + _behind(picture, data)
@@ -120,7 +148,7 @@ def _read(data: bytes, max_pixels: int) -> Photo:
     elif kind == 'PPM' and (deep := pnm.decode(data)) is not None:
       channels, profile = deep, None
     else:
-      channels, profile, more = _decode_8(picture)
+      channels, profile, more = _decode_8(picture if part is None else part)
       notes += more
     tags = Tags(
       icc=profile,

@@ -1,6 +1,7 @@
 """Many photographs through a stand-in for the net: what is written, what is said, and what is left
 when something breaks."""
 
+import contextlib
 import io
 import os
 import pathlib
@@ -37,8 +38,9 @@ def folder(tmp_path, monkeypatch):
   return write
 
 
-def inverted(pixels):
+def inverted(pixels, progress):
   """A stand-in for the net, whose work is easily seen."""
+  progress(1)
   return np.iinfo(pixels.dtype).max - pixels
 
 
@@ -46,7 +48,7 @@ def run(restore=inverted, paths=('in',), output='out', compare=False, **settings
   """Exit status of a batch."""
   known = {'format': settings.get('format'), 'overwrite': settings.get('overwrite', False)}
   plan = jobs.plan(paths, output, compare=compare, **known)
-  return batch.run(plan, restore, batch.Settings(**settings), 'restoring')
+  return batch.run(plan, restore, batch.Settings(**settings), batch.Words('restoring', 'restored'))
 
 
 def written(output='out'):
@@ -68,7 +70,7 @@ def test_every_picture_goes_through_the_net(folder, capsys):
   second[..., :3] = 65535 - second[..., :3]  # alpha stays
   np.testing.assert_array_equal(files.stored(results['x/b.tif']), second)
   printed = capsys.readouterr()
-  assert printed.err == '2 pictures in 0:00.\n'
+  assert printed.err == '2 restored in 0:00.\n'
   assert printed.out == ''
 
 
@@ -82,7 +84,7 @@ def test_broken_files_are_said_and_the_rest_restored(folder, capsys):
   assert lines[0] == 'in/b.png is not a picture of a kind that can be read.'
   assert lines[1] == 'in/c.png is empty.'
   assert lines[2].startswith('in/d.png is damaged and cannot be decoded')
-  assert lines[3] == '3 pictures in 0:00, 3 failed.'
+  assert lines[3] == '3 restored in 0:00 (1 PNG as JPEG), 3 failed.'
 
 
 def test_names_decide_the_format(folder):
@@ -112,7 +114,7 @@ def test_what_is_there_is_left_alone_unless_told(folder, capsys):
   assert run() == 0
   assert written()['a.png'] == b'mine' and 'b.png' in written()
   assert capsys.readouterr().err == (
-    '1 picture in 0:00, 1 there already (--overwrite does them again).\n'
+    '1 restored in 0:00, 1 there already (--overwrite does them again).\n'
   )
   assert run() == 0
   assert capsys.readouterr().err == '2 there already (--overwrite does them again).\n'
@@ -123,7 +125,7 @@ def test_what_is_there_is_left_alone_unless_told(folder, capsys):
 def test_what_turns_up_meanwhile_is_left_alone(folder, capsys):
   folder(a_png=files.png(files.noise(5, 7, 3)))
 
-  def restore(pixels):
+  def restore(pixels, progress):
     pathlib.Path('out/a.png').write_bytes(b'mine')
     return pixels
 
@@ -164,7 +166,7 @@ def test_a_comparison_that_is_there_is_left_alone_and_the_picture_not_done(folde
 def test_what_the_net_cannot_do_is_said(folder, capsys, error, words):
   folder(a_png=files.png(files.noise(5, 7, 3)), b_png=files.png(files.noise(2, 3, 3)))
 
-  def restore(pixels):
+  def restore(pixels, progress):
     if pixels.shape == (2, 3, 3):
       raise error
     return pixels
@@ -177,7 +179,7 @@ def test_what_the_net_cannot_do_is_said(folder, capsys, error, words):
 def test_other_errors_are_not_swallowed(folder):
   folder(a_png=files.png(files.noise(5, 7, 3)))
 
-  def restore(pixels):
+  def restore(pixels, progress):
     raise jax.errors.JaxRuntimeError('INTERNAL: a bug')
 
   with pytest.raises(jax.errors.JaxRuntimeError, match='a bug'):
@@ -205,10 +207,12 @@ def test_names_as_long_as_they_may_be(folder):
 def test_reading_runs_ahead_of_the_net_but_not_far(folder, monkeypatch):
   folder(**{f'p{n}_png': files.png(files.noise(4, 4, 1)) for n in range(9)})
   read, load = [], batch.reading.load
-  monkeypatch.setattr(batch.reading, 'load', lambda *args: read.append(args) or load(*args))
+  monkeypatch.setattr(
+    batch.reading, 'load', lambda *args, **options: read.append(args) or load(*args, **options)
+  )
   counts, waited = [], threading.Event()
 
-  def restore(pixels):
+  def restore(pixels, progress):
     waited.wait(0.2)  # time enough for the reader
     counts.append(len(read))
     return pixels
@@ -226,6 +230,91 @@ def test_a_folder_in_the_way(folder, capsys):
   assert [*written()] == ['a.png', 'x']
 
 
+# --- what is said --------------------------------------------------------------------------------
+
+
+def test_nothing_passes_in_silence(folder, capsys):
+  values = files.gradient(64, 64, 3)
+  folder(
+    a_heic=files.heic(values),
+    b_ppm=files.pillow(values, 'PPM'),
+    c_jpg=files.heic(values),
+    d_png=files.png(values),
+    e_mov=b'a video',
+    f_txt=b'a text',
+    Thumbs_db=b'',
+  )
+  assert run() == 0
+  assert [*written()] == ['a.jpg', 'b.png', 'c.jpg', 'd.png']
+  assert capsys.readouterr().err == (
+    '4 restored in 0:00 (2 HEIC as JPEG, 1 PNM as PNG), 2 passed over: 1 .mov, 1 .txt.\n'
+  )
+
+
+def test_failures_are_listed_again_at_the_end_of_a_long_run(folder, capsys):
+  good = files.png(files.noise(4, 4, 1))
+  folder(**{f'p{n:02}_png': b'' if n in (0, 7) else good for n in range(21)})
+  assert run() == 1
+  lines = capsys.readouterr().err.splitlines()
+  first, second = 'in/p00.png is empty.', 'in/p07.png is empty.'
+  assert lines == [
+    first,
+    second,
+    'Failed:',
+    f'  {first}',
+    f'  {second}',
+    '19 restored in 0:00, 2 failed.',
+  ]
+  for path in pathlib.Path('in').glob('p0[1-9].png'):
+    path.unlink()
+  assert run(overwrite=True) == 1
+  assert 'Failed:' not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ('paths', 'where'),
+  [
+    (['in/a.png'], ' as in/a.deblurred.png'),
+    (['in/a.png', 'in/b.png'], ' beside the originals'),
+    (['in'], ' in in.deblurred'),
+  ],
+)
+def test_where_results_are_that_nobody_named_a_place_for(folder, capsys, paths, where):
+  folder(a_png=files.png(files.noise(4, 4, 1)), b_png=files.png(files.noise(4, 4, 1)))
+  plan = jobs.plan(paths, None, infix='deblurred')
+  batch.run(plan, inverted, batch.Settings(), batch.Words('restoring', 'restored'))
+  assert capsys.readouterr().err == f'{len(plan.jobs)} restored in 0:00{where}.\n'
+  assert all(job.target.exists() for job in plan.jobs)
+
+
+def test_the_bar_moves_with_the_shares_of_a_picture(folder, monkeypatch):
+  folder(a_png=files.png(files.noise(4, 4, 1)), b_png=b'', c_png=files.png(files.noise(4, 4, 1)))
+  moved = []
+  monkeypatch.setattr(batch, 'share_of', lambda *_: contextlib.nullcontext(moved.append))
+
+  def restore(pixels, progress):
+    for share in (0.25, 0.5, 1):
+      progress(share)
+    return pixels
+
+  assert run(restore) == 1
+  assert sorted(moved) == [0.25, 0.5, 1, 1, 2, 2.25, 2.5, 3, 3]
+
+
+def test_what_is_left_of_a_file_is_restored_where_asked_for(folder, capsys):
+  values = files.noise(40, 7, 3)
+  folder(a_png=files.png(values)[:-300])
+  assert run() == 1
+  assert '--salvage restores ' in capsys.readouterr().err
+  assert run(salvage=True) == 0
+  restored = files.stored(written()['a.png'])
+  assert 20 < len(restored) < 40
+  np.testing.assert_array_equal(restored, 255 - values[: len(restored)])
+  assert capsys.readouterr().err.startswith(
+    f'in/a.png: salvaged, {len(restored)} of its 40 rows.\n1 restored'
+  )
+
+
 # --- processes of their own ----------------------------------------------------------------------
 
 PROGRAM = """
@@ -237,7 +326,7 @@ class Restorer:
   def from_checkpoint(cls, *args, **options):
     return cls()
 
-  def deblur(self, pixels):
+  def deblur(self, pixels, progress):
     return pixels
 
 sys.modules['degrep_jax.inference.restorer'] = types.SimpleNamespace(Restorer=Restorer)
@@ -268,7 +357,7 @@ def test_ctrl_c_while_the_net_computes(folder):
   """The command ends at once, though the net is busy for long, and what is written is whole."""
   folder(**{f'p{n}_png': files.png(files.noise(40, 40, 3)) for n in range(6)})
   program = """
-  def deblur(self, pixels, seen=[]):
+  def deblur(self, pixels, progress, seen=[]):
     seen.append(pixels)
     if len(seen) == 4:
       time.sleep(0.5)  # until the command waits
@@ -334,7 +423,7 @@ def test_folders_and_files_without_permission(folder):
     'in/closed cannot be listed: Permission denied.',
     'in/d.png cannot be opened: Permission denied.',
     'out/locked/e.png cannot be written: Permission denied.',
-    '2 pictures in 0:00, 3 failed.',
+    '2 restored in 0:00, 3 failed.',
   ]
 
 
@@ -353,7 +442,7 @@ def test_a_file_that_does_not_fit(folder):
   assert [*written()] == ['a.png', 'c.png']
   assert result.stderr.decode().splitlines() == [
     'out/b.png cannot be written: File too large.',
-    '2 pictures in 0:00, 1 failed.',
+    '2 restored in 0:00, 1 failed.',
   ]
 
 

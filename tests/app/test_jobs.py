@@ -163,14 +163,15 @@ def test_a_stream_does_not_replace_a_file(tree):
   [
     (['no.jpg'], 'out', {}, r'no\.jpg cannot be opened: No such file'),
     (['in/*.gif'], 'out', {}, r'in/\*\.gif matches no file'),
+    (
+      ['text'],
+      'out',
+      {},
+      r'No pictures in text \(2 passed over: 1 \.txt, 1 without ending\): names',
+    ),
+    (['/'], None, {}, 'has nothing beside it: name an --output'),
     (['empty'], 'out', {}, r'No pictures in empty: names end with \.jpg, '),
     (['in', 'in2'], 'out', {}, r'in/a\.jpg and in2/a\.jpg would both be written to out/a\.jpg'),
-    (
-      ['in'],
-      'out',
-      {'format': 'PNG'},
-      r'in/a\.jpg and in/a\.tif would both be written to out/a\.png',
-    ),
     (['odd'], 'out', {'compare': True}, r'would both be written to out/a\.compare\.jpg'),
     (['in'], 'in', {}, r'in/a\.jpg is itself one of the pictures'),
     (['in'], 'in', {'overwrite': True}, r'in/a\.jpg is itself one of the pictures'),
@@ -182,5 +183,83 @@ def test_a_stream_does_not_replace_a_file(tree):
 )
 def test_what_cannot_be_planned(tree, paths, output, options, words):
   tree('in/a.jpg', 'in/a.tif', 'in2/a.jpg', 'empty/', 'odd/a.jpg', 'odd/a.compare.jpg')
+  tree('text/a.txt', 'text/LICENSE')
   with pytest.raises(UserError, match=words):
     jobs.plan(paths, output, **options)
+
+
+# --- kinds that are only read --------------------------------------------------------------------
+
+
+def test_the_names_of_results_end_as_what_is_written(tree):
+  tree('in/a.heic', 'in/b.HEIF', 'in/c.mpo', 'in/d.ppm', 'in/e.gif', 'in/f.avif')
+  # (They are empty; what is in them, test_kinds.py tries.)
+  assert [target for _, target in pairs(['in'])] == [
+    'out/a.jpg',
+    'out/b.jpg',
+    'out/c.jpg',
+    'out/d.png',
+    'out/e.png',
+    'out/f.avif',
+  ]
+  assert pairs(['in/a.heic'], format='TIFF') == [('in/a.heic', 'out/a.tif')]
+  assert pairs(['in/a.heic'], 'out/b.png') == [('in/a.heic', 'out/b.png')]
+
+
+def test_two_kinds_of_one_name_keep_apart(tree):
+  tree('in/a.HEIC', 'in/a.jpg', 'in/b.heic')
+  assert pairs(['in']) == [
+    ('in/a.HEIC', 'out/a.HEIC.jpg'),
+    ('in/a.jpg', 'out/a.jpg'),
+    ('in/b.heic', 'out/b.jpg'),
+  ]
+  assert [target for _, target in pairs(['in'], format='PNG')] == [
+    'out/a.HEIC.png',
+    'out/a.jpg.png',
+    'out/b.png',
+  ]
+
+
+# --- without an output ---------------------------------------------------------------------------
+
+
+def test_results_go_beside_their_pictures(tree):
+  tree('in/a.jpg', 'in/b.HEIC', 'c.png')
+  plan = jobs.plan(['in/a.jpg', 'in/b.HEIC', 'c.png'], None, infix='deblurred', compare=True)
+  assert plan.beside
+  assert [(str(job.target), str(job.compare)) for job in plan.jobs] == [
+    ('in/a.deblurred.jpg', 'in/a.deblurred.compare.jpg'),
+    ('in/b.deblurred.jpg', 'in/b.deblurred.compare.jpg'),
+    ('c.deblurred.png', 'c.deblurred.compare.png'),
+  ]
+  assert pairs(['-'], None) == [('None', 'None')]
+
+
+def test_results_of_folders_go_into_folders_beside(tree, monkeypatch):
+  tree('in/x/a.jpg', 'in/b.jpg')
+  expected = [('in/b.jpg', 'in.restored/b.jpg'), ('in/x/a.jpg', 'in.restored/x/a.jpg')]
+  assert pairs(['in'], None) == pairs(['in/'], None) == expected
+  monkeypatch.chdir('in')
+  ((_, target), _) = pairs(['.'], None)
+  assert pathlib.Path(target).parts[-2:] == ('in.restored', 'b.jpg')
+
+
+def test_results_of_an_earlier_call_are_no_pictures(tree):
+  tree('in/a.jpg', 'in/a.restored.jpg', 'in/a.restored.compare.jpg', 'in/b.restored.jpg')
+  for paths in (['in/*.jpg'], sorted(map(str, pathlib.Path('in').iterdir()))):
+    plan = jobs.plan(paths, None)
+    # (The last one is nobody's.)
+    assert [job.name for job in plan.jobs] == ['in/b.restored.jpg']
+    assert [job.name for job in plan.existing] == ['in/a.jpg']
+
+
+# --- what is passed over -------------------------------------------------------------------------
+
+
+def test_files_that_are_not_read_are_counted_by_kind(tree):
+  tree('in/a.jpg', 'in/b.mov', 'in/x/c.MOV', 'in/d.txt', 'in/LICENSE')
+  tree('in/.DS_Store', 'in/._a.jpg', 'in/Thumbs.db', 'in/x/desktop.ini', 'in/.hidden/e.mov')
+  expected = '4 passed over: 2 .mov, 1 .txt, 1 without ending'
+  for paths in (['in'], ['in', 'in'], ['in/**'], ['in/**', 'in/*']):
+    assert jobs.plan(paths, 'out').passed_over == expected, paths
+  assert jobs.plan(['in/a.jpg'], 'out').passed_over == ''

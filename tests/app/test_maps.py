@@ -118,7 +118,7 @@ def test_a_disk_too_small_for_the_maps(command, photographs, monkeypatch):
 
 
 def test_a_picture_too_large_for_the_memory(command, photographs, monkeypatch):
-  def read(pictures, picture):
+  def read(pictures, picture, progress):
     raise MemoryError
 
   monkeypatch.setattr(map_colours.MapPictures, 'read', read)

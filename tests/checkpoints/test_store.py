@@ -471,3 +471,23 @@ def test_a_checkpoint_of_earlier_times_is_continued(tmp_path):
   assert checkpoints.load_progress(tmp_path, 2) == {}
   save(tmp_path, 3, 4, keep=1)
   assert checkpoints.saved_steps(tmp_path) == [2, 4]
+
+
+@pytest.mark.parametrize(
+  ('named', 'meant'),
+  [
+    ('runs/nett', 'runs/net'),
+    ('runs/net/checkpoints/3', 'runs/net'),
+    ('runs/empty', None),
+    ('runs', 'runs/net'),
+    ('no/where', None),
+  ],
+)
+def test_a_workdir_that_is_called_almost_so(tmp_path, monkeypatch, named, meant):
+  monkeypatch.chdir(tmp_path)
+  save(tmp_path / 'runs' / 'net', 3)
+  (tmp_path / 'runs' / 'empty').mkdir()
+  with pytest.raises(UserError) as caught:
+    checkpoints.load(named)
+  what = f'is {meant} meant?' if meant else 'train there first, or name another workdir.'
+  assert str(caught.value) == f'{named} holds no checkpoint: {what}'

@@ -80,7 +80,7 @@ def test_a_folder(degrep, restorer, tmp_path):
   assert result.returncode == 1, result.stderr
   *said, summary, has_tensorflow = result.stderr.splitlines()
   assert said == ['in/text.png is not a picture of a kind that can be read.']
-  assert summary.startswith('2 pictures in 0:') and summary.endswith(', 1 failed.')
+  assert summary.startswith('2 restored in 0:') and summary.endswith(', 1 failed.')
   assert has_tensorflow == 'False'
   assert result.stdout == ''
   found = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.glob('out/**/*.*'))
@@ -176,7 +176,7 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
       given.update(options, directory=directory)
       return cls()
 
-    def deblur(self, pixels):
+    def deblur(self, pixels, progress):
       return pixels
 
   monkeypatch.setattr('degrep_jax.inference.restorer.Restorer', Stub)
@@ -209,7 +209,7 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
 @pytest.mark.parametrize(
   ('arguments', 'words'),
   [
-    (['deblur'], 'required: PATH, --checkpoint, --output; see degrep deblur --help'),
+    (['deblur'], 'required: PATH, --checkpoint; see degrep deblur --help'),
     (['deblur', 'in', '--checkpoint', 'none', '--output', 'out'], 'none holds no checkpoint'),
     (['deblur', 'no', '--checkpoint', 'none', '--output', 'out'], 'no cannot be opened'),
     (['deblur', '*.gif', '--checkpoint', 'none', '--output', 'out'], '*.gif matches no file'),
@@ -218,6 +218,12 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
     (['deblur', 'in', '--window', '0'], "'0' is neither a number of pixels nor off"),
     (['deblur', 'in', '--memory', 'lots'], "'lots' is no amount such as 500M or 4GiB"),
     (['deblur', 'in', '--format', 'gif'], "invalid choice: 'gif'"),
+    (
+      ['deblur', 'in', '--chekpoint', 'none'],
+      '--chekpoint is no flag of degrep deblur (is --checkpoint meant?); see degrep deblur --help',
+    ),
+    (['reblur', 'in', '--lke=a.jpg', '--checkpoint', 'none'], '--lke is no flag of degrep reblur'),
+    (['map', 'in', '--xyz'], '--xyz is no flag of degrep map; see'),
     (['deblur', 'in', '--mode', 'whole'], "invalid choice: 'whole'"),
     (['reblur', 'in', '--checkpoint', 'none', '--output', 'out'], 'required: --like'),
     (['reblur', 'in', '--strength', 'nan'], "'nan' is no number"),
@@ -233,6 +239,36 @@ def test_what_a_user_gets_wrong(degrep_here, arguments, words, tmp_path):
   assert line.startswith('degrep_jax: ') and words in line
   assert (status, out) == (2, '')
   assert not (tmp_path / 'out').exists()
+
+
+def test_few_words_suffice(degrep_here, monkeypatch, tmp_path):
+  """Without an output the result goes beside the picture, and never over one."""
+
+  class Stub:
+    @classmethod
+    def from_checkpoint(cls, directory, **options):
+      return cls()
+
+    def deblur(self, pixels, progress):
+      return 255 - pixels
+
+  monkeypatch.setattr('degrep_jax.inference.restorer.Restorer', Stub)
+  original = (tmp_path / 'in' / 'a.jpg').read_bytes()
+  flags = ('--checkpoint', 'net')
+  assert degrep_here('deblur', 'in/a.jpg', *flags) == (
+    0,
+    '',
+    '1 restored in 0:00 as in/a.deblurred.jpg.\n',
+  )
+  assert degrep_here('deblur', 'in/a.jpg', '--format', 'PNG', *flags)[0] == 0
+  assert degrep_here('deblur', 'in', *flags)[2] == '1 restored in 0:00 as in.deblurred/a.jpg.\n'
+  assert (tmp_path / 'in' / 'a.jpg').read_bytes() == original
+  assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob('in*/*')) == [
+    'in.deblurred/a.jpg',
+    'in/a.deblurred.jpg',
+    'in/a.deblurred.png',
+    'in/a.jpg',
+  ]
 
 
 @pytest.mark.parametrize('command', ['deblur', 'reblur'])

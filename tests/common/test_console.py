@@ -67,6 +67,15 @@ def test_a_bar_moves_from_its_start_to_the_total(terminal):
   assert '10/10' in shown
 
 
+def test_a_bar_moves_by_shares_and_never_backwards(terminal):
+  with console.share_of('deblurring', 4) as move:
+    for place in (0.5, 2.25, 1.5):
+      move(place)
+  shown = terminal.getvalue()
+  assert shown.rindex('2/4') > shown.rindex('0/4')
+  assert '1/4' not in shown
+
+
 def test_a_bar_inside_a_bar(terminal):
   for _ in console.track('ab', 'training', total=2):
     assert list(console.track('xyz', 'evaluating', total=3)) == ['x', 'y', 'z']

@@ -92,6 +92,17 @@ def test_results_have_the_dtype_of_the_picture_and_are_clipped_and_rounded(mode,
 
 
 @each_mode
+def test_progress_is_told_while_a_picture_is_restored(mode):
+  told = []
+  net = restorer(lambda x, _: x, mode=mode, tile=32, batch=2)
+  for picture in (noise(200, 170), noise(20, 30)):
+    told.clear()
+    np.testing.assert_array_equal(net.deblur(picture, told.append), picture)
+    assert told == sorted(set(told)) and told[-1] == 1
+    assert mode == 'full' or (len(told) > 5) == (len(picture) > 32)  # where one window holds it
+
+
+@each_mode
 def test_batches_and_iterables_come_back_in_their_form(mode):
   net = restorer(lambda x, _: 1 - x, mode=mode)
   batch = noise(3, 20, 25)

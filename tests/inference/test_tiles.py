@@ -223,3 +223,12 @@ def test_no_pictures_no_calls():
 def test_what_cannot_be_tiled_is_refused(pictures, settings, message):
   with pytest.raises(ValueError, match=message):
     _restored(_Net(), *pictures, **{'tile': 8, 'batch': 2, **settings})
+
+
+def test_progress_is_told_of_every_tile():
+  pictures = [(_noise(20, 30),), (_noise(8, 8),)]
+  told = []
+  net = _Net()
+  for _ in tiles.restore_many(net, pictures, tile=16, batch=3, progress=told.append):
+    pass
+  assert told == [1 / 4, 2 / 4, 3 / 4, 1, 1]
