@@ -3,7 +3,8 @@
 import argparse
 import io
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import study
@@ -132,6 +133,12 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
   """A table whose first column is text and whose others are numbers."""
   lines = [head, ['---', *['---:'] * (len(head) - 1)], *rows]
   return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
+
+
+def interval(difference: Mapping[str, Any]) -> str:
+  """That of a `bootstrap.Difference`, '' where pictures are too few for one."""
+  low, high = difference['low'], difference['high']
+  return '' if low is None else f'{low:+z.2f} .. {high:+z.2f}'
 
 
 def show(cell: Axes, picture: np.ndarray, text: str = '') -> None:

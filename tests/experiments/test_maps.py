@@ -19,10 +19,12 @@ from PIL import Image
 
 sys.path.append(str(ROOT / 'experiments'))
 
+import blur_mixing
 import blur_transfer
 import content_leakage
 import degradation_space
 import fields
+import leakage_probe
 import study
 
 from degrep_jax.data.synthetic.exposure import BlurExample
@@ -119,28 +121,28 @@ def test_the_crossing_is_balanced():
 
 def test_mixed_maps_run_from_one_to_the_other():
   a, b = np.full((2, 2, 3), 4, np.float32), np.full((2, 2, 3), 12, np.float32)
-  mixed = blur_transfer.mix(a, b, np.array([0, 0.25, 1]))
+  mixed = blur_mixing.mix(a, b, np.array([0, 0.25, 1]))
   assert [m.mean() for m in mixed] == [4, 6, 12]
   assert mixed.shape == (3, 2, 2, 3)
 
 
 def test_the_nearest_rendering_and_the_way_between_two_pictures():
   pictures = np.stack([np.full((4, 4, 3), level, np.uint8) for level in (0, 100, 200)])
-  known = blur_transfer.Renderings(pictures, np.array([0, 1, 2]), np.array([0, 5, 10]))
+  known = blur_mixing.Renderings(pictures, np.array([0, 1, 2]), np.array([0, 5, 10]))
   sought = np.stack([np.full((4, 4, 3), level, np.uint8) for level in (51, 49, 255)])
   assert known.nearest(sought).tolist() == [1, 0, 2]
-  at = blur_transfer.position(sought, pictures[0], pictures[1])
+  at = blur_mixing.position(sought, pictures[0], pictures[1])
   np.testing.assert_allclose(at, [0.51, 0.49, 2.55])
   # What is at right angles to the way does not count.
   sideways = np.full((1, 4, 4, 3), 50, np.uint8)
   sideways[0, ::2] += 20
   sideways[0, 1::2] -= 20
-  np.testing.assert_allclose(blur_transfer.position(sideways, pictures[0], pictures[1]), 0.5)
+  np.testing.assert_allclose(blur_mixing.position(sideways, pictures[0], pictures[1]), 0.5)
 
 
 def test_the_course_over_the_weights():
   weights = np.array([0, 0.5, 1])
-  course = blur_transfer.course(np.array([[0, 1, 2], [2, 0, 4], [3.0, 3, 3]]), weights)
+  course = blur_mixing.course(np.array([[0, 1, 2], [2, 0, 4], [3.0, 3, 3]]), weights)
   assert course['mean'] == pytest.approx([5 / 3, 4 / 3, 3])
   # Ranks 2 1 3: 1 - 6 (1 + 1 + 0) / (3 * 8); a constant counts as 0.
   assert course['spearman_mean'] == pytest.approx((1 + 0.5 + 0) / 3)
@@ -247,16 +249,16 @@ def test_the_answer_is_that_of_the_costs(picture, blur, use):
 
 def test_correlation_of_grey_pictures():
   a = np.random.default_rng(0).integers(0, 100, (2, 8, 8, 3), np.uint8)
-  assert content_leakage.correlation(a, 2 * a + 5) == pytest.approx(1)
-  assert content_leakage.correlation(a, 255 - a) == pytest.approx(-1)
-  assert content_leakage.correlation(np.full_like(a, 7), a) == 0
+  assert leakage_probe.correlation(a, 2 * a + 5) == pytest.approx(1)
+  assert leakage_probe.correlation(a, 255 - a) == pytest.approx(-1)
+  assert leakage_probe.correlation(np.full_like(a, 7), a) == 0
 
 
 def test_thumbnails_keep_the_means_of_places():
   pictures = np.zeros((1, 8, 8, 3), np.uint8)
   pictures[:, :, 4:] = 200
-  assert (content_leakage.thumbnails(pictures, (1, 1)) == 100).all()
-  fine = content_leakage.thumbnails(pictures, (8, 8))
+  assert (leakage_probe.thumbnails(pictures, (1, 1)) == 100).all()
+  fine = leakage_probe.thumbnails(pictures, (8, 8))
   np.testing.assert_array_equal(fine, pictures)
 
 
@@ -264,10 +266,10 @@ def test_the_probe_rebuilds_pictures_from_their_maps():
   rng = np.random.default_rng(0)
   small = rng.integers(0, 256, (200, 2, 2, 3), np.uint8)
   pictures = small.repeat(4, 1).repeat(4, 2)
-  maps = content_leakage.Scale.of(small)(small)
-  decode = content_leakage.train_decoder(maps[:160], pictures[:160], 60, seed=0)
+  maps = leakage_probe.Scale.of(small)(small)
+  decode = leakage_probe.train_decoder(maps[:160], pictures[:160], 60, seed=0)
   own, others = (
-    content_leakage.rebuilt(decode(given), pictures[160:]) for given in (maps[160:], maps[:40])
+    leakage_probe.rebuilt(decode(given), pictures[160:]) for given in (maps[160:], maps[:40])
   )
   assert own['correlation'] > 0.8
   assert abs(others['correlation']) < 0.2
@@ -277,7 +279,7 @@ def test_the_probe_rebuilds_pictures_from_their_maps():
 def test_maps_are_standardised_by_place_and_channel():
   place = np.random.default_rng(1).normal(size=(4, 4, 3))
   maps = place + np.random.default_rng(0).normal(0, (2, 5, 0), (50, 4, 4, 3))
-  standard = content_leakage.Scale.of(maps)(maps)
+  standard = leakage_probe.Scale.of(maps)(maps)
   np.testing.assert_allclose(standard.mean(0), 0, atol=1e-5)
   np.testing.assert_allclose(standard.std((0, 1, 2)), (1, 1, 0), atol=1e-5)
 
@@ -451,7 +453,7 @@ def test_blur_transfer(folder):
     np.testing.assert_allclose(np.reshape(values, (seen, -1)).mean(0), curve['mean'])
     # The first and the last map are the sharp and the blurry picture's own, mixed or not.
   for end in (0, -1):
-    mixed, true = (curves[name]['mean'][end] for name in (blur_transfer.MIXED, blur_transfer.TRUE))
+    mixed, true = (curves[name]['mean'][end] for name in (blur_mixing.MIXED, blur_mixing.TRUE))
     assert mixed == pytest.approx(true)
 
 
