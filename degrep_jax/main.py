@@ -16,7 +16,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from degrep_jax import shipped_configs
+from degrep_jax.common import shipped_configs
 from degrep_jax.common.errors import fail
 from degrep_jax.evaluation.held_out import evaluate_run
 from degrep_jax.runtime import exits, processes

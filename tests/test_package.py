@@ -12,7 +12,7 @@ import sysconfig
 import child
 import pytest
 
-from degrep_jax import shipped_configs
+from degrep_jax.common import shipped_configs
 
 ROOT = pathlib.Path(__file__).parents[1]
 # What the documents promise to those who import.

@@ -17,7 +17,6 @@ ROOT = pathlib.Path(__file__).parents[1]
 #   main before cli: `degrep train` is the trainer under another name.
 ORDER = (
   'common',
-  'shipped_configs',
   'metrics',
   'runtime',
   'photos',

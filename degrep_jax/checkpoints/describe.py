@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-from degrep_jax import checkpoints, shipped_configs
+from degrep_jax import checkpoints
 from degrep_jax import run_config as configs
+from degrep_jax.common import shipped_configs
 
 PARTS = ('encoder', 'pyramid', 'reblurrer', 'deblurrer')
 EVALUATION = 'evaluation.json'  # of --mode=eval; the run's own are evaluations/step_N.json

@@ -5,7 +5,7 @@ import pathlib
 import sys
 import types
 
-PACKAGE = pathlib.Path(__file__).parent
+PACKAGE = pathlib.Path(__file__).parents[1]
 
 
 def folder() -> pathlib.Path:
