@@ -78,7 +78,7 @@ def test_tiles_are_shared_by_the_devices_of_the_process_that_evaluates():
     ),
     (
       {'model__encoder': 'table2'},
-      "config.model.encoder is 'table2': choose one of table1, official_v1, official_v2.",
+      "config.model.encoder is 'table2': choose one of table1, official_v1, official_v2, local.",
     ),
     ({'model__modulation': 'film'}, "model.modulation is 'film': choose one of spade, sam."),
     ({'model__unshuffle': 3}, 'config.model.unshuffle is 3: choose one of 1, 2, 4'),

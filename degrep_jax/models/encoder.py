@@ -1,28 +1,54 @@
 """The degradation encoder E: a blurry picture to its 2-D degradation map.
 
-Three variants. `table1` is the supplementary material's Table 1. `official_v1` and `official_v2`
-are the released `encoder1.py` and `encoder2.py`, which put instance norm after the spectral
-convolutions and leave the 7x7 convolution and the residual blocks without spectral norm. All share
-one stem of stride-2 convolutions, `stages`.
+Four variants. `table1` is the supplementary material's Table 1. `official_v1` and `official_v2` are
+the released `encoder1.py` and `encoder2.py`, which put instance norm after the spectral
+convolutions and leave the 7x7 convolution and the residual blocks without spectral norm. `local` is
+ours, for trainings of hours: Table 1 without spectral norms, which let a map vary little at first;
+it sees the picture's detail alone and norms over the channels of a place. Instance norms take away
+how blurred a picture is as a whole, and give tiles of it other maps. All share one stem of stride-2
+convolutions, `stages`.
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
-from degrep_jax.models.layers import Conv, instance_norm, leaky_relu
+from degrep_jax.models.layers import Conv, channel_norm, instance_norm, leaky_relu
 
 FEATURES = 5  # convolutions whose outputs the deblurring stage's loss compares
-VARIANTS = ('table1', 'official_v1', 'official_v2')
+# Of the 3x3 convolutions, see `EncoderConv`; the rest is spectral-normalised where these are alone.
+NORMS = {
+  'table1': 'spectral',
+  'official_v1': 'instance',
+  'official_v2': 'instance',
+  'local': 'channel',
+}
+VARIANTS = tuple(NORMS)
+DETAIL = 5  # px, side of the squares whose mean is no detail
+DETAIL_GAIN = 10.0  # brings the detail of photographs, some 0.03, to the order of 1
+
+
+def detail(picture: jax.Array) -> jax.Array:
+  """Every pixel less the mean of the square around it, enlarged; `(B, H, W, 3)` in [0, 1] and as
+  large. Edges are repeated."""
+  _, h, w, _ = picture.shape
+  rim = DETAIL // 2
+  padded = jnp.pad(picture, ((0, 0), (rim, rim), (rim, rim), (0, 0)), mode='edge')
+  rows = functools.reduce(jnp.add, [padded[:, i : i + h] for i in range(DETAIL)])
+  squares = functools.reduce(jnp.add, [rows[:, :, i : i + w] for i in range(DETAIL)])
+  return DETAIL_GAIN * (picture - squares / DETAIL**2)
 
 
 class EncoderConv(nn.Module):
-  """Spectral-normalised 3x3 convolution: with bias, or without and followed by instance norm
-  (`norm`)."""
+  """3x3 convolution of a variant: spectral-normalised with bias (`norm` 'spectral'); the same
+  without bias, followed by instance norm ('instance'); or plain with bias, followed by a norm over
+  the channels ('channel')."""
 
   features: int
-  norm: bool
+  norm: str
   stride: int = 1
   padding_mode: str = 'zeros'
 
@@ -32,11 +58,13 @@ class EncoderConv(nn.Module):
       self.features,
       stride=self.stride,
       padding_mode=self.padding_mode,
-      use_bias=not self.norm,
-      spectral=True,
+      use_bias=self.norm != 'instance',
+      spectral=self.norm != 'channel',
       name='conv',
     )(x, train)
-    return instance_norm(x) if self.norm else x
+    if self.norm == 'spectral':
+      return x
+    return instance_norm(x) if self.norm == 'instance' else channel_norm(x)
 
 
 class ResidualBlock(nn.Module):
@@ -60,7 +88,7 @@ class Encoder(nn.Module):
   (released `encoder1.ConvEncoderLoss`): what the first five convolutions give before their
   activations, in their order, of the picture in its own size; fewer where there are fewer stages.
 
-  At 256x256 and width 64: `table1` and `official_v1` 4x4x256, `official_v2` 8x8x2048.
+  At 256x256 and width 64: `table1`, `official_v1` and `local` 4x4x256, `official_v2` 8x8x2048.
 
   Attributes:
     width: channels of the first convolution.
@@ -88,16 +116,18 @@ class Encoder(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False, features: bool = False) -> Any:
-    norm = self.variant != 'table1'
+    norm = NORMS[self.variant]
     size = self.input_size
     if size is not None and x.shape[1:3] != (size, size) and not features:
       x = jax.image.resize(x, (x.shape[0], size, size, 3), 'bilinear', antialias=False)
-    outputs = []
+    if self.variant == 'local':
+      x = detail(x)
+    spectral, outputs = norm == 'spectral', []
     for i, multiple in enumerate(self.stages):
       x = EncoderConv(multiple * self.width, norm, stride=2, name=f'down_{i}')(x, train)
       outputs.append(x)
       if i == 0:
-        x = Conv(self.width, kernel=7, padding_mode='reflect', spectral=not norm, name='conv_7x7')(
+        x = Conv(self.width, kernel=7, padding_mode='reflect', spectral=spectral, name='conv_7x7')(
           leaky_relu(x), train
         )
         outputs.append(x)
@@ -107,10 +137,10 @@ class Encoder(nn.Module):
       return tuple(outputs[:FEATURES])
     if self.variant == 'official_v2':
       return self._wide_head(x, train)
-    mode = 'zeros' if norm else 'reflect'
+    mode = 'zeros' if norm == 'instance' else 'reflect'
     x = EncoderConv(x.shape[-1], norm, padding_mode=mode, name='conv_body')(leaky_relu(x), train)
     for i in range(5):
-      x = ResidualBlock(spectral=not norm, name=f'residual_{i}')(x, train)
+      x = ResidualBlock(spectral, name=f'residual_{i}')(x, train)
       if i == 2:
         x = nn.avg_pool(x, (2, 2), (2, 2))
     return EncoderConv(4 * self.width, norm, padding_mode='reflect', name='conv_out')(x, train)
@@ -118,7 +148,8 @@ class Encoder(nn.Module):
   def _wide_head(self, x: jax.Array, train: bool) -> jax.Array:
     for i in range(3):
       x = ResidualBlock(spectral=False, name=f'residual_{i}')(x, train)
+    norm = NORMS[self.variant]
     for i in range(3):
-      x = EncoderConv(32 * self.width, True, padding_mode='reflect', name=f'conv_out_{i}')(x, train)
+      x = EncoderConv(32 * self.width, norm, padding_mode='reflect', name=f'conv_out_{i}')(x, train)
       x = leaky_relu(x)
     return x

@@ -136,6 +136,13 @@ def instance_norm(x: jax.Array) -> jax.Array:
   return ((x - mean) * lax.rsqrt(variance + NORM_EPS)).astype(dtype)
 
 
+def channel_norm(x: jax.Array) -> jax.Array:
+  """Every place of `(B, H, W, C)` divided by the root mean square of its channels (Zhang and
+  Sennrich 2019, without a scale)."""
+  dtype, x = jnp.result_type(x), widened(x)
+  return (x * lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + NORM_EPS)).astype(dtype)
+
+
 class HalfInstanceNorm(nn.Module):
   """Affine instance norm of the first half of the channels (HINet, Chen et al. 2021); the rest
   passes.

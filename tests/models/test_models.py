@@ -45,6 +45,8 @@ TABLE = {
     (V1, SAM_PYRAMID, SAM),
   ),
   'official_v2 sam': (OFFICIAL_V2 | {'modulation': 'sam'}, (V2, SAM_PYRAMID_V2, SAM_V2)),
+  'local spade': ({'encoder': 'local'}, (TABLE1, PYRAMID_V1, SPADE)),
+  'local sam': ({'encoder': 'local', 'modulation': 'sam'}, (TABLE1, SAM_PYRAMID, SAM)),
   'table1 spade 1-D': ({'global_code': True}, (TABLE1, PYRAMID_V1, SPADE)),
 }
 
