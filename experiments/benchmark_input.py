@@ -19,6 +19,7 @@ import pathlib
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 # TensorFlow tells of itself when it is imported.
@@ -35,7 +36,7 @@ from degrep_jax.data import pipeline
 from degrep_jax.data.builders import sub_pictures
 from degrep_jax.data.builders.read import PreparedPairs
 from degrep_jax.data.builders.write import prepare
-from degrep_jax.data.pairs import FolderPairs, random_window
+from degrep_jax.data.pairs import FolderPairs, Source, random_window
 from degrep_jax.data.pipeline import train_batches
 from degrep_jax.data.released.layouts import FULL, SUB_PICTURES
 from degrep_jax.data.synthetic.pairs import PHOTOGRAPHS, Blur, blur_photograph, photograph
@@ -44,12 +45,11 @@ CROP, BATCH = 256, 16
 WARM_UP = 2  # batches before the clock starts
 HEIGHT, WIDTH = 720, 1280
 BLUR = Blur(shake=14, rotation=1, object_motion=16, sub_frames=9, noise=1)
-PLAIN = 'plain loader, full frames'
+PLAIN, SUB = 'plain loader, full frames', 'TFDS, sub-pictures'
 
 
-def make_pairs(root: pathlib.Path, copies: int) -> None:
+def make_pairs(root: pathlib.Path, files: Sequence[str]) -> None:
   """Writes pairs in GoPro's layout: photographs continued by their mirror images, and blurred."""
-  files = [file for file in PHOTOGRAPHS['train'] for _ in range(copies)]
   for number, file in enumerate(console.track(files, 'making pairs', len(files))):
     photo, rng = photograph(file), np.random.default_rng(number)
     margins = [
@@ -131,12 +131,24 @@ def report(figures, spent: dict[str, float], pairs: int) -> None:
   console = Console(width=120)
   console.print(f'{pairs} pairs, {os.cpu_count()} cores; medians of {len(rates)} rounds')
   console.print(table)
-  whole = statistics.median(used for _, used in figures['TFDS, sub-pictures'])
+  whole = statistics.median(used for _, used in figures[SUB])
   spent['batch and hand over'] = whole - sum(spent.values())
   console.print(
     'A sub-picture pair, core ms: '
     + ', '.join(f'{part} {used:.1f}' for part, used in spent.items())
   )
+
+
+def open_sources(root: pathlib.Path, folder: pathlib.Path) -> dict[str, tuple[Source, int]]:
+  """{name: (source, its batches for one of full frames)} of a tree in GoPro's layout, which is
+  prepared into a folder first."""
+  prepare('gopro', root, folder)
+  limits = {'min_size': CROP, 'cache_bytes': 0}
+  return {
+    'folder, full frames': (FolderPairs(root, 'train', **limits), 1),
+    'TFDS, full frames': (PreparedPairs(folder, 'gopro', 'train', FULL, **limits), 1),
+    SUB: (PreparedPairs(folder, 'gopro', 'train', SUB_PICTURES, **limits), 6),
+  }
 
 
 def main() -> None:
@@ -149,16 +161,8 @@ def main() -> None:
   with tempfile.TemporaryDirectory() as folder:
     root = args.root or pathlib.Path(folder) / 'GOPRO_Large'
     if args.root is None:
-      make_pairs(root, copies=3)
-    prepare('gopro', root, pathlib.Path(folder))
-    limits = {'min_size': CROP, 'cache_bytes': 0}
-    whole = PreparedPairs(folder, 'gopro', 'train', FULL, **limits)
-    parts = PreparedPairs(folder, 'gopro', 'train', SUB_PICTURES, **limits)
-    sources = {
-      'folder, full frames': (FolderPairs(root, 'train', **limits), 1),
-      'TFDS, full frames': (whole, 1),
-      'TFDS, sub-pictures': (parts, 6),
-    }
+      make_pairs(root, [file for file in PHOTOGRAPHS['train'] for _ in range(3)])
+    sources = open_sources(root, pathlib.Path(folder))
     figures = {name: [] for name in (PLAIN, *sources)}
     rounds = list(range(args.rounds))
     for seed in console.track(rounds, 'measuring', len(rounds)):
@@ -166,6 +170,7 @@ def main() -> None:
       for name, (source, times) in sources.items():
         batches = train_batches(source, crop=CROP, batch_size=BATCH, seed=seed)
         figures[name].append(measure(batches, times * args.batches))
+    whole, parts = (sources[name][0] for name in ('TFDS, full frames', SUB))
     report(figures, steps(parts, 200), len(whole))
 
 

@@ -44,13 +44,24 @@ def _peak() -> int:
   return 1024 * int(re.search(r'VmHWM:\s+(\d+) kB', status)[1])
 
 
-def _measured(fields: dict) -> dict:
-  import jax
+def prepared(config):
+  """(stage, state, batch of noise) of a config, both on the devices."""
   import numpy as np
 
-  from configs import default
   from degrep_jax.runtime import devices
   from degrep_jax.training import stages
+
+  stage = stages.open_stage(config)
+  draw = np.random.default_rng(0)
+  shape = (config.train.batch_size, config.data.crop, config.data.crop, 3)
+  batch = {name: draw.random(shape, np.float32) for name in ('blurry', 'sharp')}
+  return stage, devices.replicate(stage.create()), devices.shard(batch)
+
+
+def _measured(fields: dict) -> dict:
+  import jax
+
+  from configs import default
 
   config = default.get_config()
   model = config.model
@@ -58,11 +69,7 @@ def _measured(fields: dict) -> dict:
   model.encoder_input = 0
   config.data.crop, config.train.batch_size = _CROP.value, _BATCH.value
   config.train.update(fields)
-  stage = stages.open_stage(config)
-  draw = np.random.default_rng(0)
-  shape = (_BATCH.value, _CROP.value, _CROP.value, 3)
-  batch = {name: draw.random(shape, np.float32) for name in ('blurry', 'sharp')}
-  state, batch = devices.replicate(stage.create()), devices.shard(batch)
+  stage, state, batch = prepared(config)
   compiled = stage.compile(state, {}, batch)
   state, _ = jax.block_until_ready(compiled(state, {}, batch))
   gc.collect()

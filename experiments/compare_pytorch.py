@@ -1,6 +1,7 @@
-"""The released PyTorch code and this package side by side: same weights, same pictures, one CPU.
+"""The released PyTorch code and this package side by side: same weights, pictures and device.
 
 python experiments/compare_pytorch.py --official_repo=DIR [--checkpoint=FILE] [--pictures=DIR]
+  [--device=cuda]
 
 DIR is a clone of github.com/dasongli1/Learning_degradation; PyTorch comes with the extra `convert`.
 For every network: how far our outputs are from the released ones, seconds per forward pass on one
@@ -30,7 +31,6 @@ import types
 from importlib.machinery import ModuleSpec
 from unittest import mock
 
-os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # PyTorch's threads spin while they wait: beside other work that made it 20 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
@@ -76,6 +76,8 @@ _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Released msdi_net file (.
 _PICTURES = flags.DEFINE_string('pictures', None, 'Folder with blur/ and sharp/; else synthetic.')
 _COUNT = flags.DEFINE_integer('count', 3, 'Pictures taken from it at most, evenly spread.', 1)
 _WIDTH = flags.DEFINE_integer('width', 64, 'Channels at full resolution; 64 as released.', 2)
+_DEVICE = flags.DEFINE_enum('device', 'cpu', ['cpu', 'cuda'], 'Where both sides compute.')
+_BATCH = flags.DEFINE_integer('batch', 1, 'Pairs of a training step.', 1)
 _TASKS = flags.DEFINE_multi_enum('task', list(TASKS), list(TASKS), 'What to measure; repeatable.')
 _JSON = flags.DEFINE_string('json', None, 'File for the figures.')
 _MEASURE = flags.DEFINE_list('measure', None, 'Internal: side, task and folder of a process.')
@@ -86,7 +88,7 @@ _MEASURE = flags.DEFINE_list('measure', None, 'Internal: side, task and folder o
 
 @contextlib.contextmanager
 def released(repo: pathlib.Path, width: int):
-  """Makes the clone importable as `basicsr` without a GPU, its networks `width` channels wide."""
+  """Makes the clone importable as `basicsr`, GPU or none, its networks `width` channels wide."""
   import torch
   from torch.nn.modules import batchnorm, conv
 
@@ -115,7 +117,7 @@ def released(repo: pathlib.Path, width: int):
   with (
     mock.patch.dict(sys.modules, packages | unused),
     mock.patch.object(torch, 'load', lambda *_, **__: {}),  # loaded with strict=False
-    mock.patch.object(torch.Tensor, 'cuda', lambda self, *_: self),
+    mock.patch.object(torch.Tensor, 'cuda', lambda self, *_: self.to(_DEVICE.value)),
     mock.patch.object(conv._ConvNd, '__init__', narrow_convolution),
     mock.patch.object(batchnorm._NormBase, '__init__', narrow_norm),
   ):
@@ -168,19 +170,35 @@ def make_weights(kind: str, checkpoint: str | None) -> dict[str, np.ndarray]:
   return saved or state
 
 
+def tensor(pictures: np.ndarray):
+  """Pictures `(N, H, W, C)` as PyTorch has them, on the device."""
+  import torch
+
+  return torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()).to(_DEVICE.value)
+
+
+def finished(outputs):
+  """The outputs, when the device has made them."""
+  import torch
+
+  if _DEVICE.value == 'cuda':
+    torch.cuda.synchronize()
+  return outputs
+
+
 def pytorch_forward(task: str, folder: pathlib.Path, pictures):
   """(outputs, seconds of every call, None) of a released network in evaluation mode."""
   import torch
 
   def tensors(arrays):
-    arrays = [torch.from_numpy(x.transpose(0, 3, 1, 2).copy()) for x in arrays]
+    arrays = [tensor(x) for x in arrays]
     return [torch.cat(arrays, 1)] if task == 'discriminator' else arrays
 
-  network = released_network(task, folder).eval()
+  network = released_network(task, folder).eval().to(_DEVICE.value)
   inputs = [tensors(arrays) for arrays in network_inputs(task, *pictures)]
   with torch.no_grad():
-    outputs, seconds = timed(lambda x: network(*x), inputs)
-  return numbered(x.permute(0, 2, 3, 1).numpy() for x in leaves(outputs)), seconds, None
+    outputs, seconds = timed(lambda x: finished(network(*x)), inputs)
+  return numbered(x.permute(0, 2, 3, 1).cpu().numpy() for x in leaves(outputs)), seconds, None
 
 
 def pytorch_step(task: str, folder: pathlib.Path, pictures):
@@ -195,21 +213,23 @@ def pytorch_step(task: str, folder: pathlib.Path, pictures):
   model = object.__new__(model_class)
   adam = {'type': 'Adam', 'lr': RATES[task], 'betas': BETAS}
   model.opt, model.optimizers = {'dist': False, 'train': {'optim_g': adam}}, []
-  model.net_g = released_network(TASKS[task][0], folder).train()
+  model.net_g = released_network(TASKS[task][0], folder).train().to(_DEVICE.value)
   model.L1 = model.criterionFeat = torch.nn.L1Loss()
   if joint:
-    model.net_d = released_network('discriminator', folder)
+    model.net_d = released_network('discriminator', folder).to(_DEVICE.value)
     model.criterionGAN = released_class('archs.loss', 'GANLoss')('hinge')
     model.criterionVGG = lambda fake, real: 0
   else:
     model.net_loss = released_class('archs.encoder1', 'ConvEncoderLoss')()
     model.net_loss.load_state_dict(model.net_g.net_prior.state_dict(), strict=False)
+    model.net_loss.to(_DEVICE.value)
     model.cri_pix = released_class('losses', 'PSNRLoss')(loss_weight=0.5)
   model.setup_optimizers()
-  model.lq, model.gt = (torch.from_numpy(x[:1].transpose(0, 3, 1, 2).copy()) for x in pictures)
+  model.lq, model.gt = (tensor(batch_of(x)) for x in pictures)
 
   def step():
     model.optimize_parameters(1)
+    finished(None)
     terms = {**model.log_g_dict, **(model.log_d_dict or {})}
     return {name: np.array(float(x)) for name, x in terms.items() if name != 'VGG'}
 
@@ -300,7 +320,8 @@ def our_step(task: str, folder: pathlib.Path, pictures):
   create, variables, step, terms = build(folder, optimizer)
   now = jax.pmap(create)(*devices.replicate(variables))
   variables.clear()  # nothing is in memory twice
-  batch = devices.shard({'blurry': pictures[0][:1], 'sharp': pictures[1][:1]})
+  blurry, sharp = map(batch_of, pictures)
+  batch = devices.shard({'blurry': blurry, 'sharp': sharp})
   start = time.perf_counter()
   lowered = jax.pmap(step, axis_name=devices.AXIS, donate_argnums=0).lower(now, batch)
   compiled = lowered.compile(compiling.options())
@@ -358,6 +379,25 @@ def timed_steps(step):
   return first, seconds
 
 
+def batch_of(pictures: np.ndarray) -> np.ndarray:
+  """As many pictures as a training step takes, from the first on and again."""
+  return np.resize(pictures, (_BATCH.value, *pictures.shape[1:]))
+
+
+def peak_mib(side: str) -> float:
+  """Peak memory of this process, or of what it holds of the GPU."""
+  if _DEVICE.value == 'cpu':
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
+    return peak / (2**20 if sys.platform == 'darwin' else 2**10)
+  if side == 'pytorch':
+    import torch
+
+    return torch.cuda.max_memory_allocated() / 2**20
+  import jax
+
+  return jax.local_devices()[0].memory_stats()['peak_bytes_in_use'] / 2**20
+
+
 def network_inputs(task: str, blurry: np.ndarray, sharp: np.ndarray) -> list[tuple]:
   """What a network is called with, a tuple for every picture `(N, SIDE, SIDE, 3)` of [0, 1]."""
   if task == 'upsampler_v1':  # an encoder's map has mean 0 and variance 1 in every channel
@@ -388,9 +428,7 @@ def measure(side: str, task: str, folder: pathlib.Path) -> None:
   with context:
     arrays, seconds, compiling = run(task, folder, pictures)
   np.savez(folder / f'{side}.npz', **arrays)
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
-  mib = peak / (2**20 if sys.platform == 'darwin' else 2**10)
-  row = {'seconds': seconds, 'compile_seconds': compiling, 'peak_mib': mib}
+  row = {'seconds': seconds, 'compile_seconds': compiling, 'peak_mib': peak_mib(side)}
   (folder / f'{side}.json').write_text(json.dumps(row))
 
 
@@ -473,7 +511,8 @@ def _cost(side: dict) -> tuple[str, str]:
 
 def show(rows: list[dict]) -> None:
   """Prints the table and the PSNRs; a training step's differences are those of its losses."""
-  table = Table(title=f'width {_WIDTH.value}, 256x256, batch 1')
+  batch = f'batch 1, of a training step {_BATCH.value}'
+  table = Table(title=f'width {_WIDTH.value}, 256x256, {batch}, {_DEVICE.value}')
   table.add_column('', no_wrap=True)
   headings = ['largest difference', 'mean', 'released: std', 's', 'MiB', 'ours: s', 'MiB']
   for heading in [*headings, 'compiling, s']:
@@ -503,6 +542,7 @@ def main(argv: list[str]) -> int:
   try:
     if len(argv) > 1:
       raise UserError(f'{argv[1]!r} is not understood: flags start with --.')
+    os.environ.setdefault('JAX_PLATFORMS', _DEVICE.value)
     if _MEASURE.value:
       side, task, folder = _MEASURE.value
       measure(side, task, pathlib.Path(folder))
@@ -517,6 +557,7 @@ def main(argv: list[str]) -> int:
     show(rows)
     if _JSON.value:
       about = {'width': _WIDTH.value, 'checkpoint': _CHECKPOINT.value, 'cpus': os.cpu_count()}
+      about |= {'device': _DEVICE.value, 'batch': _BATCH.value}
       text = json.dumps(about | {'pictures': len(pictures['sharp']), 'rows': rows}, indent=2)
       write_atomically(_JSON.value, (text + '\n').encode())
   except UserError as error:

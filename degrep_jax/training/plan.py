@@ -132,7 +132,11 @@ def needs(config: ml_collections.ConfigDict, share: int) -> Needs:
     {'blurry': pictures, 'sharp': pictures},
   )
   on_one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), arguments)
-  compiled = stage.compile(*on_one, on=jax.local_devices()[:1])
+  return analysed(stage.compile(*on_one, on=jax.local_devices()[:1]))
+
+
+def analysed(compiled: Any) -> Needs:
+  """XLA's analysis of a compiled step."""
   found = compiled.memory_analysis()
   return Needs(
     arguments=found.argument_size_in_bytes,

@@ -20,6 +20,21 @@ NETWORKS = {
   'discriminator': ('keys_disc', 'disc/'),
   'hinet': ('keys_hinet_w{}', 'hinet/'),
 }
+TOLERANCE = 2e-4  # of one forward pass in float32, times max(1, std of the reference)
+# One pass: (kind of network, its inputs) and the names of its outputs, in order ({} stands for the
+# width).
+PASSES = {
+  ('encoder_v1', 'blurry'): ['encoder_v1/256'],
+  ('encoder_v1', 'odd'): ['encoder_v1/128x208'],
+  ('encoder_v2', 'blurry'): ['encoder_v2/256'],
+  ('upsampler_v1', 'latent'): [f'upsampler_v1/{level}' for level in range(4)],
+  ('msdi_net', 'blurry'): ['msdi_net/256/out1', 'msdi_net/256/out2'],
+  ('msdi_net', 'odd'): ['msdi_net/128x208/out1', 'msdi_net/128x208/out2'],
+  ('msdi2e', 'blurry, sharp'): ['msdi2e/256/deblur', 'msdi2e/256/reblur'],
+  ('discriminator', 'sharp, blurry'): [f'disc/{i}/{layer}' for i in range(2) for layer in range(5)],
+  ('hinet', 'blurry'): ['hinet_w{}/256/out1', 'hinet_w{}/256/out2'],
+  ('hinet', 'odd'): ['hinet_w{}/128x208/out1', 'hinet_w{}/128x208/out2'],
+}
 
 
 def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -53,6 +68,18 @@ class Figures:
     """The upsampler's input, float32 (1, 4, 4, 4 * width)."""
     return self._inputs['latent'](self.about['salt'], self.width)
 
+  def pass_of(self, kind: str, names: str) -> tuple[list[str], list[np.ndarray]]:
+    """(names of the outputs, inputs) of one of `PASSES`."""
+    cases = [case.format(self.width) for case in PASSES[kind, names]]
+    count = self.about['cases'][cases[0]]['shape'][0]
+    makers = {
+      'blurry': lambda: self.image('blur', 2, 256, 256)[:count],
+      'sharp': lambda: self.image('sharp', 2, 256, 256)[:count],
+      'odd': lambda: self.image('odd', 1, 128, 208),
+      'latent': self.latent,
+    }
+    return cases, [makers[name]() for name in names.split(', ')]
+
   def state_dict(self, kind: str) -> dict[str, np.ndarray]:
     """The released state dict of one of `NETWORKS`, filled as the reference was."""
     keys, prefix = NETWORKS[kind]
@@ -69,6 +96,11 @@ class Figures:
     assert list(output.shape) == figure['shape']
     difference = self._inputs['sample'](np.asarray(output)) - self.arrays[case]
     return float(np.abs(difference).max()), figure['std']
+
+
+def files_of(kind: str) -> str:
+  """The files that hold the figures of one of `NETWORKS`, for `load`."""
+  return 'hinet' if kind == 'hinet' else OFFICIAL
 
 
 @functools.cache
