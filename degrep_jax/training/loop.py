@@ -4,7 +4,6 @@ import contextlib
 import functools
 import pathlib
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -75,15 +74,6 @@ def _batches(config: ml_collections.ConfigDict, source: Source, first: int) -> B
   )
 
 
-def _before_an_error(batches: Iterator[Any], keep: Callable[[], None]) -> Iterator[Any]:
-  """The batches; keep() is called where one cannot be had, before its error goes on."""
-  try:
-    yield from batches
-  except Exception:
-    keep()
-    raise
-
-
 def _report(
   workdir: pathlib.Path, totals: dict[str, float], recorder: Recorder, steps: int, parameters: int
 ) -> None:
@@ -97,8 +87,8 @@ def _report(
     numbers['identity_reblur_psnr'] = totals['identity_psnr']
   numbers |= {
     'steps': steps,
-    'train_seconds': recorder.train_seconds,
-    'compile_seconds': recorder.compile_seconds,
+    'train_seconds': recorder.clock.train_seconds,
+    'compile_seconds': recorder.clock.compile_seconds,
     'parameters': parameters,
   }
   write_json(workdir / 'report.json', numbers)
@@ -180,23 +170,22 @@ def _train(
     nan_skips=config.train.nan_skips if skip else 0,
   )
   with recorder, checkpoints.Checkpoints(workdir, config.log.keep_checkpoints) as saved:
-    recorder.compile_seconds += compile_seconds
-    run = Run(config, workdir, evaluator, recorder, saved, stop)
+    recorder.clock.compile_seconds += compile_seconds
+    run = Run(config, workdir, evaluator, recorder, saved, stop, first)
     if first and processes.from_first(lambda: run.lacks_scores(first)):
       run.evaluate(first, state)
-    actions, agreed, replaced = run.actions(first), processes.Agreement(), processes.Sum()
-    pace, step = devices.Pace(), first
+    agreed, replaced, pace = processes.Agreement(), processes.Sum(), devices.Pace()
     batches = _batches(config, sources[0], first)
-    prefetched = _before_an_error(devices.prefetch(batches), lambda: run.keep(step, state))
-    steps = zip(range(first + 1, last + 1), recorder.timed(prefetched), strict=False)
-    for step, batch in track(steps, 'training', last, first):
+    prefetched = devices.prefetch(batches)
+    for step in track(range(first + 1, last + 1), 'training', last, first):
+      with run.keeping(step - 1, state), recorder.clock.waiting():
+        batch = next(prefetched)
       state, metrics = step_fn(state, constants, batch)
       pace(metrics)
       if config.data.on_error == 'skip':
         metrics |= {'replaced': replaced(batches.replaced(step))}
       recorder.add(step, metrics)
-      for action in actions:
-        action(step, state=state)
+      run.after(step, state)
       if agreed(stop.asked):
         run.save(step, state)
         raise run.stopped(step)

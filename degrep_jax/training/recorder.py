@@ -1,31 +1,17 @@
-"""What a run writes down while it trains: a line for people, JSON lines, TensorBoard."""
+"""What the steps of a run come to: means of their metrics, looked at for what is not finite."""
 
-import contextlib
-import io
-import json
-import os
 import pathlib
-import time
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
 import optax
-from clu import metric_writers
-from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-from tensorboard.compat.proto import event_pb2
-from tensorboard.summary.writer.record_writer import RecordWriter
 
 from degrep_jax.common.console import duration, say
-from degrep_jax.common.files import write_atomically
-from degrep_jax.runtime import processes
+from degrep_jax.training.clock import Clock
 from degrep_jax.training.finite import SKIPPED, NotFinite
+from degrep_jax.training.log_files import LogFiles
 
-Item = TypeVar('Item')
-
-FILE = 'metrics.jsonl'
-_SCORE = 'eval_'  # begins the names of an evaluation's means
 # Metrics that add up, and what the line for people calls them.
 COUNTS = {SKIPPED: 'steps skipped', 'replaced': 'damaged pictures replaced'}
 # Of a line, what differs between two runs of one training.
@@ -38,14 +24,6 @@ SHOWN = {
   'l_psnr': 'PSNR loss',
   'l_features': 'E features',
 }
-
-
-def _kept_lines(path: pathlib.Path, step: int) -> list[str]:
-  """Whole lines up to `step`: those of a run that went on after its last checkpoint come anew."""
-  lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-  # A run that was killed, or a full disk, leaves a last line without its end.
-  whole = [line.strip() for line in lines if line.endswith('\n')]
-  return [line for line in whole if json.loads(line)['step'] <= step]
 
 
 def _local(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -63,34 +41,10 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
   return {name: float(np.sum(of) if name in COUNTS else np.mean(of)) for name, of in values.items()}
 
 
-def _forget(workdir: pathlib.Path, step: int, scored: bool) -> None:
-  """Takes out of TensorBoard's files what an earlier process wrote after a step, and the scores of
-  that step unless it is `scored`: they come anew.
-
-  (TensorBoard's own event for this makes it forget everything but what TensorFlow 2 writes.)
-  """
-
-  def is_kept(event: event_pb2.Event) -> bool:
-    scores = any(value.tag.startswith(_SCORE) for value in event.summary.value)
-    return event.step < step or (event.step == step and (scored or not scores))
-
-  for path in workdir.glob('events.out.tfevents.*'):
-    # A file that a kill cut short is read as far as it goes.
-    events = list(RawEventFileLoader(str(path)).Load())
-    kept = [event for event in events if is_kept(event_pb2.Event.FromString(event))]
-    if len(kept) < len(events):
-      file = io.BytesIO()
-      writer = RecordWriter(file)
-      for event in kept:
-        writer.write(event)
-      write_atomically(path, file.getvalue())
-
-
 class Recorder:
   """Collects the steps' metrics without waiting for a device, and writes their means.
 
-  `<workdir>/metrics.jsonl` holds one JSON object per logged step and one per evaluation, in order;
-  TensorBoard's events lie beside it. Use as a context manager. Files are written by process 0.
+  Use as a context manager.
 
   Args:
     workdir: of the run.
@@ -101,6 +55,10 @@ class Recorder:
     progress: what `progress` gave at the step `first`; without it what was measured since the last
       line is lost.
     nan_skips: how many steps in a row may be left out because they are not finite.
+
+  Attributes:
+    clock: of the training.
+    files: that the numbers and pictures go to.
   """
 
   def __init__(
@@ -113,40 +71,23 @@ class Recorder:
     progress: dict[str, Any] | None = None,
     nan_skips: int = 0,
   ):
-    self._path, self._last, self._batch_size = workdir / FILE, last, batch_size
-    self._schedule, self._nan_skips = schedule, nan_skips
+    self._last, self._batch_size, self._schedule = last, batch_size, schedule
+    self._nan_skips = nan_skips
     # Of the steps since the last line: on the devices, and fetched.
     self._metrics: list[tuple[int, dict[str, Any]]] = []
-    self._fetched: list[dict[str, float]] = []
-    self._writes = processes.is_first()
-    lines = _kept_lines(self._path, first)
-    logged = [json.loads(line) for line in lines]
-    self._scored = {line['step'] for line in logged if f'{_SCORE}deblurred_psnr' in line}
-    if self._writes:
-      # Never in part: a kill here would lose lines that nobody writes again.
-      write_atomically(self._path, ''.join(f'{line}\n' for line in lines).encode())
-      _forget(workdir, first, first in self._scored)
-    self._tensorboard = metric_writers.create_default_writer(
-      str(workdir), just_logging=not self._writes
-    )
+    self._fetched: list[dict[str, float]] = progress['metrics'] if progress else []
+    self._in_a_row: int = progress['skipped_in_a_row'] if progress else 0
+    self.files = LogFiles(workdir, first)
+    self._skipped = sum(line.get(SKIPPED, 0) for line in self.files.lines)
     # An evaluation's line, often the last, says nothing about time.
-    written = max((line.get('train_seconds', 0.0) for line in logged), default=0.0)
-    self.train_seconds: float = written
-    self.compile_seconds = 0.0
-    self._written_seconds, self._waited, self._in_a_row = written, 0.0, 0
-    self._skipped = sum(line.get(SKIPPED, 0) for line in logged)
-    if progress:
-      self._fetched = progress['metrics']
-      self.train_seconds, self._written_seconds = progress['train_seconds']
-      self.compile_seconds, self._waited = progress['compile_seconds'], progress['waited']
-      self._in_a_row = progress['skipped_in_a_row']
-    self._paused, self._resumed = False, time.monotonic()
+    written = max((line.get('train_seconds', 0.0) for line in self.files.lines), default=0.0)
+    self.clock = Clock(written, progress)
 
   def __enter__(self) -> 'Recorder':
     return self
 
   def __exit__(self, *_) -> None:
-    self._tensorboard.close()
+    self.files.close()
 
   def progress(self) -> dict[str, Any]:
     """What has been measured since the last line, for the checkpoint of this step. What TensorBoard
@@ -156,42 +97,12 @@ class Recorder:
       NotFinite: the state is not worth a checkpoint.
     """
     self._fetch()
-    self._stop_clock()
-    self._tensorboard.flush()
+    self.files.flush()
     return {
       'metrics': list(self._fetched),  # written in a thread, while steps join ours
-      'train_seconds': [self.train_seconds, self._written_seconds],
-      'compile_seconds': self.compile_seconds,
-      'waited': self._waited,
       'skipped_in_a_row': self._in_a_row,
+      **self.clock.progress(),
     }
-
-  def _stop_clock(self) -> None:
-    if not self._paused:
-      now = time.monotonic()
-      self.train_seconds += now - self._resumed
-      self._resumed = now
-
-  @contextlib.contextmanager
-  def paused(self, state: Any) -> Iterator[None]:
-    """What happens inside does not count as training; waits for the steps under way first."""
-    jax.block_until_ready(state)
-    self._stop_clock()
-    self._paused = True
-    yield
-    self._paused, self._resumed = False, time.monotonic()
-
-  def timed(self, batches: Iterable[Item]) -> Iterator[Item]:
-    """The batches; the time that the loop waits for one is the log's `input_wait`."""
-    iterator = iter(batches)
-    while True:
-      start = time.monotonic()
-      try:
-        batch = next(iterator)
-      except StopIteration:
-        return
-      self._waited += time.monotonic() - start
-      yield batch
 
   def add(self, step: int, metrics: dict[str, Any]) -> None:
     """Takes the replicated scalars of a step, and numbers that were counted on the host."""
@@ -231,52 +142,18 @@ class Recorder:
     rows, self._fetched = self._fetched, []
     scalars = _means(rows)
     self._skipped += int(scalars.get(SKIPPED, 0))
-    self._stop_clock()
-    seconds = self.train_seconds - self._written_seconds
-    step_seconds = seconds / len(rows)
+    times = self.clock.line(len(rows))
     scalars |= {
       # The optimiser does not count the steps that were left out.
       'learning_rate': float(self._schedule(max(0, step - self._skipped - 1))),
-      'pictures_per_second': self._batch_size / step_seconds,
-      'step_seconds': step_seconds,
-      'input_wait': self._waited / seconds,
-      'train_seconds': self.train_seconds,
-      'compile_seconds': self.compile_seconds,
+      'pictures_per_second': self._batch_size / times['step_seconds'],
+      **times,
     }
-    self._written_seconds, self._waited = self.train_seconds, 0.0
-    self._write_scalars(step, scalars)
+    self.files.write_scalars(step, scalars)
     terms = [f'{text} {scalars[key]:.4f}' for key, text in SHOWN.items() if key in scalars]
     terms += [f'{scalars[key]:.0f} {text}' for key, text in COUNTS.items() if scalars.get(key)]
     say(
       f'step {step:>{len(str(self._last))}}/{self._last}  {"  ".join(terms)}  '
       f'{scalars["pictures_per_second"]:.1f} pictures/s  '
-      f'{duration((self._last - step) * step_seconds)} left'
+      f'{duration((self._last - step) * times["step_seconds"])} left'
     )
-
-  def write_scores(self, step: int, totals: dict[str, float]) -> None:
-    """Writes the means of an evaluation, once for a step."""
-    if step not in self._scored:
-      self._scored.add(step)
-      self._write_scalars(step, {f'{_SCORE}{name}': value for name, value in totals.items()})
-
-  def _write_scalars(self, step: int, scalars: dict[str, float]) -> None:
-    self._tensorboard.write_scalars(step, scalars)
-    self._tensorboard.flush()  # a line that is there stands for both
-    if self._writes:
-      # JSON has no infinity, the PSNR of identical pictures: it is the text 'inf'.
-      plain = {key: x if np.isfinite(x) else str(x) for key, x in scalars.items()}
-      with self._path.open('a') as file:
-        file.write(json.dumps({'step': step} | plain) + '\n')
-        # A checkpoint that is on disk must find the lines before it there.
-        file.flush()
-        os.fsync(file.fileno())
-
-  def write_pictures(self, step: int, examples: list[dict[str, Any]]) -> None:
-    """Sharp, blurry, reblurred (of a joint net) and deblurred side by side, one strip per
-    example."""
-    names = ('sharp', 'blurry', 'reblurred', 'deblurred')
-    strips = {
-      example['name']: np.concatenate([example[n] for n in names if n in example], axis=1)[None]
-      for example in examples
-    }
-    self._tensorboard.write_images(step, strips)

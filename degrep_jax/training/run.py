@@ -1,12 +1,13 @@
 """What a training does between its steps: log, show, evaluate, save, trace."""
 
+import contextlib
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import ml_collections
-from clu.periodic_actions import PeriodicCallback, Profile
+from clu.periodic_actions import Profile
 
 from degrep_jax import checkpoints
 from degrep_jax.common.console import say
@@ -31,10 +32,13 @@ class Run:
     recorder: Recorder,
     saved: checkpoints.Checkpoints,
     stop: signals.StopSignals,
+    first: int,
   ):
     self._config, self._workdir, self._evaluator = config, workdir, evaluator
     self._recorder, self._saved, self._stop = recorder, saved, stop
     self.totals: dict[str, float] = {}
+    traced = config.log.profile_first_step and processes.is_first()
+    self._trace = _profiler(config.log, workdir, first) if traced else None
 
   def lacks_scores(self, step: int) -> bool:
     """Whether the evaluation that is due at a saved step was interrupted."""
@@ -52,19 +56,31 @@ class Run:
     self._recorder.require_finite()
 
     def scores() -> dict[str, float]:
-      directory, check = self._workdir / 'evaluations', self._stop.check
       variables = devices.unreplicate(state.variables)
+      directory, check = self._workdir / 'evaluations', self._stop.check
       return self._evaluator.scores(variables, directory, f'step_{step}', check)
 
-    with self._recorder.paused(state):
+    with self._recorder.clock.paused(state):
       self.save(step, state)
-      self.totals = self._of_first(step, state, lambda: self._stop.run(scores))
-      self._recorder.write_scores(step, self.totals)
+      self.totals = self._breakable(step, state, lambda: self._stop.run(scores))
+      self._recorder.files.write_scores(step, self.totals)
       self._saved.add_scores(step, self.totals, by=processes.from_first)
     say(format_table(self.totals))
 
-  def _of_first(self, step: int, state: Any, work: Callable[[], Any]) -> Any:
-    """work() of process 0, which a signal may break off; the state is saved then."""
+  def show(self, step: int, state: Any) -> None:
+    """Writes what a state makes of some held-out pictures."""
+    self._recorder.require_finite()
+
+    def pictures() -> None:
+      variables = devices.unreplicate(state.variables)
+      shown = self._stop.run(lambda: self._evaluator.samples(variables))
+      self._recorder.files.write_pictures(step, shown)
+
+    with self._recorder.clock.paused(state):
+      self._breakable(step, state, pictures)
+
+  def _breakable(self, step: int, state: Any, work: Callable[[], Any]) -> Any:
+    """work() of process 0 for all, which a signal may break off; the state is saved then."""
     try:
       return processes.from_first(work)
     except signals.Interrupted:
@@ -84,44 +100,30 @@ class Run:
       say(f'saving step {step}')
       self.save(step, state)
 
-  def _write(self, step: int, state: Any) -> None:
-    del state
-    self._recorder.write(step)
-    self._saved.check()
+  @contextlib.contextmanager
+  def keeping(self, step: int, state: Any) -> Iterator[None]:
+    """Where what happens inside fails, saves the state of the step before it first."""
+    try:
+      yield
+    except Exception:
+      self.keep(step, state)
+      raise
 
-  def _show(self, step: int, state: Any) -> None:
-    self._recorder.require_finite()
-
-    def show() -> None:
-      samples = self._stop.run(
-        lambda: self._evaluator.samples(devices.unreplicate(state.variables))
-      )
-      self._recorder.write_pictures(step, samples)
-
-    with self._recorder.paused(state):
-      self._of_first(step, state, show)
-
-  def actions(self, first: int) -> list[Callable]:
-    """What happens every so many steps, in this order within a step: (step, state=...)."""
-    log, last = self._config.log, self._config.train.steps
-    periods: tuple[tuple[int, list[int], Callable], ...] = (
-      (log.every_steps, [last], self._write),
-      (log.pictures_every_steps, [], self._show),
-      (log.evaluate_every_steps, [last], self.evaluate),
-      (log.checkpoint_every_steps, [last], self.save),
-    )
-    actions: list[Callable] = []
-    if log.profile_first_step and processes.is_first():
+  def after(self, step: int, state: Any) -> None:
+    """What is due when a step is done."""
+    log, ends = self._config.log, step == self._config.train.steps
+    if self._trace is not None:
       # First, so that a trace is over before its last step is saved or evaluated.
-      actions.append(_profiler(log, self._workdir, first))
-    return actions + [
-      PeriodicCallback(
-        every_steps=every,
-        on_steps=on_steps,
-        callback_fn=lambda step, t, state, act=act: act(step, state),
-      )
-      for every, on_steps, act in periods
-    ]
+      self._trace(step, state)
+    if ends or step % log.every_steps == 0:
+      self._recorder.write(step)
+      self._saved.check()
+    if step % log.pictures_every_steps == 0:
+      self.show(step, state)
+    if ends or step % log.evaluate_every_steps == 0:
+      self.evaluate(step, state)
+    if ends or step % log.checkpoint_every_steps == 0:
+      self.save(step, state)
 
 
 def _profiler(log: ml_collections.ConfigDict, workdir: pathlib.Path, first: int) -> Callable:

@@ -3,14 +3,16 @@
 import json
 import types
 
+import jax
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
 from degrep_jax.runtime import devices
-from degrep_jax.training import recorder as recording
+from degrep_jax.training import clock as training_clock
 from degrep_jax.training.finite import NotFinite
+from degrep_jax.training.recorder import Recorder
 
 
 class Clock:
@@ -26,13 +28,13 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
   clock = Clock()
-  monkeypatch.setattr(recording, 'time', types.SimpleNamespace(monotonic=clock))
+  monkeypatch.setattr(training_clock, 'time', types.SimpleNamespace(monotonic=clock))
   return clock
 
 
 def open_recorder(workdir, first=0, last=10, **options):
   """The learning rate falls from 1 by 0.1 with every step done."""
-  return recording.Recorder(workdir, first, last, 8, lambda done: 1 - done / 10, **options)
+  return Recorder(workdir, first, last, 8, lambda done: 1 - done / 10, **options)
 
 
 def train(recorder, clock, steps, seconds=0.5, **counts):
@@ -118,13 +120,13 @@ def test_the_line_for_people_tells_what_went_wrong(tmp_path, clock, capsys):
 def test_pauses_do_not_count(tmp_path, clock):
   with open_recorder(tmp_path) as recorder:
     clock.now += 3
-    with recorder.paused({}):
-      assert recorder.train_seconds == 3
+    with recorder.clock.paused({}):
+      assert recorder.clock.train_seconds == 3
       clock.now += 100
-      recorder.write_scores(2, {'deblurred_psnr': 30.0})
+      recorder.files.write_scores(2, {'deblurred_psnr': 30.0})
     train(recorder, clock, [1, 2])
     recorder.write(2)
-  assert recorder.train_seconds == 4
+  assert recorder.clock.train_seconds == 4
   assert read(tmp_path)[-1]['train_seconds'] == 4
 
 
@@ -136,9 +138,9 @@ def test_a_pause_waits_for_the_steps_under_way(tmp_path, clock):
       clock.now += 7
 
   with open_recorder(tmp_path) as recorder:
-    with recorder.paused(Step()):
+    with recorder.clock.paused(Step()):
       clock.now += 100
-    assert recorder.train_seconds == 7
+    assert recorder.clock.train_seconds == 7
 
 
 def test_a_continued_run_drops_what_came_after_its_step(tmp_path, clock):
@@ -149,7 +151,7 @@ def test_a_continued_run_drops_what_came_after_its_step(tmp_path, clock):
   before = read(tmp_path)
   with open_recorder(tmp_path, first=4) as recorder:
     assert read(tmp_path) == before[:2]
-    assert recorder.train_seconds == 2
+    assert recorder.clock.train_seconds == 2
     clock.now += 0.25
     train(recorder, clock, [5, 6])
     recorder.write(6)
@@ -163,14 +165,14 @@ def test_a_continued_run_drops_what_came_after_its_step(tmp_path, clock):
 def test_a_new_run_in_an_old_folder_starts_anew(tmp_path, clock):
   write_lines(tmp_path, {'step': 2, 'train_seconds': 9.0})
   with open_recorder(tmp_path) as recorder:
-    assert recorder.train_seconds == 0
+    assert recorder.clock.train_seconds == 0
   assert (tmp_path / 'metrics.jsonl').read_text() == ''
 
 
 def test_training_time_goes_on_after_an_evaluation(tmp_path, clock):
   write_lines(tmp_path, {'step': 4, 'train_seconds': 9.0}, {'step': 4, 'eval_blurry_psnr': 25.0})
   with open_recorder(tmp_path, first=4) as recorder:
-    assert recorder.train_seconds == 9
+    assert recorder.clock.train_seconds == 9
 
 
 def test_a_line_that_was_cut_off_is_dropped(tmp_path, clock):
@@ -178,7 +180,7 @@ def test_a_line_that_was_cut_off_is_dropped(tmp_path, clock):
   with (tmp_path / 'metrics.jsonl').open('a') as file:
     file.write('{"step": 3, "l_g')
   with open_recorder(tmp_path, first=2) as recorder:
-    assert recorder.train_seconds == 9
+    assert recorder.clock.train_seconds == 9
   assert read(tmp_path) == [{'step': 2, 'train_seconds': 9.0}]
 
 
@@ -267,9 +269,10 @@ def test_means_go_on_where_a_checkpoint_lay_between_two_lines(tmp_path, clock):
       step(recorder, number)
     recorder.write(5)
   with open_recorder(tmp_path / 'parted') as recorder:
-    recorder.compile_seconds += 7
+    recorder.clock.compile_seconds += 7
     step(recorder, 1)
-    list(recorder.timed(later(clock, [0.25])))
+    with recorder.clock.waiting():
+      clock.now += 0.25
     step(recorder, 2)
     kept = json.loads(json.dumps(recorder.progress()))
     step(recorder, 3)  # lost
@@ -285,16 +288,11 @@ def test_means_go_on_where_a_checkpoint_lay_between_two_lines(tmp_path, clock):
   assert parted['compile_seconds'] == 7
 
 
-def later(clock, waits):
-  """Batches that take their time to come."""
-  for seconds in waits:
-    clock.now += seconds
-    yield seconds
-
-
 def test_the_wait_for_batches_is_a_share_of_the_time(tmp_path, clock):
   with open_recorder(tmp_path) as recorder:
-    for step, _ in enumerate(recorder.timed(later(clock, [0.5, 0.25])), 1):
+    for step, seconds in ((1, 0.5), (2, 0.25)):
+      with recorder.clock.waiting():
+        clock.now += seconds
       train(recorder, clock, [step], seconds=0.25)
     recorder.write(2)
   (line,) = read(tmp_path)
@@ -304,9 +302,9 @@ def test_the_wait_for_batches_is_a_share_of_the_time(tmp_path, clock):
 
 def test_a_score_is_written_once_also_after_a_restart(tmp_path, clock):
   with open_recorder(tmp_path) as recorder:
-    recorder.write_scores(4, {'deblurred_psnr': 30.5})
+    recorder.files.write_scores(4, {'deblurred_psnr': 30.5})
   with open_recorder(tmp_path, first=4) as recorder:
-    recorder.write_scores(4, {'deblurred_psnr': 30.5})
+    recorder.files.write_scores(4, {'deblurred_psnr': 30.5})
   assert read(tmp_path) == [{'step': 4, 'eval_deblurred_psnr': 30.5}]
 
 
@@ -320,12 +318,12 @@ def tensorboard(workdir, name):
 @pytest.mark.parametrize('killed', ['before the line', 'after the line'])
 def test_a_made_up_score_is_in_tensorboard_once(tmp_path, clock, killed):
   recorder = open_recorder(tmp_path)
-  recorder.write_scores(2, {'deblurred_psnr': 20.5})
-  recorder.write_scores(4, {'deblurred_psnr': 30.5})
+  recorder.files.write_scores(2, {'deblurred_psnr': 20.5})
+  recorder.files.write_scores(4, {'deblurred_psnr': 30.5})
   if killed == 'before the line':
     write_lines(tmp_path, *read(tmp_path)[:1])
   with open_recorder(tmp_path, first=4) as restarted:
-    restarted.write_scores(4, {'deblurred_psnr': 30.5})
+    restarted.files.write_scores(4, {'deblurred_psnr': 30.5})
   assert [line['step'] for line in read(tmp_path)] == [2, 4]
   assert tensorboard(tmp_path, 'eval_deblurred_psnr') == [(2, 20.5), (4, 30.5)]
   recorder.__exit__()
@@ -347,13 +345,13 @@ def test_tensorboard_forgets_what_a_restart_trains_again(tmp_path, clock):
 
 def test_scores_are_written_under_names_of_their_own(tmp_path, clock):
   with open_recorder(tmp_path) as recorder:
-    recorder.write_scores(4, {'count': 3, 'deblurred_psnr': 30.5})
+    recorder.files.write_scores(4, {'count': 3, 'deblurred_psnr': 30.5})
   assert read(tmp_path) == [{'step': 4, 'eval_count': 3, 'eval_deblurred_psnr': 30.5}]
 
 
 def test_infinite_scores_are_json(tmp_path, clock):
   with open_recorder(tmp_path) as recorder:
-    recorder.write_scores(4, {'blurry_psnr': float('inf')})
+    recorder.files.write_scores(4, {'blurry_psnr': float('inf')})
   assert float(read(tmp_path)[0]['eval_blurry_psnr']) == float('inf')
 
 
@@ -365,8 +363,8 @@ def test_tensorboard_shows_scalars_and_pictures(tmp_path, clock):
   with open_recorder(tmp_path) as recorder:
     train(recorder, clock, [1, 2])
     recorder.write(2)
-    recorder.write_scores(2, {'deblurred_psnr': 30.5})
-    recorder.write_pictures(2, [{'name': 'coffee/0', **pictures}])
+    recorder.files.write_scores(2, {'deblurred_psnr': 30.5})
+    recorder.files.write_pictures(2, [{'name': 'coffee/0', **pictures}])
   assert len(list(tmp_path.glob('events.out.tfevents.*'))) == 1
   events = EventAccumulator(str(tmp_path), size_guidance={'tensors': 0})
   events.Reload()
@@ -391,9 +389,9 @@ def test_tensorboard_shows_scalars_and_pictures(tmp_path, clock):
 def test_other_processes_write_nothing(tmp_path, clock, monkeypatch):
   write_lines(tmp_path, {'step': 2, 'train_seconds': 9.0}, {'step': 4, 'train_seconds': 10.0})
   before = (tmp_path / 'metrics.jsonl').read_text()
-  monkeypatch.setattr(recording.jax, 'process_index', lambda: 1)
+  monkeypatch.setattr(jax, 'process_index', lambda: 1)
   with open_recorder(tmp_path, first=2) as recorder:
-    assert recorder.train_seconds == 9
-    recorder.write_scores(4, {'deblurred_psnr': 30.5})
+    assert recorder.clock.train_seconds == 9
+    recorder.files.write_scores(4, {'deblurred_psnr': 30.5})
   assert (tmp_path / 'metrics.jsonl').read_text() == before
   assert [path.name for path in tmp_path.iterdir()] == ['metrics.jsonl']

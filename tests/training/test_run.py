@@ -51,12 +51,12 @@ def act(workdir, evaluator, name):
     checkpoints.Checkpoints(workdir, keep=2) as saved,
     signals.StopSignals() as stop,
   ):
-    run = Run(smoke.get_config(), workdir, evaluator, recorder, saved, stop)
+    run = Run(smoke.get_config(), workdir, evaluator, recorder, saved, stop, first=0)
     recorder.add(4, devices.replicate({'l_g': np.float32(1)}))
     getattr(run, name)(4, devices.replicate(STATE))
 
 
-@pytest.mark.parametrize('name', ['evaluate', '_show'])
+@pytest.mark.parametrize('name', ['evaluate', 'show'])
 def test_a_signal_breaks_off_what_lasts(tmp_path, name):
   evaluator = Evaluator()
   with pytest.raises(signals.Interrupted, match='SIGTERM: step 4 is saved'):
