@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The versions that were tested together; make CONSTRAINTS= takes the newest instead.
 CONSTRAINTS ?= constraints.txt
 
-.PHONY: demo test test-slow test-all parity bench-input chaos lint docs docs-serve clean
+.PHONY: demo test test-slow test-all parity bench bench-input chaos lint docs docs-serve clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m degrep_jax.main --config=configs/demo.py --workdir=runs/demo
@@ -26,6 +26,14 @@ test-all: test test-slow
 
 parity: $(VENV)/ready-test
 	$(BIN)/python -m pytest -q -k test_reference -m "slow or not slow" --parity
+
+# Seconds and memory beside the released code: make bench RELEASED=folder, a clone of it.
+bench: $(VENV)/ready-test
+	@test -d "$(RELEASED)" || { echo "Name a clone of github.com/dasongli1/Learning_degradation:" \
+	  "make bench RELEASED=folder" >&2; exit 2; }
+	@for width in 64 16; do $(BIN)/python experiments/compare_pytorch.py --width=$$width \
+	  --official_repo="$(RELEASED)" --task=msdi_net --task=joint_step --task=deblur_step \
+	  || exit $$?; done
 
 bench-input: $(VENV)/ready
 	$(BIN)/python experiments/benchmark_input.py

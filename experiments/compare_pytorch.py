@@ -324,7 +324,7 @@ def our_step(task: str, folder: pathlib.Path, pictures):
   batch = devices.shard({'blurry': blurry, 'sharp': sharp})
   start = time.perf_counter()
   lowered = jax.pmap(step, axis_name=devices.AXIS, donate_argnums=0).lower(now, batch)
-  compiled = lowered.compile(compiling.options())
+  compiled = compiling.compiled(lowered)
   compiling = time.perf_counter() - start
 
   def run():

@@ -4,7 +4,10 @@ They are experimental. One that the installed jaxlib does not know is left out, 
 nothing else.
 """
 
+import ctypes
 import functools
+import gc
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +46,20 @@ def options(keep_barriers: bool = False) -> dict[str, str]:
   if keep_barriers and platform == 'cpu':
     wanted = wanted | {'xla_disable_hlo_passes': 'cse_barrier_expander'}
   return {name: value for name, value in wanted.items() if _known(name, value)}
+
+
+def compiled(lowered: Any, keep_barriers: bool = False) -> Any:
+  """A lowered program compiled with `options`, of which malloc keeps nothing but the result.
+
+  What the compiler and the making of parameters have freed stays with the process otherwise: 1 GiB
+  beside a training step of MSDI-Net at full width, an eighth of its peak.
+  """
+  program = lowered.compile(options(keep_barriers))
+  gc.collect()
+  trim = getattr(ctypes.CDLL(None), 'malloc_trim', None) if os.name == 'posix' else None
+  if trim is not None:  # glibc's alone
+    trim(0)
+  return program
 
 
 def jit(function: Callable[..., Any], **keywords: Any) -> Any:

@@ -57,7 +57,7 @@ class Stage(NamedTuple):
     """The pmapped step, which takes the state's memory, compiled for `arguments`: arrays with a
     leading axis of devices or, of one process, their shapes. on: these devices, by default all."""
     pmapped = jax.pmap(self.step, axis_name=devices.AXIS, donate_argnums=0, devices=on)
-    return pmapped.lower(*arguments).compile(self.compiler_options)
+    return compiling.compiled(pmapped.lower(*arguments), self.keep_barriers)
 
   @property
   def compiler_options(self) -> dict[str, str]:
