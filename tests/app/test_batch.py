@@ -23,6 +23,11 @@ ROOT = pathlib.Path(__file__).parents[2]
 DAC_OVERRIDE, DAC_READ_SEARCH, BOUNDING_SET_DROP = 1, 2, 24  # of Linux
 
 
+@pytest.fixture(autouse=True)
+def _no_time_passes(monkeypatch):
+  monkeypatch.setattr(batch, 'duration', lambda seconds: '0:00')
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
   """Writes files into a folder that becomes the current one."""
@@ -320,6 +325,9 @@ def test_what_is_left_of_a_file_is_restored_where_asked_for(folder, capsys):
 PROGRAM = """
 import os, signal, sys, time, types
 from degrep_jax import cli
+from degrep_jax.app import batch
+
+batch.duration = lambda seconds: '0:00'
 
 class Restorer:
   @classmethod

@@ -253,6 +253,7 @@ def test_few_words_suffice(degrep_here, monkeypatch, tmp_path):
       return 255 - pixels
 
   monkeypatch.setattr('degrep_jax.inference.restorer.Restorer', Stub)
+  monkeypatch.setattr('degrep_jax.app.batch.duration', lambda seconds: '0:00')
   original = (tmp_path / 'in' / 'a.jpg').read_bytes()
   flags = ('--checkpoint', 'net')
   assert degrep_here('deblur', 'in/a.jpg', *flags) == (
