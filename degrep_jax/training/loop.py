@@ -171,9 +171,8 @@ def _train(
   )
   with recorder, checkpoints.Checkpoints(workdir, config.log.keep_checkpoints) as saved:
     recorder.clock.compile_seconds += compile_seconds
-    run = Run(config, workdir, evaluator, recorder, saved, stop, first)
-    if first and processes.from_first(lambda: run.lacks_scores(first)):
-      run.evaluate(first, state)
+    run = Run(config, workdir, evaluator, recorder, saved, stop)
+    run.begin(first, state)
     agreed, replaced, pace = processes.Agreement(), processes.Sum(), devices.Pace()
     batches = _batches(config, sources[0], first)
     prefetched = devices.prefetch(batches)

@@ -32,15 +32,21 @@ class Run:
     recorder: Recorder,
     saved: checkpoints.Checkpoints,
     stop: signals.StopSignals,
-    first: int,
   ):
     self._config, self._workdir, self._evaluator = config, workdir, evaluator
     self._recorder, self._saved, self._stop = recorder, saved, stop
     self.totals: dict[str, float] = {}
-    traced = config.log.profile_first_step and processes.is_first()
-    self._trace = _profiler(config.log, workdir, first) if traced else None
+    self._trace: Callable | None = None
 
-  def lacks_scores(self, step: int) -> bool:
+  def begin(self, first: int, state: Any) -> None:
+    """Before the steps after `first`: the evaluation that was interrupted there, if any, and what
+    is to be traced."""
+    if first and processes.from_first(lambda: self._lacks_scores(first)):
+      self.evaluate(first, state)
+    if self._config.log.profile_first_step and processes.is_first():
+      self._trace = _profiler(self._config.log, self._workdir, first)
+
+  def _lacks_scores(self, step: int) -> bool:
     """Whether the evaluation that is due at a saved step was interrupted."""
     due = step % self._config.log.evaluate_every_steps == 0 or step == self._config.train.steps
     return due and self._saved.has(step) and not self._saved.has_scores(step)

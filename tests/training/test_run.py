@@ -51,7 +51,7 @@ def act(workdir, evaluator, name):
     checkpoints.Checkpoints(workdir, keep=2) as saved,
     signals.StopSignals() as stop,
   ):
-    run = Run(smoke.get_config(), workdir, evaluator, recorder, saved, stop, first=0)
+    run = Run(smoke.get_config(), workdir, evaluator, recorder, saved, stop)
     recorder.add(4, devices.replicate({'l_g': np.float32(1)}))
     getattr(run, name)(4, devices.replicate(STATE))
 
