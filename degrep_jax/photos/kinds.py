@@ -3,7 +3,7 @@ written."""
 
 import os
 
-from degrep_jax.photos import heif, jpeg_2000, jpeg_xl
+from degrep_jax.photos import heif, jpeg_2000, jpeg_xl, segments
 from degrep_jax.photos.photo import FORMAT_OF, FORMATS
 
 # Pillow's formats that are read and not written, with the endings of their names: those that
@@ -29,7 +29,10 @@ _NAMES = {'JPEG2000': 'JPEG 2000', 'JXL': 'JPEG XL', 'HEIF': 'HEIC', 'PPM': 'PNM
 SUFFIXES = tuple(suffix for of in (FORMATS, READ_ONLY) for group in of.values() for suffix in group)
 
 _HEAD = 2**18  # bytes, at most what comes before the pixels
-_STARTS = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM', b'8BPS', b'qoif')  # that Pillow knows
+_JPEG = b'\xff\xd8\xff'
+_STARTS = (_JPEG, b'\x89PNG', b'GIF8', b'BM', b'8BPS', b'qoif')  # that Pillow knows
+_LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF, 0xF7)  # markers of frames: lossless JPEG, and JPEG-LS
+_FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7)
 _RAW_STARTS = (b'FUJIFILMCCD-RAW', b'IIRO', b'IIRS', b'MMOR', b'IIU\0', b'FOVb')
 _VIDEO_BRANDS = (b'isom', b'iso2', b'mp41', b'mp42', b'qt  ', b'M4V ', b'avc1', b'3gp4', b'3gp5')
 
@@ -100,10 +103,22 @@ def target_suffix(path: str | os.PathLike[str]) -> str:
 _BY_SUFFIX = {suffix: kind for kind, group in READ_ONLY.items() for suffix in group}
 
 
+def _rare_jpeg(data: bytes) -> str:
+  """What is special of a JPEG file that no usual decoder reads; '' where it is nothing."""
+  for marker, _, segment in segments.of(data):
+    if marker in _LOSSLESS:
+      return 'without loss'
+    if marker in _FRAMES and len(segment) > 4 and segment[4] != 8:
+      return f'of {segment[4]} bits a channel'
+  return ''
+
+
 def complaint(data: bytes) -> str:
   """Half a sentence on a file that is no picture that can be read."""
+  if data.startswith(_JPEG) and (rare := _rare_jpeg(data)):
+    return f'is a JPEG file {rare}: convert it to a usual one'
   if of(data) or data.startswith(_STARTS) or (data[:4] == b'RIFF' and data[8:12] == b'WEBP'):
-    return 'is damaged and cannot be decoded (its head makes no sense)'
+    return 'is damaged and cannot be decoded (its head cannot be read)'
   start = data[:1024].lstrip(b'\xef\xbb\xbf \t\r\n').lower()
   if data.startswith(_RAW_STARTS) or data[4:12] == b'ftypcrx ':
     return "is a camera's raw file: develop it first"

@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import pathlib
+import re
 import warnings
 
 import imagecodecs
@@ -87,7 +88,7 @@ def read(data: bytes, name: str, max_pixels: int = MAX_PIXELS, *, salvage: bool 
   except MemoryError as error:
     raise UserError(f'{name} needs more memory than there is.') from error
   except Exception as error:  # decoders raise whatever a damaged file makes them stumble over
-    reason = str(error).rstrip('.') or type(error).__name__
+    reason = _reason(error)
     found = _salvaged(data, max_pixels)
     if found is None:
       raise UserError(f'{name} is damaged and cannot be decoded ({reason}).') from error
@@ -95,6 +96,12 @@ def read(data: bytes, name: str, max_pixels: int = MAX_PIXELS, *, salvage: bool 
     if not salvage:
       raise UserError(f'{name} is damaged ({reason}): --salvage restores {share}.') from error
     return dataclasses.replace(photo, notes=(*photo.notes, f'salvaged, {share}'))
+
+
+def _reason(error: Exception) -> str:
+  """What a decoder says of a file, on one line."""
+  said = re.sub(r' \(\d+ bytes not processed\)$', '', ' '.join(str(error).split()))
+  return said.rstrip('.') or type(error).__name__
 
 
 def _salvaged(data: bytes, max_pixels: int) -> tuple[Photo, str] | None:
@@ -305,9 +312,12 @@ def _upright(
   packet, promised = xmp.without_promises(tags.xmp) if tags.xmp else (None, ())
   if promised:
     notes = (*notes, f'{", ".join(promised)} left out')
+  block = exif.of_upright(tags.exif, width, height) if tags.exif else None
+  if tags.exif and not block:
+    notes = (*notes, 'EXIF, which is damaged, left out')
   tags = dataclasses.replace(
     tags,
-    exif=exif.of_upright(tags.exif, width, height) if tags.exif else None,
+    exif=block,
     xmp=exif.xmp_of_upright(packet) if packet else None,
     # Some writers put zeros there.
     dpi=tags.dpi if tags.dpi and all(0 < value < 2**16 for value in tags.dpi) else None,
