@@ -369,7 +369,7 @@ def test_names_are_given_before_a_file_is_read(tmp_path, name, data, suffix):
       'is a JPEG file of 12 bits a channel: convert it',
     ),
     (
-      lambda: bytes(imagecodecs.ljpeg_encode(files.noise(8, 8, 1)[..., 0])),
+      lambda: bytes(imagecodecs.ljpeg_encode(files.noise(8, 8, 1, np.uint16)[..., 0])),
       'is a JPEG file without',
     ),
     (lambda: bytes(imagecodecs.jpegls_encode(files.noise(8, 8, 3))), 'is a JPEG file without loss'),
