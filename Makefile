@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The versions that were tested together; make CONSTRAINTS= takes the newest instead.
 CONSTRAINTS ?= constraints.txt
 
-.PHONY: demo test test-slow test-all parity bench bench-input chaos lint docs docs-serve clean
+.PHONY: demo test test-slow test-all test-portable parity bench bench-input chaos lint docs docs-serve clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m degrep_jax.main --config=configs/demo.py --workdir=runs/demo
@@ -23,6 +23,10 @@ test-slow: $(VENV)/ready-test-all
 	  $(if $(PAGE),,--deselect tests/app/test_page.py)
 
 test-all: test test-slow
+
+# make test, again and again, as other processors would run it; goes on after a red form.
+test-portable: $(VENV)/ready-test
+	$(BIN)/python tests/support/portable.py
 
 parity: $(VENV)/ready-test
 	$(BIN)/python -m pytest -q -k test_reference -m "slow or not slow" --parity

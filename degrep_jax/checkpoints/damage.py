@@ -1,6 +1,5 @@
 """Whether the files of a checkpoint are what was saved, and what is told where they are not."""
 
-import json
 import pathlib
 import zlib
 from collections.abc import Callable
@@ -13,7 +12,6 @@ import orbax.checkpoint as ocp
 from degrep_jax.common.errors import UserError, is_full, is_out_of_memory
 
 PROGRESS = 'progress'  # item of a checkpoint: checksums of its arrays, and where the log was
-_ITEMS = '_CHECKPOINT_METADATA'  # file of a checkpoint that names, among else, its items
 # Errors of a file rather than of the disk it lies on.
 _MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 # How TensorStore begins those of the disk.
@@ -78,6 +76,6 @@ def about(folder: pathlib.Path) -> dict[str, Any]:
   not name them among its items."""
   if (folder / PROGRESS).is_dir():
     return ocp.JsonCheckpointHandler().restore(folder / PROGRESS)
-  if PROGRESS in json.loads((folder / _ITEMS).read_bytes())['item_handlers']:
+  if PROGRESS in ocp.metadata.get_step_metadata(folder).item_handlers:
     raise Damaged(f'the checkpoint {folder} is damaged: {PROGRESS} is missing.')
   return {}

@@ -1,16 +1,15 @@
 """The files that a run's numbers go to: JSON lines, and TensorBoard's events beside them."""
 
-import io
 import json
 import os
 import pathlib
+import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from clu import metric_writers
-from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-from tensorboard.compat.proto import event_pb2
-from tensorboard.summary.writer.record_writer import RecordWriter
 
 from degrep_jax.common.files import write_atomically
 from degrep_jax.runtime import processes
@@ -92,6 +91,14 @@ def _kept_lines(path: pathlib.Path, step: int) -> list[str]:
   return [line for line in whole if json.loads(line)['step'] <= step]
 
 
+def _records(path: pathlib.Path) -> Iterator[bytes]:
+  """Those of a file of TensorBoard's, as far as it goes where a kill cut it short."""
+  try:
+    yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+  except tf.errors.DataLossError:
+    return
+
+
 def _forget(workdir: pathlib.Path, step: int, scored: bool) -> None:
   """Takes out of TensorBoard's files what an earlier process wrote after a step, and the scores of
   that step unless it is `scored`: they come anew.
@@ -99,17 +106,18 @@ def _forget(workdir: pathlib.Path, step: int, scored: bool) -> None:
   (TensorBoard's own event for this makes it forget everything but what TensorFlow 2 writes.)
   """
 
-  def is_kept(event: event_pb2.Event) -> bool:
+  def is_kept(record: bytes) -> bool:
+    event = tf.compat.v1.Event.FromString(record)
     scores = any(value.tag.startswith(SCORE) for value in event.summary.value)
     return event.step < step or (event.step == step and (scored or not scores))
 
   for path in workdir.glob('events.out.tfevents.*'):
-    # A file that a kill cut short is read as far as it goes.
-    events = list(RawEventFileLoader(str(path)).Load())
-    kept = [event for event in events if is_kept(event_pb2.Event.FromString(event))]
-    if len(kept) < len(events):
-      file = io.BytesIO()
-      writer = RecordWriter(file)
-      for event in kept:
-        writer.write(event)
-      write_atomically(path, file.getvalue())
+    records = list(_records(path))
+    kept = [record for record in records if is_kept(record)]
+    if len(kept) < len(records):
+      with tempfile.TemporaryDirectory(dir=workdir, prefix='.degrep-') as folder:
+        rewritten = pathlib.Path(folder) / path.name
+        with tf.io.TFRecordWriter(str(rewritten)) as writer:
+          for record in kept:
+            writer.write(record)
+        write_atomically(path, rewritten.read_bytes())

@@ -1,12 +1,12 @@
-"""Three steps of the tiny joint stage on all devices, and what its all-reduces carry: a table, then
-a line of JSON."""
+"""Three steps of the tiny joint stage in float64 on all devices, and what its all-reduces carry: a
+table, then a line of JSON."""
 
 import json
 import math
 import re
 
+import float64
 import jax
-import numpy as np
 import tiny_joint
 
 from degrep_jax.models.variables import count_parameters
@@ -19,39 +19,39 @@ def all_reduces(text):
   found = []
   for shapes, operands in re.findall(r'= (\S.*?) all-reduce(?:-start)?\((.*?)\), ', text):
     shapes = [
-      tuple(map(int, re.findall(r'\d+', s))) for s in re.findall(r'f32\[([\d,]*)\]', shapes)
+      tuple(map(int, re.findall(r'\d+', s))) for s in re.findall(r'f64\[([\d,]*)\]', shapes)
     ]
     found.append((re.findall(r'%[\w.-]+', operands), shapes))
   return found
 
 
 def table(found, metrics):
-  """Per all-reduce: (bytes of gradients, of batch norm's moments, of metrics)."""
+  """Per all-reduce: values of gradients, of batch norm's moments and of metrics."""
   rows = []
   for _, shapes in found:
     # Kernels have four axes and biases one; only moments, (mean and square, channels), have two.
     kinds = {'gradients': 0, 'moments': 0, 'metrics': 0}
     for shape in shapes:
       kind = 'moments' if len(shape) == 2 else 'metrics' if shape == (metrics,) else 'gradients'
-      kinds[kind] += 4 * math.prod(shape)
+      kinds[kind] += math.prod(shape)
     rows.append(kinds)
   return rows
 
 
 def main():
-  step = tiny_joint.compile_step(CONFIG)
-  state, losses = tiny_joint.run(step, tiny_joint.initial_state(CONFIG), count=3)
+  steps = float64.Steps(CONFIG)
+  state, losses = steps.replicas(tiny_joint.initial_state(CONFIG), tiny_joint.batches(3))
   metrics = sum(name.startswith('l_') for name in losses[0])
-  found = all_reduces(step.as_text())
-  print('all-reduce  arrays  gradients  moments  metrics  bytes in all')
+  found = all_reduces(steps.program.as_text())
+  print('all-reduce  arrays  gradients  moments  metrics  values in all')
   for i, (kinds, (_, shapes)) in enumerate(zip(table(found, metrics), found, strict=True)):
     gradients, moments, scalars = kinds.values()
     total = sum(kinds.values())
-    print(f'{i:10}  {len(shapes):6}  {gradients:9}  {moments:7}  {scalars:7}  {total:12}')
+    print(f'{i:10}  {len(shapes):6}  {gradients:9}  {moments:7}  {scalars:7}  {total:13}')
   differing = [
     jax.tree_util.keystr(path)
     for path, copies in jax.tree_util.tree_leaves_with_path(state)
-    if not all(np.array_equal(copy, copies[0]) for copy in np.asarray(copies))
+    if not (copies == copies[:1]).all()
   ]
   params = state.generator.params, state.discriminator.params
   report = {

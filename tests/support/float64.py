@@ -32,8 +32,8 @@ MOVED = 1e-3
 
 
 def wide(tree: Any) -> Any:
-  """float32 arrays as NumPy's float64, others as they are."""
-  return jax.tree.map(lambda x: np.float64(x) if x.dtype == np.float32 else np.asarray(x), tree)
+  """Arrays as NumPy's, of float64 where they were of float32."""
+  return jax.tree.map(lambda x: np.asarray(x, np.float64 if x.dtype == np.float32 else None), tree)
 
 
 def apart(actual: Any, expected: Any) -> float:

@@ -343,6 +343,19 @@ def test_tensorboard_forgets_what_a_restart_trains_again(tmp_path, clock):
   assert tensorboard(tmp_path, 'l_gan') == [(1, 1), (2, 2), (3, 30)]
 
 
+def test_tensorboards_file_is_read_as_far_as_a_kill_let_it_be_written(tmp_path, clock):
+  with open_recorder(tmp_path) as recorder:
+    for step in (2, 4, 6):
+      recorder.write_scores(step, {'deblurred_psnr': step})
+  (path,) = tmp_path.glob('events.out.tfevents.*')
+  path.write_bytes(path.read_bytes()[:-3])  # of the scores of step 6
+  write_lines(tmp_path, *read(tmp_path)[:1])
+  with open_recorder(tmp_path, first=3):
+    pass
+  assert tensorboard(tmp_path, 'eval_deblurred_psnr') == [(2, 2)]
+  assert not [of for of in tmp_path.iterdir() if of.is_dir()]
+
+
 def test_scores_are_written_under_names_of_their_own(tmp_path, clock):
   with open_recorder(tmp_path) as recorder:
     recorder.files.write_scores(4, {'count': 3, 'deblurred_psnr': 30.5})

@@ -1,17 +1,20 @@
 """The joint step against plain computations: what each network learns from, in which order, and
 what a step costs."""
 
-import functools
 import itertools
 import re
 
+import adam
 import flax.linen as nn
+import float64
 import four_devices
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_joint
+from adam import BETA1, CLIP
+from float64 import CLOSE, MOVED, apart
 
 from degrep_jax.models import factory
 from degrep_jax.models.discriminator import Discriminator
@@ -21,7 +24,7 @@ from degrep_jax.training import steps
 DEFAULT = tiny_joint.config()
 OFFICIAL = tiny_joint.config(train__official_order=True)
 WITHOUT = tiny_joint.config(loss__gan=0.0, loss__vgg=3.0, loss__vgg_path='unread')
-RATE, CLIP, BETA1, BETA2 = 2e-4, 0.01, 0.9, 0.99
+RATE = 2e-4
 
 
 class Pooled(nn.Module):
@@ -34,13 +37,13 @@ class Pooled(nn.Module):
 
 @pytest.fixture(scope='module')
 def compiled():
-  return tiny_joint.compile_step(DEFAULT)
+  return float64.Steps(DEFAULT)
 
 
 @pytest.fixture(scope='module')
 def initial():
-  """The state before the first step, as NumPy arrays."""
-  return jax.tree.map(np.asarray, tiny_joint.initial_state(DEFAULT))
+  """The state before the first step."""
+  return float64.wide(tiny_joint.initial_state(DEFAULT))
 
 
 @pytest.fixture(scope='module')
@@ -49,30 +52,29 @@ def batch():
 
 
 @pytest.fixture(scope='module')
-def after(compiled, initial):
+def after(compiled, initial, batch):
   """(state, metrics) after one step of the default order."""
-  now, rows = tiny_joint.run(compiled, initial, count=1)
-  return devices.unreplicate(now), rows[0]
+  now, (metrics,) = compiled(initial, [batch])
+  return now, metrics
 
 
 @pytest.fixture(scope='module')
-def after_official(initial):
+def after_official(initial, batch):
   """Likewise of the released order."""
-  now, rows = tiny_joint.run(tiny_joint.compile_step(OFFICIAL), initial, count=1)
-  return devices.unreplicate(now), rows[0]
+  now, (metrics,) = float64.Steps(OFFICIAL)(initial, [batch])
+  return now, metrics
 
 
 @pytest.fixture(scope='module')
 def without():
   """The compiled step without a discriminator, with a perceptual loss."""
-  return tiny_joint.compile_step(WITHOUT, vgg=Pooled())
+  return float64.Steps(WITHOUT, vgg=Pooled())
 
 
 # --- the same arithmetic, written out ------------------------------------------------------------
 
 GENERATOR = factory.build_generator(DEFAULT.model, axis_name=None)
 DISCRIMINATOR = Discriminator(2)
-_compiled = functools.partial(jax.jit, compiler_options=tiny_joint.COMPILER)
 
 
 def _pass(module, params, statistics, *pictures):
@@ -81,8 +83,8 @@ def _pass(module, params, statistics, *pictures):
   return outputs, moved
 
 
-@_compiled
-def _generator_gradient(gen, dis, blurry, sharp, weight=1.0):
+@float64.jit
+def _generator_gradient(gen, dis, blurry, sharp, weight):
   """(gradient of `weight` GAN + 10 L1 + 10 L1, (terms, reblurred, statistics)) of the
   generators."""
 
@@ -96,7 +98,7 @@ def _generator_gradient(gen, dis, blurry, sharp, weight=1.0):
   return jax.grad(loss, has_aux=True)(gen[0])
 
 
-@_compiled
+@float64.jit
 def _discriminator_gradient(params, statistics, sharp, blurry, reblurred):
   """(gradient of the hinge loss, (terms, statistics)) with `reblurred` a stored picture."""
 
@@ -110,60 +112,33 @@ def _discriminator_gradient(params, statistics, sharp, blurry, reblurred):
   return jax.grad(loss, has_aux=True)(params)
 
 
+def _gradient(initial, batch, weight):
+  """`_generator_gradient` of a state."""
+  gen, dis = ((of.params, of.statistics) for of in (initial.generator, initial.discriminator))
+  return _generator_gradient(gen, dis, batch['blurry'], batch['sharp'], np.float64(weight))
+
+
 @pytest.fixture(scope='module')
 def by_hand(initial, batch):
   """The generators' gradient and first pass."""
-  gen, dis = initial.generator, initial.discriminator
-  return _generator_gradient(
-    (gen.params, gen.statistics), (dis.params, dis.statistics), batch['blurry'], batch['sharp']
-  )
-
-
-def _clipped(gradient):
-  """(float64 gradient scaled down to the norm CLIP, norm before)."""
-  gradient = jax.tree.map(lambda g: np.asarray(g, np.float64), gradient)
-  norm = np.sqrt(sum(np.square(g).sum() for g in jax.tree.leaves(gradient)))
-  return jax.tree.map(lambda g: g * min(1, CLIP / norm), gradient), norm
-
-
-def _assert_first_adam_step(before, now, gradient):
-  """A first step's moments, and parameters moved by -rate * g / (|g| + 1e-8), g clipped."""
-  gradient, norm = _clipped(gradient)
-  assert norm > 10 * CLIP
-  moments = now.opt_state[1][0]
-  trees = (gradient, moments.mu, moments.nu, before.params, now.params)
-  for g, mu, nu, old, new in zip(*map(jax.tree.leaves, trees), strict=True):
-    np.testing.assert_allclose(mu, (1 - BETA1) * g, rtol=1e-3, atol=1e-8)
-    np.testing.assert_allclose(nu, (1 - BETA2) * g**2, rtol=2e-3, atol=1e-12)
-    moved = np.asarray(new, np.float64) - old
-    clear = np.abs(g) > 1e-6  # else rounding decides the sign
-    np.testing.assert_allclose(
-      moved[clear], (-RATE * g / (np.abs(g) + 1e-8))[clear], rtol=0.02, atol=0.01 * RATE
-    )
-    assert np.abs(moved).max() < 1.01 * RATE
-  assert sum(np.sum(np.abs(g) > 1e-6) for g in jax.tree.leaves(gradient)) > 3000
-
-
-def _assert_close(actual, expected, **tolerance):
-  assert jax.tree.structure(dict(actual)) == jax.tree.structure(dict(expected))
-  for a, b in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
-    np.testing.assert_allclose(a, b, **tolerance)
+  return _gradient(initial, batch, weight=1.0)
 
 
 def test_generators_learn_from_the_weighted_losses(initial, after, by_hand):
   now, metrics = after
   gradient, ((gan, deblur, reblur), _, statistics) = by_hand
-  _assert_first_adam_step(initial.generator, now.generator, gradient)
-  _assert_close(now.generator.statistics, statistics, rtol=1e-3, atol=1e-5)
+  adam.assert_first_step(initial.generator, now.generator, gradient, RATE)
+  assert apart(now.generator.statistics, statistics) < CLOSE
   expected = {
     'l_gan': gan,
     'l_deblur': deblur,
     'l_reblur': reblur,
     'l_g': gan + 10 * deblur + 10 * reblur,
-    'grad_norm_g': _clipped(gradient)[1],
+    'grad_norm_g': adam.norm(gradient),
   }
   for name, value in expected.items():
-    assert metrics[name] == pytest.approx(float(value), rel=1e-4, abs=1e-6), name
+    # (The GAN's loss, a mean of either sign, may be all but 0.)
+    assert metrics[name] == pytest.approx(float(value), rel=CLOSE, abs=CLOSE), name
 
 
 def test_discriminator_learns_from_the_first_passs_picture(initial, batch, after, by_hand):
@@ -171,16 +146,16 @@ def test_discriminator_learns_from_the_first_passs_picture(initial, batch, after
   _, (_, reblurred, _) = by_hand
   before = initial.discriminator
   gradient, ((of_fake, of_real), statistics) = _discriminator_gradient(
-    before.params, before.statistics, batch['sharp'], batch['blurry'], np.asarray(reblurred)
+    before.params, before.statistics, batch['sharp'], batch['blurry'], reblurred
   )
-  _assert_first_adam_step(before, now.discriminator, gradient)
-  _assert_close(now.discriminator.statistics, statistics, rtol=1e-3, atol=1e-5)
-  assert metrics['l_d_fake'] == pytest.approx(float(of_fake), rel=1e-4)
-  assert metrics['l_d_real'] == pytest.approx(float(of_real), rel=1e-4)
-  assert metrics['grad_norm_d'] == pytest.approx(_clipped(gradient)[1], rel=1e-3)
+  adam.assert_first_step(before, now.discriminator, gradient, RATE)
+  assert apart(now.discriminator.statistics, statistics) < CLOSE
+  assert metrics['l_d_fake'] == pytest.approx(float(of_fake), rel=CLOSE)
+  assert metrics['l_d_real'] == pytest.approx(float(of_real), rel=CLOSE)
+  assert metrics['grad_norm_d'] == pytest.approx(adam.norm(gradient), rel=CLOSE)
 
 
-@_compiled
+@float64.jit
 def _second_pass(params, statistics, blurry, sharp):
   (_, reblurred), moved = _pass(GENERATOR, params, statistics, blurry, sharp)
   return reblurred, moved
@@ -189,37 +164,28 @@ def _second_pass(params, statistics, blurry, sharp):
 @pytest.fixture(scope='module')
 def warming():
   """The compiled step whose first three are without GAN."""
-  return tiny_joint.compile_step(tiny_joint.config(loss__gan_warmup_steps=3))
+  return float64.Steps(tiny_joint.config(loss__gan_warmup_steps=3))
 
 
 def test_a_warm_up_learns_from_l1_alone_and_leaves_the_discriminator(warming, initial, batch):
   last = initial.replace(step=np.asarray(2, np.int32))
-  now, (metrics,) = tiny_joint.run(warming, last, count=1)
-  now = devices.unreplicate(now)
-  gen, dis = initial.generator, initial.discriminator
-  gradient, ((gan, deblur, reblur), *_) = _generator_gradient(
-    (gen.params, gen.statistics),
-    (dis.params, dis.statistics),
-    batch['blurry'],
-    batch['sharp'],
-    weight=0.0,
-  )
-  _assert_first_adam_step(gen, now.generator, gradient)
-  assert metrics['l_g'] == pytest.approx(10 * float(deblur) + 10 * float(reblur), rel=1e-4)
-  assert metrics['l_gan'] == pytest.approx(float(gan), rel=1e-4, abs=1e-6)
+  now, (metrics,) = warming(last, [batch])
+  gradient, ((gan, deblur, reblur), *_) = _gradient(initial, batch, weight=0.0)
+  adam.assert_first_step(initial.generator, now.generator, gradient, RATE)
+  assert metrics['l_g'] == pytest.approx(10 * float(deblur) + 10 * float(reblur), rel=CLOSE)
+  assert metrics['l_gan'] == pytest.approx(float(gan), rel=CLOSE, abs=CLOSE)
   assert metrics['grad_norm_d'] == 0
-  for a, b in zip(*map(jax.tree.leaves, (now.discriminator.params, dis.params)), strict=True):
-    np.testing.assert_array_equal(a, b)
+  jax.tree.map(
+    np.testing.assert_array_equal, now.discriminator.params, initial.discriminator.params
+  )
 
 
-def test_the_step_after_the_warm_up_is_the_usual_one(warming, initial, after):
+def test_the_step_after_the_warm_up_is_the_usual_one(warming, initial, batch, after):
   first = initial.replace(step=np.asarray(3, np.int32))
-  now, (metrics,) = tiny_joint.run(warming, first, count=1)
-  now = devices.unreplicate(now)
-  assert metrics == pytest.approx(after[1], rel=1e-4, abs=1e-6)
+  now, (metrics,) = warming(first, [batch])
+  assert metrics == pytest.approx(after[1], rel=CLOSE, abs=CLOSE)
   for network in ('generator', 'discriminator'):
-    moments, expected = (getattr(of, network).opt_state[1][0].mu for of in (now, after[0]))
-    _assert_close(moments, expected, rtol=1e-3, atol=1e-8)
+    assert apart(*(getattr(of, network).opt_state[1][0].mu for of in (now, after[0]))) < CLOSE
 
 
 def test_official_order_runs_the_moved_generators_again(
@@ -227,22 +193,24 @@ def test_official_order_runs_the_moved_generators_again(
 ):
   now, metrics = after_official
   _, (_, _, statistics) = by_hand
-  _assert_close(now.generator.params, after[0].generator.params, rtol=1e-3, atol=0.02 * RATE)
+  params = now.generator.params, after[0].generator.params
+  for a, b in zip(*map(jax.tree.leaves, params), strict=True):
+    np.testing.assert_allclose(a, b, rtol=0, atol=MOVED * RATE)
   reblurred, twice = _second_pass(now.generator.params, statistics, batch['blurry'], batch['sharp'])
-  _assert_close(now.generator.statistics, twice, rtol=1e-3, atol=1e-5)
+  assert apart(now.generator.statistics, twice) < CLOSE
   before = initial.discriminator
   once = after[0].discriminator.statistics
   gradient, ((of_fake, _), statistics) = _discriminator_gradient(
     before.params, once, batch['sharp'], batch['blurry'], reblurred
   )
-  _assert_first_adam_step(before, now.discriminator, gradient)
-  _assert_close(now.discriminator.statistics, statistics, rtol=1e-3, atol=1e-5)
-  assert metrics['l_d_fake'] == pytest.approx(float(of_fake), rel=1e-4)
+  adam.assert_first_step(before, now.discriminator, gradient, RATE)
+  assert apart(now.discriminator.statistics, statistics) < CLOSE
+  assert metrics['l_d_fake'] == pytest.approx(float(of_fake), rel=CLOSE)
   assert abs(metrics['l_d_fake'] - after[1]['l_d_fake']) > 1e-5
 
 
 def _iterated(kernel, u, times):
-  matrix = np.asarray(kernel, np.float64).reshape(-1, kernel.shape[-1])
+  matrix = kernel.reshape(-1, kernel.shape[-1])
   for _ in range(times):
     v = matrix @ u
     u = matrix.T @ (v / np.linalg.norm(v))
@@ -257,7 +225,7 @@ def test_a_step_is_one_power_iteration_of_d_and_an_official_one_two(initial, aft
       kernel = before.params['scale_0'][name]['kernel']
       u = before.statistics['spectral']['scale_0'][name]['u']
       moved = now.discriminator.statistics['spectral']['scale_0'][name]['u']
-      np.testing.assert_allclose(moved, _iterated(kernel, u, times), atol=1e-5)
+      assert apart(moved, _iterated(kernel, u, times)) < CLOSE
       assert np.abs(moved - _iterated(kernel, u, 3 - times)).max() > 1e-3
 
 
@@ -265,13 +233,11 @@ def test_clipping_bounds_what_adam_sees(after):
   now, metrics = after
   for network, name in ((now.generator, 'grad_norm_g'), (now.discriminator, 'grad_norm_d')):
     assert metrics[name] > 10 * CLIP
-    norm = np.sqrt(sum(np.square(m).sum() for m in jax.tree.leaves(network.opt_state[1][0].mu)))
-    assert norm == pytest.approx((1 - BETA1) * CLIP, rel=1e-4)
+    assert adam.norm(network.opt_state[1][0].mu) == pytest.approx((1 - BETA1) * CLIP, rel=CLOSE)
 
 
 def test_both_optimisers_and_the_step_count_every_step(compiled, initial):
-  now, _ = tiny_joint.run(compiled, initial, count=2)
-  now = devices.unreplicate(now)
+  now, _ = compiled(initial, tiny_joint.batches(2))
   assert now.step == 2
   for network in (now.generator, now.discriminator):
     counts = [x for x in jax.tree.leaves(network.opt_state) if x.dtype == np.int32]
@@ -280,8 +246,10 @@ def test_both_optimisers_and_the_step_count_every_step(compiled, initial):
 
 
 def test_the_old_state_is_given_up(compiled, initial, batch):
-  old = devices.replicate(initial)
-  jax.block_until_ready(compiled(old, tiny_joint.FROZEN, devices.shard(batch)))
+  with jax.enable_x64(True):
+    old = devices.replicate(initial)
+    shares = devices.shard(float64.wide(batch))
+    jax.block_until_ready(compiled.program(old, tiny_joint.FROZEN, shares))
   for network in (old.generator, old.discriminator):
     # Of the statistics, the stored right vectors are not: a training pass makes them anew.
     leaves = jax.tree.leaves((network.params, network.opt_state))
@@ -291,20 +259,20 @@ def test_the_old_state_is_given_up(compiled, initial, batch):
 def test_a_run_without_adversary_has_no_discriminator(without, initial, batch):
   start = tiny_joint.initial_state(WITHOUT)
   assert start.discriminator is None
-  now, (metrics,) = tiny_joint.run(without, start, count=1)
+  now, (metrics,) = without(start, [batch])
   assert now.discriminator is None
   assert set(metrics) == {'l_deblur', 'l_reblur', 'l_vgg', 'l_g', 'grad_norm_g'}
   generator = initial.generator
   reblurred, _ = _second_pass(
     generator.params, generator.statistics, batch['blurry'], batch['sharp']
   )
-  difference = np.abs(np.asarray(reblurred) - batch['blurry']).mean()
+  difference = np.abs(reblurred - batch['blurry']).mean()
   weights = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
   vgg = difference * sum(weight * (i + 1) for i, weight in enumerate(weights))
-  assert metrics['l_reblur'] == pytest.approx(difference, rel=1e-4)
-  assert metrics['l_vgg'] == pytest.approx(vgg, rel=1e-4)
+  assert metrics['l_reblur'] == pytest.approx(difference, rel=CLOSE)
+  assert metrics['l_vgg'] == pytest.approx(vgg, rel=CLOSE)
   total = 10 * metrics['l_deblur'] + 10 * metrics['l_reblur'] + 3 * metrics['l_vgg']
-  assert metrics['l_g'] == pytest.approx(total, rel=1e-5)
+  assert metrics['l_g'] == pytest.approx(total, rel=CLOSE)
 
 
 def test_which_weights_need_a_discriminator():
@@ -314,8 +282,8 @@ def test_which_weights_need_a_discriminator():
     assert weights.adversarial == (name in ('l_gan', 'l_feature'))
 
 
-def _convolutions(step):
-  return len(re.findall(r' convolution\(', step.as_text()))
+def _convolutions(steps):
+  return len(re.findall(r' convolution\(', steps.program.as_text()))
 
 
 def test_the_discriminator_costs_no_more_than_it_must(compiled, without):
@@ -341,12 +309,15 @@ def test_replicas_stay_equal_to_the_bit(four):
 
 
 def test_four_devices_learn_what_one_learns(four, compiled, initial):
-  _, rows = tiny_joint.run(compiled, initial, count=3)
+  """From the second step on with what Adam makes of rounding: a loss hardly depends on the
+  parameters that it amplifies, so that all N = 9e4 of them change it by sqrt(N) * RATE = 0.06 of
+  what their gradients, of norm 40 at most, are off."""
+  _, rows = compiled(initial, tiny_joint.batches(3))
   for step, (ours, expected) in enumerate(zip(four['losses'], rows, strict=True)):
     assert set(ours) == set(expected)
+    tolerance = CLOSE + step * 0.06 * 40 * CLOSE
     for name, value in ours.items():
-      tolerance = 2e-3 if step else 1e-4
-      assert value == pytest.approx(expected[name], rel=tolerance, abs=1e-5), (step, name)
+      assert value == pytest.approx(expected[name], rel=tolerance, abs=tolerance), (step, name)
 
 
 def test_devices_exchange_gradients_metrics_and_moments_once(four):
@@ -361,8 +332,8 @@ def test_devices_exchange_gradients_metrics_and_moments_once(four):
   assert len(set(operands)) == len(operands) == len(expected)
   carried = {kind: sum(row[kind] for row in four['table']) for kind in four['table'][0]}
   assert carried == {
-    'gradients': 4 * four['parameters'],
-    'moments': 4 * sum(moments),
-    'metrics': 4 * four['metrics'],
+    'gradients': four['parameters'],
+    'moments': sum(moments),
+    'metrics': four['metrics'],
   }
   assert len(four['table']) <= 1 + len(moments)

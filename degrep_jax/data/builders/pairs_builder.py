@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core import writer
 from tensorflow_datasets.proto import tf_example_pb2
 
 from degrep_jax.common import console, threads
@@ -119,7 +118,7 @@ class PairsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         yield number * (KEYS // len(items)) + part, example
     self.info.metadata[split] = {'names': names, 'sizes': sizes}
 
-  def _example_writer(self) -> writer.ExampleWriter:
+  def _example_writer(self) -> tfds.core.ExampleWriter:
     return _OrderedWriter(file_format=self.info.file_format)
 
 
@@ -130,7 +129,7 @@ class _Info(tfds.core.DatasetInfo):
     pass
 
 
-class _OrderedWriter(writer.ExampleWriter):
+class _OrderedWriter(tfds.core.ExampleWriter):
   """Writes an example's fields in one order; protobuf draws an order for each process."""
 
   def write(self, path, examples):
