@@ -1,10 +1,12 @@
 """Convolutions, their gradients and padding against loops in NumPy, in float64."""
 
+import float64
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from conv_loops import conv_and_gradients, normal
+from float64 import CLOSE, apart
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -26,14 +28,12 @@ GRADIENTS = (
 def _check(x, kernel, stride, padding):
   cotangent, output, dx, dkernel = conv_and_gradients(x, kernel, stride, padding)
 
-  @jax.jit
+  @float64.jit
   def ours(x, kernel, cotangent):
     y, back = jax.vjp(lambda x, kernel: convolution.conv2d(x, kernel, stride, padding), x, kernel)
     return y, *back(cotangent)
 
-  with jax.enable_x64(True):
-    actual = ours(x.astype(np.float64), kernel.astype(np.float64), cotangent)
-  for got, expected in zip(actual, (output, dx, dkernel), strict=True):
+  for got, expected in zip(ours(x, kernel, cotangent), (output, dx, dkernel), strict=True):
     assert got.shape == expected.shape and got.dtype == np.float64
     # A thousand terms at most, each rounded to 2^-53.
     np.testing.assert_allclose(got, expected, atol=1e-12 * max(1, np.abs(expected).max()))
@@ -151,7 +151,7 @@ def test_upconv_is_the_transposed_convolution():
   expected = np.zeros((2, 6, 8, 6))
   for n, i, j, a, b in np.ndindex(2, 3, 4, 2, 2):
     expected[n, 2 * i + a, 2 * j + b] = x[n, i, j].astype(np.float64) @ kernel[a, b]
-  np.testing.assert_allclose(convolution.upconv2x2(x, kernel), expected, atol=1e-5)
+  assert apart(float64.jit(convolution.upconv2x2)(x, kernel), expected) < CLOSE
 
 
 @pytest.mark.parametrize('mode', ['zeros', 'reflect'])

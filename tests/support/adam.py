@@ -1,12 +1,18 @@
-"""Adam's first step on a clipped gradient, by hand, in float64."""
+"""Adam's first step on a clipped gradient, by hand, in float64.
+
+`MOVED`, of each parameter after it as a part of the learning rate: the step is rate * g / (|g| +
+1e-8), whose slope is 1e8 * rate at most. g is clipped to the norm 0.01, so that it is off by 0.01 *
+CLOSE = 1e-11, and the step by 1e-3 * rate.
+"""
 
 from typing import Any
 
 import jax
 import numpy as np
-from float64 import CLOSE, MOVED, apart
+from float64 import CLOSE, apart
 
 CLIP, BETA1, BETA2 = 0.01, 0.9, 0.99  # of the configs of both stages
+MOVED = 1e-3
 
 
 def norm(gradient: Any) -> float:

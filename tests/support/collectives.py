@@ -5,9 +5,9 @@ import json
 import math
 import re
 
-import float64
 import jax
 import tiny_joint
+from float64_steps import Steps
 
 from degrep_jax.models.variables import count_parameters
 
@@ -39,7 +39,7 @@ def table(found, metrics):
 
 
 def main():
-  steps = float64.Steps(CONFIG)
+  steps = Steps(CONFIG)
   state, losses = steps.replicas(tiny_joint.initial_state(CONFIG), tiny_joint.batches(3))
   metrics = sum(name.startswith('l_') for name in losses[0])
   found = all_reduces(steps.program.as_text())

@@ -3,11 +3,11 @@ JSON."""
 
 import json
 
-import float64
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tiny_joint
+from float64_steps import Steps
 
 from configs import gopro_deblur
 from degrep_jax.runtime import devices
@@ -54,7 +54,7 @@ def by_path(tree):
 
 
 def main():
-  after, rows = float64.Steps(config()).replicas(initial_state(config()), tiny_joint.batches(1))
+  after, rows = Steps(config()).replicas(initial_state(config()), tiny_joint.batches(1))
   copies = by_path(after)
   report = {
     'devices': jax.device_count(),

@@ -5,14 +5,13 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from float64 import COMPILER
 
 from configs import default
 from degrep_jax.runtime import devices
 from degrep_jax.training import stages
 
 BATCH = 4  # over all devices
-# Unoptimised machine code: compiling takes longer than running a few steps.
-COMPILER = {'xla_backend_optimization_level': '0'}
 
 FROZEN: dict = {'vgg': {}}
 

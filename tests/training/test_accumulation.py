@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import tiny_deblur
 import tiny_joint
-from float64 import CLOSE, MOVED, apart
+from adam import MOVED
+from float64 import CLOSE, apart
+from float64_steps import Steps
 
 from degrep_jax.models.variables import count_parameters
 from degrep_jax.runtime import devices
@@ -44,8 +46,7 @@ def test_micro_batches_are_the_whole_batch(case):
   config = CASES[case]
   initial = _initial(config)
   (expected, (metrics,)), (now, (ours,)) = (
-    float64.Steps(_with(config, accumulate_steps=count))(initial, tiny_joint.batches(1))
-    for count in (1, 2)
+    Steps(_with(config, accumulate_steps=count))(initial, tiny_joint.batches(1)) for count in (1, 2)
   )
   assert ours.keys() == metrics.keys()
   for name, value in metrics.items():
@@ -80,8 +81,8 @@ def _gradient(network, norm):
 def test_batch_norm_sees_micro_batches():
   """Losses, gradients and moved statistics are the means of those of steps with half the batch."""
   initial, batch = _initial(SPADE), next(tiny_joint.batches(1))
-  now, (metrics,) = float64.Steps(_with(SPADE, accumulate_steps=2))(initial, [batch])
-  half = float64.Steps(_with(SPADE, batch_size=2))
+  now, (metrics,) = Steps(_with(SPADE, accumulate_steps=2))(initial, [batch])
+  half = Steps(_with(SPADE, batch_size=2))
   (one, (of_one,)), (other, (of_other,)) = (half(initial, [_half(batch, i)]) for i in range(2))
   for name in metrics:
     if name.startswith('l_'):

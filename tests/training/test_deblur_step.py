@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import tiny_deblur
 import tiny_joint
-from float64 import CLOSE, MOVED, apart
+from adam import MOVED
+from float64 import CLOSE, apart
+from float64_steps import Steps
 
 from degrep_jax.models import factory
 from degrep_jax.models.variables import count_parameters
@@ -26,7 +28,7 @@ FEATURES = ('down_0', 'conv_7x7', 'down_1')  # E's convolutions that the loss co
 
 @pytest.fixture(scope='module')
 def steps():
-  return float64.Steps(CONFIG)
+  return Steps(CONFIG)
 
 
 @pytest.fixture(scope='module')
@@ -168,7 +170,7 @@ def test_nothing_is_propagated_into_what_is_frozen(steps, initial, batch):
 def test_hinet_learns_from_the_pictures_alone(batch):
   first = float64.wide(tiny_deblur.initial_state(HINET))
   assert first.frozen == {}
-  now, (metrics,) = float64.Steps(HINET)(first, [batch])
+  now, (metrics,) = Steps(HINET)(first, [batch])
   assert now.frozen == {}
   net = factory.build_network(HINET.model)
 
@@ -189,7 +191,7 @@ def test_l1_of_both_outputs_may_take_the_place_of_psnr(batch):
     model__network='hinet', loss__encoder_features=0.0, loss__psnr=0.0, loss__deblur_l1=2.0
   )
   first = tiny_deblur.initial_state(config)
-  _, (metrics,) = float64.Steps(config)(first, [batch])
+  _, (metrics,) = Steps(config)(first, [batch])
   assert set(metrics) == {'l_psnr', 'l_deblur', 'l_g', 'grad_norm_g'}
   outputs = float64.jit(factory.build_network(config.model).apply)(
     {'params': first.generator.params}, batch['blurry']

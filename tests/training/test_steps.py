@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_joint
-from adam import BETA1, CLIP
-from float64 import CLOSE, MOVED, apart
+from adam import BETA1, CLIP, MOVED
+from float64 import CLOSE, apart
+from float64_steps import Steps
 
 from degrep_jax.models import factory
 from degrep_jax.models.discriminator import Discriminator
@@ -37,7 +38,7 @@ class Pooled(nn.Module):
 
 @pytest.fixture(scope='module')
 def compiled():
-  return float64.Steps(DEFAULT)
+  return Steps(DEFAULT)
 
 
 @pytest.fixture(scope='module')
@@ -61,14 +62,14 @@ def after(compiled, initial, batch):
 @pytest.fixture(scope='module')
 def after_official(initial, batch):
   """Likewise of the released order."""
-  now, (metrics,) = float64.Steps(OFFICIAL)(initial, [batch])
+  now, (metrics,) = Steps(OFFICIAL)(initial, [batch])
   return now, metrics
 
 
 @pytest.fixture(scope='module')
 def without():
   """The compiled step without a discriminator, with a perceptual loss."""
-  return float64.Steps(WITHOUT, vgg=Pooled())
+  return Steps(WITHOUT, vgg=Pooled())
 
 
 # --- the same arithmetic, written out ------------------------------------------------------------
@@ -164,7 +165,7 @@ def _second_pass(params, statistics, blurry, sharp):
 @pytest.fixture(scope='module')
 def warming():
   """The compiled step whose first three are without GAN."""
-  return float64.Steps(tiny_joint.config(loss__gan_warmup_steps=3))
+  return Steps(tiny_joint.config(loss__gan_warmup_steps=3))
 
 
 def test_a_warm_up_learns_from_l1_alone_and_leaves_the_discriminator(warming, initial, batch):

@@ -1,0 +1,15 @@
+"""Bounds of rounding in float32, for what is compared with the same arithmetic in float64.
+
+They hold whatever the order of additions, and so on every processor. Where many layers follow each
+other they would hide a mistake: such comparisons are made in float64 (`float64.py`).
+"""
+
+U = 2.0**-24  # unit roundoff of float32: the largest relative error of one operation
+# Of a value up to 1 after some dozen operations, none of which makes it larger.
+FEW = 16 * U
+
+
+def gamma(terms: int) -> float:
+  """Of a sum of products, as a part of the sum of their sizes: n u / (1 - n u) of n terms (Higham,
+  Accuracy and Stability of Numerical Algorithms, section 3.1)."""
+  return terms * U / (1 - terms * U)
