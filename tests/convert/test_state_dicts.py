@@ -4,11 +4,13 @@ import datetime
 import functools
 import pickle
 
+import float64
 import jax
 import numpy as np
 import pytest
 import reference
 import torch
+from float64 import CLOSE, apart
 
 from degrep_jax import convert
 from degrep_jax.common.errors import UserError
@@ -120,12 +122,13 @@ def test_transposed_convolutions_are_torchs(filled):
   state = filled('hinet')
   _, variables = convert.from_pytorch('hinet', state)
   x = np.random.default_rng(0).standard_normal((2, 3, 5, 128), np.float32)
-  ours = UpConv(64).apply({'params': variables['params']['upsample_0_3']}, x)
-  weight, bias = (torch.from_numpy(state[f'up_path_1.0.up.{leaf}']) for leaf in ('weight', 'bias'))
+  ours = float64.jit(UpConv(64).apply)({'params': variables['params']['upsample_0_3']}, x)
+  arrays = (*(state[f'up_path_1.0.up.{leaf}'] for leaf in ('weight', 'bias')), x)
+  weight, bias, pictures = (torch.from_numpy(of).double() for of in arrays)
   theirs = torch.nn.functional.conv_transpose2d(
-    torch.from_numpy(x).permute(0, 3, 1, 2), weight, bias, stride=2
+    pictures.permute(0, 3, 1, 2), weight, bias, stride=2
   )
-  np.testing.assert_allclose(ours, theirs.permute(0, 2, 3, 1), rtol=0, atol=1e-5)
+  assert apart(ours, theirs.permute(0, 2, 3, 1).numpy()) < CLOSE
 
 
 def test_spectral_convolutions_are_torchs(filled):
@@ -137,10 +140,10 @@ def test_spectral_convolutions_are_torchs(filled):
   _, variables = convert.from_pytorch('encoder_v1', state)
   variables = {of: variables[of]['down_1']['conv'] for of in ('params', 'spectral')}
   x = np.random.default_rng(0).standard_normal((2, 6, 5, 8), np.float32)
-  ours = Conv(16, use_bias=False, spectral=True).apply(variables, x)
+  ours = float64.jit(Conv(16, use_bias=False, spectral=True).apply)(variables, x)
   with torch.no_grad():
-    expected = theirs(torch.from_numpy(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
-  np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * expected.std())
+    expected = theirs.double()(torch.from_numpy(x).double().permute(0, 3, 1, 2))
+  assert apart(ours, expected.permute(0, 2, 3, 1).numpy()) < CLOSE
 
 
 def _refusal(function, *args):

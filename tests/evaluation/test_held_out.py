@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from plain_nets import joint, restorer
+from plain_nets import CELL, joint, restorer
+from rounding import FEW, gamma
 
 from configs import default
 from degrep_jax import metrics
@@ -198,7 +199,8 @@ def test_samples_are_the_middle_of_the_picture(size, corner, shown, batch):
   np.testing.assert_array_equal(example['reblurred'], np.full((*shown, 3), 255))
   # The map of each tile, means of 8x8 px, lies where the tile lies.
   means = pair.blurry[window].reshape(shown[0] // 8, 8, shown[1] // 8, 8, 3).mean((1, 3)) / 255
-  np.testing.assert_allclose(example['degradation_map'], means, atol=1e-6)
+  rounding = gamma(CELL**2) + FEW
+  np.testing.assert_allclose(example['degradation_map'], means, rtol=0, atol=rounding)
   assert example['map_tile'] == (2, 2)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rounding import FEW, gamma
 
 from degrep_jax.inference import tiles
 
@@ -152,7 +153,7 @@ def test_answers_may_be_coarser_than_tiles():
   (result,) = tiles.restore_many(means, [(picture,)], tile=16, batch=2, cell=4)
   padded = np.pad(picture, ((0, 0), (0, 1), (0, 0)), 'symmetric')
   expected = padded.reshape(5, 4, 7, 4, 3).mean((1, 3))
-  np.testing.assert_allclose(result, expected, atol=1e-6)
+  np.testing.assert_allclose(result, expected, rtol=0, atol=gamma(16) + FEW)  # means of 16 values
 
 
 def test_overlaps_are_averaged_evenly():
@@ -166,7 +167,7 @@ def test_many_pictures_fill_the_batches_together():
   restored = list(tiles.restore_many(net, ((p,) for p in pictures), tile=16, batch=4))
   assert [r.shape for r in restored] == [p.shape for p in pictures]
   for result, picture in zip(restored, pictures, strict=True):
-    np.testing.assert_allclose(result, picture, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(result, picture, rtol=0, atol=FEW)
   assert net.shapes == [(4, 16, 16, 3)] * math.ceil((3 + 1 + 9 + 1) / 4)
 
 
@@ -180,7 +181,7 @@ def test_a_stream_is_read_only_as_far_as_needed():
 
   results = tiles.restore_many(_Net(), stream(), tile=8, batch=6)
   for seed in range(5):
-    np.testing.assert_allclose(next(results), _noise(8, 12, seed), atol=1e-6)
+    np.testing.assert_allclose(next(results), _noise(8, 12, seed), rtol=0, atol=FEW)
     assert len(read) <= seed + 3
 
 
@@ -188,8 +189,8 @@ def test_several_inputs_and_outputs_stay_together():
   blurry, sharp = _noise(20, 23, 1), _noise(20, 23, 2)
   net = _Net(lambda y, x: {'difference': y - x, 'both': (x, np.concatenate([x, y], -1))})
   restored = _restored(net, blurry, sharp, tile=8, batch=3)
-  np.testing.assert_allclose(restored['difference'], blurry - sharp, atol=1e-6)
-  np.testing.assert_allclose(restored['both'][0], sharp, atol=1e-6)
+  np.testing.assert_allclose(restored['difference'], blurry - sharp, rtol=0, atol=FEW)
+  np.testing.assert_allclose(restored['both'][0], sharp, rtol=0, atol=FEW)
   assert restored['both'][1].shape == (20, 23, 6)
 
 
@@ -201,7 +202,7 @@ def test_every_tile_has_its_own_answer():
   assert len(answers) == 5
   for answer, tile in zip(answers, stack, strict=True):
     np.testing.assert_array_equal(answer['picture'], 2 * tile)
-    assert answer['mean'] == pytest.approx(tile.mean(), abs=1e-6)
+    assert answer['mean'] == pytest.approx(tile.mean(dtype=np.float64), abs=gamma(tile.size))
 
 
 def test_no_pictures_no_calls():

@@ -4,10 +4,12 @@ import datetime
 import pickle
 import sys
 
+import float64
 import jax
 import numpy as np
 import pytest
 import torch
+from float64 import CLOSE, apart
 
 from degrep_jax.common.errors import UserError
 from degrep_jax.convert import vgg19
@@ -52,7 +54,7 @@ def _torch_features(state, x):
     if filters == 'M':
       x = torch.nn.functional.max_pool2d(x, 2)
     else:
-      weight, bias = state[f'features.{index}.weight'], state[f'features.{index}.bias']
+      weight, bias = (state[f'features.{index}.{of}'].double() for of in ('weight', 'bias'))
       x = torch.relu(torch.nn.functional.conv2d(x, weight, bias, padding=1))
       if index + 1 in RELU_X_1:
         features.append(x)
@@ -61,14 +63,13 @@ def _torch_features(state, x):
 
 def test_features_are_pytorchs(state, path):
   x = np.random.default_rng(0).random((2, 32, 35, 3), np.float32)
-  ours = jax.jit(vgg.Vgg19Features().apply)({'params': vgg19.load_vgg19(path)}, x)
-  theirs = _torch_features(state, torch.from_numpy(x).permute(0, 3, 1, 2))
+  ours = float64.jit(vgg.Vgg19Features().apply)({'params': vgg19.load_vgg19(path)}, x)
+  theirs = _torch_features(state, torch.from_numpy(x).double().permute(0, 3, 1, 2))
   assert [f.shape[1:] for f in ours] == [
     (32, 35, 64), (16, 17, 128), (8, 8, 256), (4, 4, 512), (2, 2, 512)
   ]  # fmt: skip
   for our, their in zip(ours, theirs, strict=True):
-    their = their.permute(0, 2, 3, 1).numpy()
-    np.testing.assert_allclose(our, their, rtol=0, atol=1e-4 * their.std())
+    assert apart(our, their.permute(0, 2, 3, 1).numpy()) < CLOSE
 
 
 def test_parameters_are_those_of_the_module(path):

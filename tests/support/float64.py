@@ -41,12 +41,15 @@ def apart(actual: Any, expected: Any) -> float:
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
-  """A compiled function of arrays, which are widened, to NumPy arrays."""
+  """A compiled function of arrays, which are widened, to NumPy arrays, all of whose numbers with a
+  fraction must be of float64 still."""
   compiled = jax.jit(function, compiler_options=COMPILER)
 
   @functools.wraps(function)
   def call(*arguments):
     with jax.enable_x64(True):
-      return jax.tree.map(np.asarray, compiled(*wide(arguments)))
+      results = jax.tree.map(np.asarray, compiled(*wide(arguments)))
+    assert all(x.dtype.kind != 'f' or x.dtype == np.float64 for x in jax.tree.leaves(results))
+    return results
 
   return call

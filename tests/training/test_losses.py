@@ -1,9 +1,11 @@
 """Every loss on arrays small enough for NumPy and a sheet of paper."""
 
+import float64
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from float64 import CLOSE
 
 from degrep_jax.training import losses
 
@@ -50,7 +52,8 @@ def test_feature_matching_sums_layers_but_the_logits_and_averages_scales():
     sum(np.abs(f.astype(np.float64) - r).mean() for f, r in zip(fs[:2], rs[:2], strict=True))
     for fs, rs in zip(fake, real, strict=True)
   ]
-  assert losses.feature_matching(fake, real) == pytest.approx(np.mean(scales), rel=1e-5)
+  found = float64.jit(losses.feature_matching)(fake, real)
+  assert found == pytest.approx(np.mean(scales), rel=CLOSE)
 
 
 def test_perceptual_weighs_the_deeper_features_more():
@@ -59,7 +62,7 @@ def test_perceptual_weighs_the_deeper_features_more():
     weight * np.abs(f.astype(np.float64) - r).mean()
     for weight, f, r in zip((1 / 32, 1 / 16, 1 / 8, 1 / 4, 1), fake, real, strict=True)
   )
-  assert losses.perceptual(fake, real) == pytest.approx(expected, rel=1e-5)
+  assert float64.jit(losses.perceptual)(fake, real) == pytest.approx(expected, rel=CLOSE)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,7 @@ def test_psnr_loss_is_minus_the_mean_of_the_pictures_psnrs():
   errors = [np.square(np.float64(r) - s).mean() for r, s in zip(restored, sharp, strict=True)]
   assert errors[0] == pytest.approx(0.01 / 3)
   expected = np.mean([10 * np.log10(error + 1e-8) for error in errors])
-  assert losses.psnr_loss(restored, sharp) == pytest.approx(expected, rel=1e-5)
+  assert float64.jit(losses.psnr_loss)(restored, sharp) == pytest.approx(expected, rel=CLOSE)
   # Equal pictures: 80 dB, and a gradient.
   value, slope = jax.value_and_grad(losses.psnr_loss)(jnp.asarray(sharp), sharp)
   assert value == pytest.approx(-80)
@@ -91,7 +94,7 @@ def test_psnr_loss_is_minus_the_mean_of_the_pictures_psnrs():
 def test_features_l1_sums_over_the_features():
   restored, sharp = (_features(seed, scales=1, layers=5)[0] for seed in (0, 1))
   expected = sum(np.abs(np.float64(r) - s).mean() for r, s in zip(restored, sharp, strict=True))
-  assert losses.features_l1(restored, sharp) == pytest.approx(expected, rel=1e-5)
+  assert float64.jit(losses.features_l1)(restored, sharp) == pytest.approx(expected, rel=CLOSE)
 
 
 def test_losses_of_networks_of_another_depth_are_refused():
