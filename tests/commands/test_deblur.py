@@ -12,6 +12,7 @@ import saved
 import tiny_deblur
 import tiny_joint
 from command import ROOT, succeeded
+from rounding import NETWORK
 
 from degrep_jax import Restorer, cli
 
@@ -64,8 +65,8 @@ def smooth(height, width, dtype):
 
 
 def near(actual, expected):
-  """Whether two processes agree: to a level of 8 bits, or a few of 16."""
-  most = 1 if expected.dtype == np.uint8 else 8
+  """Whether two processes agree, but for rounding."""
+  most = 1 + int(NETWORK * np.iinfo(expected.dtype).max)
   return np.abs(actual.astype(int) - expected).max() <= most
 
 

@@ -1,7 +1,9 @@
 """Exit statuses, and what is told of errors."""
 
+import asyncio
 import sys
 
+import jax.numpy as jnp
 import pytest
 
 from degrep_jax.runtime import exits
@@ -29,6 +31,14 @@ def test_too_little_memory_is_a_sentence(capsys, error):
   assert 'train.accumulate_steps' in said
 
 
+def test_what_xla_says_of_too_little_memory_is_told_as_such(capsys):
+  def work():
+    jnp.zeros(2**50).block_until_ready()
+
+  assert exits.status_of(work) == 2
+  assert 'the memory does not suffice (' in capsys.readouterr().err
+
+
 def test_a_disk_that_is_exhausted_is_not_told_as_memory(capsys):
   def work():
     raise ValueError('RESOURCE_EXHAUSTED: Error writing "x": No space left on device')
@@ -38,17 +48,19 @@ def test_a_disk_that_is_exhausted_is_not_told_as_memory(capsys):
 
 
 class _Late:
-  def __init__(self, text):
-    self.text = text
+  def __init__(self, work):
+    self.work = work
 
   def __del__(self):
-    raise RuntimeError(self.text)  # Python cannot raise it where this object is let go of
+    self.work()  # what it raises Python cannot raise where this object is let go of
 
 
 def test_what_threads_meet_after_a_failed_save_is_not_told(monkeypatch, capsys):
   monkeypatch.setattr(sys, 'unraisablehook', sys.unraisablehook)  # put back afterwards
   assert exits.status_of(lambda: None) == 0
-  _Late('Event loop is closed')
+  loop = asyncio.new_event_loop()
+  loop.close()
+  _Late(lambda: loop.call_soon(print))
   assert not capsys.readouterr().err
-  _Late('another')
-  assert capsys.readouterr().err.endswith('RuntimeError: another\n')
+  _Late(lambda: {}['another'])
+  assert capsys.readouterr().err.endswith("KeyError: 'another'\n")
