@@ -497,7 +497,7 @@ def test_a_full_disk(small, tmp_path, monkeypatch):
   def write(*arguments):
     raise RuntimeError('Failed to finalize: write() failed: No space left on device; writing x')
 
-  monkeypatch.setattr(pairs_builder.writer.ExampleWriter, 'write', write)
+  monkeypatch.setattr(tfds.core.ExampleWriter, 'write', write)
   assert 'has no space left on its disk: free some' in complaint('gopro', small, tmp_path)
   assert not [*tmp_path.rglob('*record*')]
 
