@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The versions that were tested together; make CONSTRAINTS= takes the newest instead.
 CONSTRAINTS ?= constraints.txt
 
-.PHONY: demo test test-slow test-all test-portable parity bench bench-input chaos lint docs docs-serve clean
+.PHONY: demo test test-slow test-page test-all test-portable parity bench bench-input chaos lint docs docs-serve clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m degrep_jax.main --config=configs/demo.py --workdir=runs/demo
@@ -13,14 +13,13 @@ demo: $(VENV)/ready
 test: $(VENV)/ready-test
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-# The slow tests: full-width networks, kills, several processes and the page in a browser; PAGE=
-# leaves out the page.
-PAGE ?= yes
-test-slow: $(VENV)/ready-test-all
-	@test -z '$(PAGE)' || { command -v chromium && command -v chromedriver; } > /dev/null || { \
-	  echo "The page is tested in a browser: apt-get install chromium chromium-driver" >&2; exit 2; }
-	$(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile \
-	  $(if $(PAGE),,--deselect tests/app/test_page.py)
+# The slow tests: full-width networks, kills, several processes and the page in a browser.
+test-slow: $(VENV)/ready-test-all $(VENV)/browser
+	$(BIN)/python -m pytest -q -m slow
+
+# Those of the page alone.
+test-page: $(VENV)/ready-test-all $(VENV)/browser
+	$(BIN)/python -m pytest -q -m slow tests/app/test_page.py
 
 test-all: test test-slow
 
@@ -71,6 +70,11 @@ $(VENV)/ready: setup.cfg pyproject.toml $(CONSTRAINTS)
 
 $(VENV)/ready-test: $(VENV)/ready
 	$(call install,.[test],PyTorch and the test tools)
+
+$(VENV)/browser:
+	@{ command -v chromium && command -v chromedriver; } > /dev/null || { \
+	  echo "The page is tested in a browser: apt-get install chromium chromium-driver" >&2; exit 2; }
+	@touch $@
 
 $(VENV)/ready-docs: $(VENV)/ready
 	$(call install,.[docs],MkDocs)
