@@ -78,6 +78,7 @@ def test_a_converted_checkpoint_holds_the_networks_variables(released, converted
       'network': 'msdi_net',
       'width': 8,
       'depth': 5,
+      'unshuffle': 1,
       'modulation_hidden': module.deblurrer.hidden,
       'encoder': 'official_v1',
       'encoder_width': 8,
