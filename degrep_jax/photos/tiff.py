@@ -3,7 +3,7 @@
 import dataclasses
 import io
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ def measure(data: bytes) -> tuple[int, int, int, int]:
   if data[8:10] == _CANON_RAW:
     raise UserError(_RAW)
   with tifffile.TiffFile(io.BytesIO(data)) as file:
-    page, *others = (each.aspage() for each in file.pages)
+    page, *others = _pages(file)
     if _DNG_VERSION in page.tags or _is_of_sensor(page):
       raise UserError(_RAW)
     if others := [other for other in others if not other.is_reduced]:
@@ -64,6 +64,16 @@ def measure(data: bytes) -> tuple[int, int, int, int]:
     orientation = page.tags.get(_ORIENTATION)
     turned = int(orientation.value) if orientation and orientation.count == 1 else 1
     return page.imagewidth, page.imagelength, page.bitspersample, turned
+
+
+def _pages(file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
+  """Yields the pages of a file, of which some go round in a circle."""
+  seen = set()
+  for page in file.pages:
+    if page.offset in seen:
+      return
+    seen.add(page.offset)
+    yield page.aspage()
 
 
 def _is_of_sensor(page: tifffile.TiffPage) -> bool:

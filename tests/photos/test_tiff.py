@@ -191,3 +191,12 @@ def test_bigtiff_is_turned_upright(byteorder, dtype):
   turned = [(274, 3, 1, 6, True)]
   data = files.tiff(values, bigtiff=True, byteorder=byteorder, extratags=turned)
   np.testing.assert_array_equal(files.stored(again(data)[0]), np.rot90(values, -1))
+
+
+@pytest.mark.parametrize('order', ['<', '>'])
+def test_directories_that_go_round_in_a_circle(order):
+  data = bytearray(directory(order=order))
+  struct.pack_into(order + 'I', data, len(data) - 8, 8)  # the next directory is the first
+  written, notes = again(bytes(data))
+  np.testing.assert_array_equal(files.stored(written)[..., 0], [[1, 2], [3, 4]])
+  assert notes == ()
