@@ -4,8 +4,8 @@ python -m degrep_jax.main --config=configs/small_deblur.py --workdir=runs/small_
   --config.train.init_from=runs/small_joint --config.data.parts.gopro.root=GOPRO_Large \
   --config.data.parts.pairs.root=PAIRS --config.data.parts.photos.root=PHOTOS
 
-Machine: 2 CPU cores and 3 GB, 0.52 s a step (AMD Zen 5, nothing else running), 6 hours in all.
-Expect: unmeasured yet.
+Machine: 2 CPU cores and 3 GB: 0.49 s of both cores a step (AMD Zen 5), some 5.5 hours. Expect: not
+measured yet.
 """
 
 import ml_collections
