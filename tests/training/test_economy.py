@@ -96,8 +96,9 @@ class _Two(nn.Module):
 
 
 def test_statistics_of_a_rematerialised_block_move_once():
-  (x,) = float64.wide(_pictures(1))
-  variables = float64.wide(dict(_Two(False).init(jax.random.key(0), x)))
+  (pictures,) = _pictures(1)
+  variables = float64.wide(dict(_Two(False).init(jax.random.key(0), pictures)))
+  x = float64.wide(pictures)
 
   def moved(remat):
     @float64.jit

@@ -346,7 +346,7 @@ def test_tensorboard_forgets_what_a_restart_trains_again(tmp_path, clock):
 def test_tensorboards_file_is_read_as_far_as_a_kill_let_it_be_written(tmp_path, clock):
   with open_recorder(tmp_path) as recorder:
     for step in (2, 4, 6):
-      recorder.write_scores(step, {'deblurred_psnr': step})
+      recorder.files.write_scores(step, {'deblurred_psnr': step})
   (path,) = tmp_path.glob('events.out.tfevents.*')
   path.write_bytes(path.read_bytes()[:-3])  # of the scores of step 6
   write_lines(tmp_path, *read(tmp_path)[:1])
