@@ -44,7 +44,7 @@ PERCENTILES = (10, 50, 90)
 _CONFIG = config_flags.DEFINE_config_file('config')
 _OUTPUT = flags.DEFINE_string('output', 'runs/blur_model', 'Folder for all that is written.')
 _COUNT = flags.DEFINE_integer('count', 400, 'Crops of each part.', 1)
-_CROP = flags.DEFINE_integer('crop', 160, 'Their side, px.', 64)
+_SIDE = flags.DEFINE_integer('side', 160, 'Their side, px.', 64)
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the crops.', 0)
 
 
@@ -168,10 +168,10 @@ def main(_):
   parts = parts_of(_CONFIG.value.data)
   values, blocks = {}, []
   for name, data in parts.items():
-    data.crop, data.sharp_share, data.flat_share = _CROP.value, 0.0, 0.0
+    data.crop, data.sharp_share, data.flat_share = _SIDE.value, 0.0, 0.0
     source = open_source(data, 'train')
     say(f'{name}: {_COUNT.value} crops of {len(source)} pictures')
-    crops = list(draw(source, _COUNT.value, _CROP.value, _SEED.value))
+    crops = list(draw(source, _COUNT.value, _SIDE.value, _SEED.value))
     values[name] = measured(crops)
     # Spread over the pictures.
     shown = crops[:: max(1, len(crops) // SHOWN)][:SHOWN]

@@ -102,7 +102,7 @@ def test_the_command_measures_and_draws_every_part(tmp_path):
     *(sys.executable, str(ROOT / 'experiments' / 'blur_model.py')),
     f'--config={tmp_path / "config.py"}',
     *(f'--config.data.parts.{part}.root={tmp_path / part}' for part in ('real', 'made')),
-    *(f'--output={tmp_path / "out"}', '--crop=64', '--count=6'),
+    *(f'--output={tmp_path / "out"}', '--side=64', '--count=6'),
   ]
   result = subprocess.run(
     command, capture_output=True, text=True, cwd=ROOT, env=child.environment()
