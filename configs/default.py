@@ -114,6 +114,8 @@ def get_config() -> ml_collections.ConfigDict:
   # photograph in the root is a scene of its own, a folder below it is one scene
   data.held_out_share = 0.1
   data.held_out_list = ''  # photos: a text file of the scenes held out, a line each, instead
+  # synthetic: a folder of photographs in place of those inside scikit-image, held out as for photos
+  data.photographs = ''
   # photos, synthetic: side of the held-out scenes, cut from photographs; 0: whole photographs. Of
   # synthetic data crops are cut from such scenes too, from resized photographs, and motions drawn
   # for them

@@ -53,6 +53,7 @@ ADDED = {
   'loss.gan_warmup_steps': 0,
   'data.rest': 0.0,
   'data.scene': 0,
+  'data.photographs': '',
   'data.display_share': 0.7,
   'data.sharp_share': 0.05,
   'data.flat_share': 0.03,

@@ -134,7 +134,7 @@ def cross(args: argparse.Namespace) -> Crossed:
   """As many blurs as make a balanced gallery: one more than there are pictures of other
   photographs. They are the first that can be seen, by their mean extents."""
   pictures = fields.fields(args, 'test', args.scenes, noise=False)
-  photographs = fields.photographs('test', args.scenes)
+  photographs = fields.photographs(pictures)
   sharp = fields.all_scenes(pictures).sharp
   source = fields.fields(args, 'test', 2 * args.scenes, noise=False)
   count = int((photographs != 0).sum()) + 1

@@ -47,7 +47,6 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from degrep_jax.data.synthetic.exposure import BlurExample
-from degrep_jax.data.synthetic.pairs import PHOTOGRAPHS
 from degrep_jax.evaluation.tables import write_csv, write_json
 
 ALPHAS = np.logspace(-1, 6, 8)
@@ -57,6 +56,7 @@ MEAN, BY_HAND = 'mean of the training places', 'gradients of the picture'
 PRODUCTS = 'gradients and their products'
 RESAMPLES = 999
 CHANCE = 45.0  # degrees, median of an axis that knows nothing
+MOST_NAMED = 10  # photographs in the figure's legend
 
 
 class Places(NamedTuple):
@@ -246,7 +246,9 @@ class Embedded(NamedTuple):
   photographs: np.ndarray
 
 
-def figure(embedded: Mapping[str, Embedded], path: pathlib.Path) -> None:
+def figure(
+  embedded: Mapping[str, Embedded], photographs: Sequence[str], path: pathlib.Path
+) -> None:
   """A row per net: t-SNE by extent, direction and photograph."""
   drawing = Figure(figsize=(13.5, 4.2 * len(embedded)), dpi=64, layout='constrained')
   axes = drawing.subplots(len(embedded), 3, squeeze=False)
@@ -265,10 +267,11 @@ def figure(embedded: Mapping[str, Embedded], path: pathlib.Path) -> None:
       *of.points[seen].T, s=5, c=degrees[seen], cmap='hsv', vmin=-90, vmax=90
     )
     drawing.colorbar(colours, ax=row[1], label='direction, degrees', ticks=(-90, -45, 0, 45, 90))
-    for number, file in enumerate(PHOTOGRAPHS['test']):
+    for number, photograph in enumerate(photographs):
       chosen = of.photographs == number
-      row[2].scatter(x[chosen], y[chosen], s=5, label=pathlib.Path(file).stem)
-    row[2].legend(fontsize=8, markerscale=3)
+      row[2].scatter(x[chosen], y[chosen], s=5, label=photograph)
+    if len(photographs) <= MOST_NAMED:
+      row[2].legend(fontsize=8, markerscale=3)
   for cell, title in zip(
     axes[0],
     ('by extent', f'by direction ({MOVED_PX:.0f} px and more)', 'by photograph'),
@@ -333,7 +336,7 @@ def main(args: argparse.Namespace) -> None:
   folder, data = study.output(args), {}
   for split, count in (('train', args.probe_scenes), ('test', args.scenes)):
     source = fields.fields(args, split, count)
-    data[split] = fields.all_scenes(source), fields.photographs(split, count)
+    data[split] = fields.all_scenes(source), fields.photographs(source)
   names = source.names
   report: dict[str, Any] = {
     'setting': {'steps': study.settings(args).train.steps, 'seed': args.seed},
@@ -373,7 +376,7 @@ def main(args: argparse.Namespace) -> None:
   report['conclusion'] = conclusion(report)
   write_csv(folder / 'space.csv', rows)
   write_json(folder / 'space.json', report)
-  figure(embedded, folder / 'space.png')
+  figure(embedded, list(dict.fromkeys(source.scenes)), folder / 'space.png')
   print(tables(report), *report['conclusion'], sep='\n\n')
   print(f'wrote {folder}/space.json, space.csv and space.png')
 

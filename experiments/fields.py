@@ -18,7 +18,7 @@ from degrep_jax.common.files import write_atomically
 from degrep_jax.common.pixels import to_float
 from degrep_jax.data.source import open_synthetic
 from degrep_jax.data.synthetic.exposure import BlurExample
-from degrep_jax.data.synthetic.pairs import PHOTOGRAPHS, SyntheticPairs
+from degrep_jax.data.synthetic.pairs import SyntheticPairs
 from degrep_jax.models import factory
 from degrep_jax.training import stages
 
@@ -72,11 +72,11 @@ def fields(
   return open_synthetic(data, split, per_photograph)
 
 
-def photographs(split: str, per_photograph: int) -> np.ndarray:
-  """The number of the photograph that each of `fields` was cut from, (N,); two that show the same
-  (motorcycle_left and motorcycle_right) have one number."""
-  shown = [file.split('_')[0] for file in PHOTOGRAPHS[split]]
-  return np.repeat([shown.index(name) for name in shown], per_photograph)
+def photographs(source: SyntheticPairs) -> np.ndarray:
+  """The number of the photograph that each of `fields` was cut from, (N,); several that show the
+  same (motorcycle_left and motorcycle_right) have one number."""
+  shown = list(dict.fromkeys(source.scenes))
+  return np.array([shown.index(scene) for scene in source.scenes])
 
 
 def all_scenes(source: SyntheticPairs) -> BlurExample:

@@ -1,7 +1,8 @@
 """What the experiments on scenes of known blur share: settings, nets trained once, held-out scenes.
 
-The scenes are squares of the photographs inside scikit-image, as large as a training crop. In half
-of them the camera rests and a region moves alone, so that the rest of the picture is truly sharp;
+The scenes are squares of the photographs inside scikit-image, or of those in a folder (`--photos`),
+of which a tenth is held out, always the same ones; they are as large as a training crop. In half of
+them the camera rests and a region moves alone, so that the rest of the picture is truly sharp;
 in the others the camera shakes as well. How every pixel moved is known.
 
 Three settings: the full one (a GPU) has the released widths and scenes of 256 px, `--quick` the
@@ -68,6 +69,12 @@ def parser(doc: str, name: str) -> argparse.ArgumentParser:
   flags.add_argument(
     '--nets', type=pathlib.Path, help='folder of the nets; default runs/scene_nets[_quick]'
   )
+  flags.add_argument(
+    '--photos',
+    type=pathlib.Path,
+    metavar='DIR',
+    help='photographs to cut scenes from, in place of those inside scikit-image',
+  )
   flags.set_defaults(name=name)
   return flags
 
@@ -100,6 +107,8 @@ def settings(args: argparse.Namespace, net: str = MAP) -> ConfigDict:
   data, log = config.data, config.log
   data.source = 'synthetic'
   data.scene = data.crop
+  if args.photos:
+    data.photographs = str(args.photos.absolute())
   data.shake, data.object_motion, data.rotation = data.crop / 6, data.crop / 5, 0.0
   data.rest = 0.5
   # The scripts score the nets on more scenes than a run looks at, and once.
@@ -157,11 +166,18 @@ def train_to_end(config: ConfigDict, workdir: pathlib.Path) -> None:
     train(config, workdir)
 
 
-def trained(args: argparse.Namespace, net: str = MAP) -> Trained:
-  """One of `NETS`, by the seed and steps of `args`, trained as far as it is not yet."""
+def workdir_of(args: argparse.Namespace, net: str) -> pathlib.Path:
+  """Where one of `NETS` lies, by the seed, steps and photographs of `args`."""
   config = settings(args, net)
   name = f'{net.replace(" ", "_")}_seed_{config.seed}_steps_{config.train.steps}'
-  workdir = (args.nets or _folder(args, 'scene_nets')) / name
+  if args.photos:
+    name += f'_{args.photos.absolute().name}'
+  return (args.nets or _folder(args, 'scene_nets')) / name
+
+
+def trained(args: argparse.Namespace, net: str = MAP) -> Trained:
+  """One of `NETS`, by the seed, steps and photographs of `args`, trained as far as need be."""
+  config, workdir = settings(args, net), workdir_of(args, net)
   train_to_end(config, workdir)
   variables = checkpoints.variables(checkpoints.load_network(workdir))
   return Trained(factory.build_generator(config.model, None), variables)

@@ -244,6 +244,7 @@ ADDED = {
   'loss.gan_warmup_steps': (0, 100),
   'data.rest': (0.0, 0.5),
   'data.scene': (0, 64),
+  'data.photographs': ('', 'holiday'),
   'data.display_share': (0.7, 0.5),
   'data.sharp_share': (0.05, 0.0),
   'data.flat_share': (0.03, 0.0),

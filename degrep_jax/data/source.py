@@ -17,7 +17,7 @@ from degrep_jax.data.released.layouts import DATASETS, FULL, read_layout, told_b
 from degrep_jax.data.released.splits import SPLITS, called
 from degrep_jax.data.released.trees import is_archive, open_tree
 from degrep_jax.data.synthetic.pairs import Blur, SyntheticPairs
-from degrep_jax.data.synthetic.photographs import PhotographPairs
+from degrep_jax.data.synthetic.photographs import PhotographPairs, split_files
 from degrep_jax.data.synthetic.shots import PhotoBlur, read_kernels
 
 HELD_OUT_SEED = 0  # the held-out pictures are the same whatever the seed of the training
@@ -25,11 +25,11 @@ LIST = re.compile(r'(.+)_(train|test)_list\.txt')
 
 
 def open_synthetic(data: ml_collections.ConfigDict, split: str, variants: int) -> SyntheticPairs:
-  """The embedded photographs of a split, each under `variants` fixed blurs, as `config.data` has
-  them blurred.
+  """The embedded photographs of a split, or those of `config.data.photographs`, each under
+  `variants` fixed blurs, as `config.data` has them blurred.
 
   Raises:
-    UserError: a field of `config.data` that is unfit.
+    UserError: a field of `config.data` that is unfit, or photographs that cannot be used.
   """
   blur = Blur(
     shake=data.shake,
@@ -40,7 +40,11 @@ def open_synthetic(data: ml_collections.ConfigDict, split: str, variants: int) -
     rest=data.rest,
   )
   smallest = data.crop if split == 'train' else 0
-  return SyntheticPairs(split, blur, variants, HELD_OUT_SEED, smallest, data.scene)
+  photos: list[tuple[str, pathlib.Path]] = []
+  if data.photographs:
+    root, rule = pathlib.Path(data.photographs), (data.held_out_share, data.held_out_list)
+    photos = split_files(root, split, *rule)
+  return SyntheticPairs(split, blur, variants, HELD_OUT_SEED, smallest, data.scene, photos)
 
 
 def open_photographs(data: ml_collections.ConfigDict, split: str, variants: int) -> PhotographPairs:
@@ -166,8 +170,7 @@ def _looked_at(
       f'Warning: {alone[0]} has no blurry partner; {len(alone):,} sharp pictures of {place} have '
       'none and are passed over.'
     )
-  for sentence in told_by_names(source.names, split):
-    console.say(f'Warning: {sentence}')
+  _warn_of_missing(source, split)
 
   def read(number: int) -> tuple[np.ndarray, np.ndarray]:
     pair = source.pair(number)
@@ -185,6 +188,11 @@ def _looked_at(
       'exchanged?'
     )
   return source
+
+
+def _warn_of_missing(source: Source, split: str) -> None:
+  for sentence in told_by_names(source.names, split):
+    console.say(f'Warning: {sentence}')
 
 
 def open_pairs(
@@ -207,7 +215,9 @@ def open_pairs(
   if data_dir is not None:
     from degrep_jax.data.builders.read import PreparedPairs
 
-    return PreparedPairs(data_dir, str(name_or_folder), split, cache_bytes=0)
+    source = PreparedPairs(data_dir, str(name_or_folder), split, cache_bytes=0)
+    _warn_of_missing(source, split)
+    return source
   path = pathlib.Path(name_or_folder)
   if path.is_file():
     return _open_list(path)

@@ -11,6 +11,7 @@ import child
 import jax
 import numpy as np
 import optax
+import photo_folder
 import pytest
 import saved
 from command import ROOT
@@ -27,12 +28,15 @@ import fields
 import leakage_probe
 import study
 
+from degrep_jax import run_config
+from degrep_jax.data.source import open_source
 from degrep_jax.data.synthetic.exposure import BlurExample
 from degrep_jax.data.synthetic.pairs import PHOTOGRAPHS as PHOTOGRAPH_FILES
+from degrep_jax.data.synthetic.photographs import held_back, scene_of
 from degrep_jax.models import factory
 from degrep_jax.training.state import create_state
 
-ARGS = argparse.Namespace(smoke=True, quick=False, seed=0, steps=None, scenes=2)
+ARGS = argparse.Namespace(smoke=True, quick=False, seed=0, steps=None, scenes=2, photos=None)
 NET = '2-D map'
 ONE = f'--net={NET}'
 
@@ -60,7 +64,7 @@ def test_a_field_is_the_same_on_every_picture_and_grows_with_its_strength():
 
 def test_fields_are_carried_to_scenes_of_other_photographs():
   data = blur_transfer.draw_transfer(ARGS)
-  photographs = fields.photographs('test', 2)
+  photographs = fields.photographs(fields.fields(ARGS, 'test', 2))
   assert len(data.items) == 12
   assert (photographs[data.items] != photographs[data.receivers]).all()
   assert len(set(zip(data.items, data.receivers, strict=True))) == 12
@@ -367,11 +371,39 @@ def test_an_interval_is_over_scenes():
 
 
 def test_photographs_of_one_scene_have_one_number():
-  numbers = fields.photographs('train', 2)
+  numbers = fields.photographs(fields.fields(ARGS, 'train', 2))
   files = [file for file in PHOTOGRAPH_FILES['train'] for _ in range(2)]
   left, right = (files.index(f'motorcycle_{side}.png') for side in ('left', 'right'))
   assert numbers[left] == numbers[right]
   assert len(set(numbers.tolist())) == len(PHOTOGRAPH_FILES['train']) - 1
+
+
+def test_scenes_of_a_folder_of_photographs(tmp_path):
+  names = (*map(str, range(20)), 'trip/1', 'trip/2')
+  photo_folder.write(tmp_path / 'holiday', names, height=60, width=80)
+  args = argparse.Namespace(**vars(ARGS) | {'photos': tmp_path / 'holiday', 'nets': tmp_path})
+  sources = {split: fields.fields(args, split, 2) for split in ('train', 'test')}
+  shown = {split: {name.rpartition('/')[0] for name in s.names} for split, s in sources.items()}
+  # A tenth of the scenes, by their names: always the same ones.
+  assert shown['test'] == {name for name in names if held_back(scene_of(name), 0.1)} != set()
+  assert shown['train'] == {*names} - shown['test']
+  numbers = fields.photographs(sources['train'])
+  assert len(numbers) == 2 * len(shown['train']) and (numbers[::2] == numbers[1::2]).all()
+  trip = [n for name, n in zip(sources['train'].names, numbers, strict=True) if 'trip' in name]
+  assert len(trip) == 4 and len({*trip}) == 1
+  # Every field on any picture, as on the embedded photographs.
+  pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+  scenes = fields.put_on(sources['test'], [1, 1], pictures)
+  np.testing.assert_array_equal(scenes.sharp, pictures)
+  assert scenes.extent.max() > 1
+  # The nets are trained on the same photographs, and lie apart.
+  config = study.settings(args)
+  run_config.check(config, jax.device_count())
+  blurry, sharp = open_source(config.data, 'train').crop(0, 32, np.random.default_rng(0))
+  assert blurry.shape == sharp.shape == (32, 32, 3)
+  held_out = {name.rpartition('/')[0] for name in open_source(config.data, 'test').names}
+  assert held_out == shown['test']
+  assert study.workdir_of(args, NET) == tmp_path / '2-D_map_seed_0_steps_2_holiday'
 
 
 def test_the_mean_explains_nothing():

@@ -137,7 +137,7 @@ def test_seeds_are_summed_up_and_orderings_counted():
 
 @pytest.mark.parametrize('net, parameters', [('2-D map', 157_470_464), ('4x4 map', 31_247_104)])
 def test_the_full_setting_has_the_released_encoders(net, parameters):
-  args = argparse.Namespace(quick=False, smoke=False, steps=None, seed=0)
+  args = argparse.Namespace(quick=False, smoke=False, steps=None, seed=0, photos=None)
   encoder = factory.build_encoder(study.settings(args, net).model)
   picture = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
   shapes = jax.eval_shape(encoder.init, jax.random.key(0), picture)['params']

@@ -1,9 +1,10 @@
-"""Pairs that ship with the package's dependencies: real photographs, blurred as they are asked for.
+"""Photographs under made blur whose every motion is known, blurred as they are asked for.
 
-The photographs lie inside the scikit-image wheel; nothing is ever downloaded.
+By default they are those inside the scikit-image wheel; nothing is ever downloaded.
 """
 
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ import skimage.data
 from PIL import Image
 
 from degrep_jax.common.errors import UserError
-from degrep_jax.data.pairs import Pair, Source, random_window
+from degrep_jax.data.pairs import Pair, PictureCache, Source, random_window
 from degrep_jax.data.synthetic.exposure import (
   BlurExample,
   blur_photograph,
@@ -21,6 +22,7 @@ from degrep_jax.data.synthetic.exposure import (
   to_sensor,
 )
 from degrep_jax.data.synthetic.motion import WEAKEST, Blur, draw_motion
+from degrep_jax.data.synthetic.photographs import read_photograph, scene_of, size_of
 
 __all__ = ['PHOTOGRAPHS', 'Blur', 'BlurExample', 'SyntheticPairs', 'blur_photograph', 'photograph']
 
@@ -48,6 +50,8 @@ SHARES = (0.8, 0.55, 0.3)
 LARGEST_SCALE = 1.5
 # Strengths of fixed examples follow multiples of the golden ratio: any run of them is spread.
 GOLDEN_RATIO = (5**0.5 - 1) / 2
+# Of files and of the light of all photographs; those inside scikit-image all fit.
+_PIXELS, _LIGHT = (PictureCache(2**30) for _ in range(2))
 
 
 class SyntheticPairs(Source):
@@ -61,6 +65,10 @@ class SyntheticPairs(Source):
     min_size: smallest height and width that will do, the training crop; 0 asks for none.
     scene: side of the square scenes cut from resized photographs, for which motions are drawn as
       for whole photographs; 0 takes these themselves.
+    photos: (name, file) of the split's photographs, in place of those inside scikit-image.
+
+  Attributes:
+    scenes: what every item's photograph shows, which several photographs may show.
 
   Raises:
     UserError: unknown split, variants below 1, a scene smaller than min_size or larger than the
@@ -68,20 +76,34 @@ class SyntheticPairs(Source):
   """
 
   def __init__(
-    self, split: str, blur: Blur, variants: int, seed: int, min_size: int = 0, scene: int = 0
+    self,
+    split: str,
+    blur: Blur,
+    variants: int,
+    seed: int,
+    min_size: int = 0,
+    scene: int = 0,
+    photos: Sequence[tuple[str, Path]] = (),
   ):
     if split not in PHOTOGRAPHS:
       raise UserError(f"The synthetic data has no split {split!r}; use 'train' or 'test'.")
     if variants < 1:
       raise UserError(f'variants is {variants}; it must be at least 1.')
-    self._files = [file for file in PHOTOGRAPHS[split] for _ in range(variants)]
-    self.names = tuple(
-      f'{Path(file).stem}/{item % variants}' for item, file in enumerate(self._files)
-    )
-    smallest = min(min(photograph(file).shape[:2]) for file in PHOTOGRAPHS[split])
+    files: dict[str, str | Path] = dict(photos)
+    scenes = [scene_of(name) for name in files]
+    sides = [min(size_of(path)) for _, path in photos]
+    if not photos:
+      files = {Path(file).stem: file for file in PHOTOGRAPHS[split]}
+      scenes = [name.split('_')[0] for name in files]
+      sides = [min(photograph(file).shape[:2]) for file in PHOTOGRAPHS[split]]
+    self._files = [file for file in files.values() for _ in range(variants)]
+    self.names = tuple(f'{name}/{variant}' for name in files for variant in range(variants))
+    self.scenes = tuple(scene for scene in scenes for _ in range(variants))
+    smallest = min(sides)
     if smallest < min_size:
+      name = [*files][sides.index(smallest)]
       raise UserError(
-        f'data.crop is {min_size}, more than the {smallest} px of the smallest embedded photograph.'
+        f'data.crop is {min_size}, more than the {smallest} px of the photograph {name}.'
       )
     largest = int(smallest * LARGEST_SCALE)
     if scene and not max(min_size, 1) <= scene <= largest:
@@ -101,7 +123,7 @@ class SyntheticPairs(Source):
     under the very same blur.
     """
     rng = np.random.default_rng([*self._seed, item])
-    own = photograph(self._files[item])
+    own = _pixels(self._files[item])
     if self._scene:
       own = to_sensor(self._linear_scene(item, rng)[..., :3], 0, rng)
     if photo is not None:
@@ -138,7 +160,7 @@ class SyntheticPairs(Source):
   def _linear_scene(self, item: int, rng: np.random.Generator) -> np.ndarray:
     """A random square of the photograph, resized so that it shows a random share of it."""
     file, side = self._files[item], self._scene
-    shorter = min(photograph(file).shape[:2])
+    shorter = min(_pixels(file).shape[:2])
     scales = [side / (share * shorter) for share in SHARES]
     fitting = [scale for scale in scales if scale <= LARGEST_SCALE] or [side / shorter]
     linear = _linear(file, rng.choice(fitting))
@@ -157,10 +179,20 @@ def photograph(file: str) -> np.ndarray:
   return photo
 
 
-@cache
-def _linear(file: str, scale: float) -> np.ndarray:
-  """The light of an embedded photograph at `scale` times its size."""
-  photo = photograph(file)
+def _pixels(file: str | Path) -> np.ndarray:
+  """An embedded photograph by its name, or that of a file."""
+  if isinstance(file, str):
+    return photograph(file)
+  return _PIXELS.picture(file, partial(read_photograph, file))
+
+
+def _linear(file: str | Path, scale: float) -> np.ndarray:
+  """The light of a photograph at `scale` times its size, (H, W, 4), read-only."""
+  return _LIGHT.picture((file, scale), partial(_scaled_light, file, scale))
+
+
+def _scaled_light(file: str | Path, scale: float) -> np.ndarray:
+  photo = _pixels(file)
   if scale != 1:
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     photo = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=how)

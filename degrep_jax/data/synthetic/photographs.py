@@ -75,7 +75,7 @@ class PhotographPairs(Source):
   ):
     if variants < 1:
       raise UserError(f'variants is {variants}; it must be at least 1.')
-    files = _split_files(Path(root), split, held_out, held_out_list)
+    files = split_files(Path(root), split, held_out, held_out_list)
     self._errors: dict[int, str] = {}
     for number, (_, path) in enumerate(files):
       try:
@@ -161,6 +161,11 @@ class PhotographPairs(Source):
     return shots.part(blurry, whole, window), shots.part(sharp, whole, window)
 
 
+def scene_of(name: str) -> str:
+  """What a photograph shows a part of: the folder that it lies in, in the root itself."""
+  return name.rpartition('/')[0] or name
+
+
 def held_back(scene: str, share: float) -> bool:
   """Whether a scene is held back: always the same ones, whatever else there is, and of a larger
   share a superset. By the first 8 bytes of SHA-256 of its name."""
@@ -211,10 +216,11 @@ def _scaled(photo: np.ndarray, window: Window, around: int, scale: float) -> np.
   return cv2.resize(patch, size, interpolation=cv2.INTER_AREA)
 
 
-def _split_files(
+def split_files(
   root: Path, split: str, share: float, list_file: str | os.PathLike
 ) -> list[tuple[str, Path]]:
-  """(name, file) of the photographs of a split."""
+  """(name, file) of the photographs of a split, see `PhotographPairs`; UserError where there are
+  none."""
   if split not in SPLITS:
     raise UserError(f'Photographs have no split {split!r}; use one of {", ".join(SPLITS)}.')
   if not root.is_dir():
@@ -237,7 +243,7 @@ def _by_scene(
   root: Path, split: str, share: float, list_file: str | os.PathLike
 ) -> list[tuple[str, Path]]:
   files = sorted(_find(root))
-  scenes = [name.rpartition('/')[0] or name for name, _ in files]
+  scenes = [scene_of(name) for name, _ in files]
   listed = _read_list(Path(list_file), set(scenes)) if list_file else None
   return [
     file
@@ -270,11 +276,16 @@ def _find(base: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _check(path: Path, min_size: int) -> None:
-  """Raises UserError where a photograph is too small, by its header if Pillow knows its kind."""
+  """Raises UserError where a photograph is too small."""
+  check_size(*size_of(path), min_size, str(path))
+
+
+def size_of(path: Path) -> tuple[int, int]:
+  """Sides of what `read_photograph` gives, px, by the file's header if Pillow knows its kind."""
   try:
     with Image.open(path) as picture:
       width, height = picture.size
   except (OSError, Image.DecompressionBombError):
     height, width = reading.load(path).pixels.shape[:2]
   scale = min(1, LARGEST / max(width, height))
-  check_size(int(width * scale), int(height * scale), min_size, str(path))
+  return int(width * scale), int(height * scale)

@@ -332,6 +332,13 @@ def complaint(*arguments):
   return str(refusal.value)
 
 
+def test_missing_pairs_are_told_again_where_they_are_scored(small, tmp_path, capsys):
+  prepare('gopro', small, tmp_path / 'data', 'full')
+  capsys.readouterr()
+  open_pairs('gopro', tmp_path / 'data')
+  assert 'Warning: GoPro: test has 1 of 1,111 pairs' in capsys.readouterr().err
+
+
 @pytest.fixture
 def warnings(small, tmp_path, capsys):
   """Prepares the small tree; returns the lines that it prints."""

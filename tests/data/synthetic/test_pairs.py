@@ -3,6 +3,7 @@ import socket
 
 import cv2
 import numpy as np
+import photo_folder
 import pytest
 
 from degrep_jax.common.errors import UserError
@@ -242,6 +243,31 @@ def test_crop_larger_than_a_photograph():
   SyntheticPairs('train', BLUR, 1, 0, min_size=303)
   with pytest.raises(UserError, match=r'coins/0 is 384x303, smaller .* lower data\.crop'):
     SyntheticPairs('train', BLUR, 1, 0).crop(5, 600, np.random.default_rng(0))
+
+
+@pytest.fixture
+def photos(tmp_path):
+  """(name, file) of photographs of 80x60 in a folder, two of them of one scene."""
+  photo_folder.write(tmp_path, ('a', 'trip/1', 'trip/2'))
+  return [(name, tmp_path / f'{name}.png') for name in ('a', 'trip/1', 'trip/2')]
+
+
+def test_photographs_of_a_folder(photos):
+  source = SyntheticPairs('train', BLUR, 2, 0, photos=photos)
+  assert source.names == ('a/0', 'a/1', 'trip/1/0', 'trip/1/1', 'trip/2/0', 'trip/2/1')
+  assert source.scenes == ('a', 'a', 'trip', 'trip', 'trip', 'trip')
+  np.testing.assert_array_equal(source.pair(3).sharp, photo_folder.photograph(1))
+  blurry, sharp = source.crop(0, 40, np.random.default_rng(0))
+  assert blurry.shape == sharp.shape == (40, 40, 3) and (blurry != sharp).any()
+  scenes = SyntheticPairs('test', BLUR, 1, 0, min_size=32, scene=32, photos=photos)
+  assert scenes.example(2).sharp.shape == (32, 32, 3)
+
+
+def test_scenes_of_a_folder_that_cannot_be_cut(photos):
+  with pytest.raises(UserError, match=r'data\.crop is 61, more than the 60 px of the photograph a'):
+    SyntheticPairs('train', BLUR, 1, 0, min_size=61, photos=photos)
+  with pytest.raises(UserError, match=r'data\.scene is 91; .* \.\. 90'):
+    SyntheticPairs('train', BLUR, 1, 0, scene=91, photos=photos)
 
 
 def test_unknown_split_and_no_variants():
