@@ -5,19 +5,34 @@ import pathlib
 
 from degrep_jax.commands import options
 
-HELP = 'write a checkpoint for other programs: safetensors, or StableHLO with weights'
+HELP = 'write a checkpoint for other programs: safetensors, ONNX, or StableHLO'
 _DESCRIPTION = """Writes a checkpoint for other programs.
 
 safetensors: the weights. Names are paths ('params/encoder/down_0/conv/kernel'), kernels (height,
 width, in, out); spectral norms are folded into the kernels unless --stored is given. The metadata
 tell the network, the step and the config.
 
+onnx: the deblurring of tiles as a model, weights and all, of opset 18 and float32, for ONNX Runtime
+1.14 and later and whatever else runs ONNX. 'blurry' (B, tile, tile, 3) in [0, 1] goes in,
+'deblurred' comes out, the same, not clipped; --layout NCHW turns both. It takes
+pip install '.[onnx]' in the clone.
+
 stablehlo: the deblurring of tiles as one program, weights and all, for CPUs, CUDA, ROCm and TPUs.
 It needs JAX, and nothing of this package:
 
   import jax.export
   program = jax.export.deserialize(open(FILE, 'rb').read())
-  restored = program.call(tiles)  # float32 (B, tile, tile, 3) in [0, 1]; the same, not clipped"""
+  restored = program.call(tiles)  # float32 (B, tile, tile, 3) in [0, 1]; the same, not clipped
+  print(program.fun_name)  # which JAX made it and when: JAX promises to read it for 6 months"""
+
+FORMATS = ('safetensors', 'onnx', 'stablehlo')
+# Flags of some formats alone.
+_FLAGS = {
+  'stored': ('safetensors',),
+  'tile': ('onnx', 'stablehlo'),
+  'batch': ('onnx', 'stablehlo'),
+  'layout': ('onnx',),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,17 +40,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.description = _DESCRIPTION
   parser.formatter_class = argparse.RawDescriptionHelpFormatter
   parser.add_argument('directory', type=pathlib.Path, metavar='DIR', help='a workdir')
-  parser.add_argument('--format', choices=('safetensors', 'stablehlo'), required=True)
+  parser.add_argument('--format', choices=FORMATS, required=True)
   parser.add_argument('--output', type=pathlib.Path, required=True, metavar='FILE')
   options.add_step(parser)
   parser.add_argument(
     '--stored', action='store_true', help='safetensors: kernels as trained, u and v beside them'
   )
   parser.add_argument(
-    '--tile', type=int, metavar='PX', help="stablehlo: side of the tiles (default: the run's)"
+    '--tile', type=int, metavar='PX', help="onnx, stablehlo: side of the tiles (default: the run's)"
   )
   parser.add_argument(
-    '--batch', type=int, metavar='N', help='stablehlo: tiles per call (default: any)'
+    '--batch', type=int, metavar='N', help='onnx, stablehlo: tiles per call (default: any)'
+  )
+  parser.add_argument(
+    '--layout', choices=('NHWC', 'NCHW'), help='onnx: of what goes in and comes out (default: NHWC)'
   )
   parser.add_argument('--overwrite', action='store_true', help='replace FILE if it is there')
 
@@ -47,10 +65,9 @@ def run(args: argparse.Namespace) -> None:
   from degrep_jax.inference import export
   from degrep_jax.inference.restorer import Restorer
 
-  if args.format == 'safetensors' and (args.tile, args.batch) != (None, None):
-    raise UserError('--tile and --batch are of --format stablehlo: leave them out.')
-  if args.format == 'stablehlo' and args.stored:
-    raise UserError('--stored is of --format safetensors: leave it out.')
+  for flag, formats in _FLAGS.items():
+    if getattr(args, flag) not in (None, False) and args.format not in formats:
+      raise UserError(f'--{flag} is of --format {" and ".join(formats)}: leave it out.')
   if args.output.exists() and not args.overwrite:
     raise UserError(f'{args.output} is there already: choose another --output, or --overwrite.')
   if args.format == 'safetensors':
@@ -58,6 +75,10 @@ def run(args: argparse.Namespace) -> None:
     say(f'wrote {count:,} values to {args.output}')
     return
   restorer = Restorer.from_checkpoint(args.directory, step=args.step, tile=args.tile)
-  export.to_stablehlo(restorer, args.output, batch=args.batch)
-  batch = 'any' if args.batch is None else args.batch
-  say(f'wrote {args.output}: float32 ({batch}, {restorer.tile}, {restorer.tile}, 3) to the same')
+  if args.format == 'onnx':
+    export.to_onnx(restorer, args.output, batch=args.batch, layout=args.layout or 'NHWC')
+  else:
+    export.to_stablehlo(restorer, args.output, batch=args.batch)
+  sizes = ['any' if args.batch is None else args.batch, restorer.tile, restorer.tile]
+  sizes.insert(1 if args.layout == 'NCHW' else 3, 3)
+  say(f'wrote {args.output}: float32 ({", ".join(map(str, sizes))}) to the same')

@@ -94,6 +94,13 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, examples: str) -> 
     default='float32',
     help='of the computation; bfloat16 is quicker on GPUs and TPUs (default: float32)',
   )
+  net.add_argument(
+    '--engine',
+    choices=('jax', 'onnx'),
+    default='jax',
+    help='what computes; onnx is quicker on CPUs, in all modes but full, and takes pip install '
+    "'.[onnx]' (default: jax)",
+  )
   options.add_step(net)
   options.add_no_cache(net)
 
@@ -162,6 +169,7 @@ def run(
     window=args.window,
     dtype=args.dtype,
     memory=args.memory,
+    engine=args.engine,
   )
   return batch.run(plan, restore_by(restorer), settings, words)
 

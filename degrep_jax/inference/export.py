@@ -1,8 +1,12 @@
-"""Checkpoints in forms that other programs read: safetensors, and StableHLO by `jax.export`."""
+"""Checkpoints in forms that other programs read: safetensors, StableHLO by `jax.export`, and
+ONNX."""
 
+import datetime
+import importlib.metadata
 import json
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,10 +19,13 @@ from degrep_jax import checkpoints
 from degrep_jax import run_config as configs
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.files import write_atomically
+from degrep_jax.inference.pictures import require
 from degrep_jax.inference.restorer import Restorer
 from degrep_jax.models import spectral_norm
 
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
+LAYOUTS = ('NHWC', 'NCHW')
+_ONNX_BYTES = 2**31 - 2**20  # protobuf's limit of 2 GiB, less what is no weight
 
 
 def to_safetensors(
@@ -78,7 +85,8 @@ def to_stablehlo(
   """Writes the deblurring of tiles, weights and all, as a program that `jax.export` loads.
 
   The program takes float32 `(B, tile, tile, 3)` in [0, 1] and returns what `Restorer.apply` calls
-  'deblurred', of the same shape, not clipped.
+  'deblurred', of the same shape, not clipped. JAX promises to read such files for 6 months: the
+  program's `fun_name` says which JAX made it and when.
 
   Args:
     restorer: of the checkpoint; its tile is that of the program.
@@ -88,19 +96,106 @@ def to_stablehlo(
   Raises:
     UserError: a batch below 1, or a file that cannot be written.
   """
-  if batch is not None and batch < 1:
-    raise UserError(f'a batch of {batch} tiles: it must be 1 at least.')
+  tiles = _tiles(restorer, batch)
   # Arrays of the host become constants of the program, and belong to no device.
   variables = jax.tree.map(np.asarray, restorer.variables)
+  deblur = _deblurring(restorer)
+
+  def program(blurry: jax.Array) -> jax.Array:
+    return deblur(variables, blurry)['deblurred']
+
+  program.__name__ = f'deblur by {_made_by()} on {_today()}'
+  exported = jax.export.export(jax.jit(program), platforms=PLATFORMS)(tiles)
+  write_atomically(path, bytes(exported.serialize()))
+
+
+def to_onnx(
+  restorer: Restorer,
+  path: str | os.PathLike[str],
+  *,
+  batch: int | None = None,
+  layout: str = 'NHWC',
+) -> None:
+  """Writes the deblurring of tiles, weights and all, as an ONNX model.
+
+  The model's input 'blurry' is float32 in [0, 1], its output 'deblurred' what `Restorer.apply`
+  calls so, of the same shape, not clipped. Its metadata are texts: what goes in and comes out,
+  'network', 'tile', 'layout', 'step', 'date', and the versions of what made it.
+
+  Args:
+    restorer: of the checkpoint; its tile is that of the model.
+    path: the file to write.
+    batch: B; None leaves it to the caller.
+    layout: 'NHWC' for `(B, tile, tile, 3)`, 'NCHW' for `(B, 3, tile, tile)`.
+
+  Raises:
+    UserError: a batch below 1, no such layout, a restorer of another type than float32, a network
+      of more than 2 GiB, no package onnx, or a file that cannot be written.
+  """
+  require(layout in LAYOUTS, f'a layout {layout!r}: choose one of {", ".join(LAYOUTS)}')
+  require(restorer.dtype == 'float32', f'{restorer.dtype}: ONNX takes float32 here')
+  size = sum(x.nbytes for x in jax.tree.leaves(restorer.variables))
+  require(
+    size <= _ONNX_BYTES,
+    f'{size / 2**30:.1f} GiB of weights: an ONNX file holds 2 at most; export safetensors',
+  )
+  try:
+    from degrep_jax.inference import to_onnx as converter
+  except ImportError:
+    raise UserError("ONNX is missing: run pip install '.[onnx]' in the clone.") from None
+  model = converter.convert(
+    _deblurring(restorer), restorer.variables, {'blurry': _tiles(restorer, batch)}, layout
+  )
+  about, shape = restorer.about, ('B', restorer.tile, restorer.tile, 3)
+  if layout == 'NCHW':
+    shape = ('B', 3, restorer.tile, restorer.tile)
+  tiles = f'float32 ({", ".join(map(str, shape))}), RGB'
+  model.doc_string = 'Deblurring of the tiles of photographs, by degrep_jax.'
+  model.producer_name = 'degrep_jax'
+  model.producer_version = importlib.metadata.version('degrep_jax')
+  metadata = {
+    'task': 'deblurring',
+    'input': f'blurry: {tiles} in [0, 1]',
+    'output': f'deblurred: {tiles}, to be clipped to [0, 1]',
+    'network': restorer.network,
+    'tile': str(restorer.tile),
+    'layout': layout,
+    'step': str(about['step']),
+    'config': json.dumps(about['config']),
+    'versions': _made_by(),
+    'date': _today(),
+  }
+  for key, value in metadata.items():
+    model.metadata_props.add(key=key, value=value)
+  write_atomically(path, model.SerializeToString())
+
+
+def _deblurring(restorer: Restorer) -> Callable[[Any, jax.Array], dict[str, jax.Array]]:
+  """(variables, blurry tiles) to {'deblurred': tiles}."""
   module: Any = restorer.module
 
-  def deblur(blurry: jax.Array) -> jax.Array:
+  def deblur(variables: Any, blurry: jax.Array) -> dict[str, jax.Array]:
     given: tuple[jax.Array, ...] = ()
     if restorer.has_map:
       given = (module.apply(variables, blurry, method='degradation_map'),)
-    return module.apply(variables, blurry, *given, method='deblur')['deblurred']
+    deblurred = module.apply(variables, blurry, *given, method='deblur')['deblurred']
+    return {'deblurred': deblurred}
 
+  return deblur
+
+
+def _tiles(restorer: Restorer, batch: int | None) -> jax.ShapeDtypeStruct:
+  """What an exported program takes; any number of tiles for None."""
+  require(batch is None or batch >= 1, f'a batch of {batch} tiles: it must be 1 at least')
   size = batch if batch is not None else jax.export.symbolic_shape('batch')[0]
-  tiles = jax.ShapeDtypeStruct((size, restorer.tile, restorer.tile, 3), np.float32)
-  exported = jax.export.export(jax.jit(deblur), platforms=PLATFORMS)(tiles)
-  write_atomically(path, bytes(exported.serialize()))
+  return jax.ShapeDtypeStruct((size, restorer.tile, restorer.tile, 3), np.float32)
+
+
+def _made_by() -> str:
+  """The versions of what writes a program."""
+  names = {'degrep_jax': 'degrep_jax', 'JAX': 'jax'}
+  return ', '.join(f'{name} {importlib.metadata.version(of)}' for name, of in names.items())
+
+
+def _today() -> str:
+  return datetime.datetime.now(datetime.UTC).date().isoformat()

@@ -10,7 +10,7 @@ import itertools
 import os
 import pathlib
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -23,12 +23,11 @@ import numpy as np
 from degrep_jax import checkpoints, run_config
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import finished
-from degrep_jax.inference import tiles
+from degrep_jax.inference import engines, tiles
 from degrep_jax.inference.pictures import as_picture, fitted, in_the_form_of, pairs, require
 from degrep_jax.inference.windows import Windows
 from degrep_jax.models import factory, local_norm, spectral_norm
 from degrep_jax.models.variables import DTYPES, cast, count_parameters
-from degrep_jax.runtime import compiling
 
 MODES = ('tiles', 'feathered', 'full')
 ENCODERS = ('tiles', 'resized')
@@ -62,7 +61,7 @@ class Restorer:
     title: what people call it.
     has_map: whether it has an E, and with that a degradation map.
     can_reblur: whether it has a Gr.
-    variables: of the module, on the devices, spectral norms folded into the kernels.
+    variables: of the module, where the engine has them, spectral norms folded into the kernels.
     about: what is known of the network: 'step' and 'config' (dict) of the training, 'parameters'
       (their number), 'checkpoint' (path), 'multiple' (of which the sides of its tiles must be) and
       'tile' (px, of its training and evaluation); None what is not known.
@@ -81,6 +80,7 @@ class Restorer:
     memory: int = MEMORY,
     batch: int | None = None,
     encoder: str = 'tiles',
+    engine: str = 'jax',
     about: dict[str, Any] | None = None,
   ):
     """A restorer of a module; `from_checkpoint` is the usual way.
@@ -100,6 +100,8 @@ class Restorer:
       batch: tiles at a time, a multiple of the devices; None: as many as make 512x512 px on each.
       encoder: what E sees in the mode 'full': 'tiles' of the picture, whose maps are put together,
         or the whole picture 'resized' to one tile, whose map is spread over it.
+      engine: 'onnx' computes by ONNX Runtime on the CPU, which is quicker there than JAX, in all
+        modes but 'full'; results differ by rounding.
       about: as the attribute, if there is more to tell than the module does.
 
     Raises:
@@ -115,9 +117,12 @@ class Restorer:
       ('mode', mode, MODES),
       ('dtype', dtype, DTYPES),
       ('encoder', encoder, ENCODERS),
+      ('engine', engine, engines.ENGINES),
     ):
       require(value in choices, f'{name} {value!r}: choose one of {", ".join(choices)}')
     require(encoder == 'tiles' or mode == 'full', f'in the mode {mode} E sees tiles alone')
+    require(engine == 'jax' or mode != 'full', 'the mode full takes the engine jax')
+    require(engine == 'jax' or dtype == 'float32', f'{dtype} takes the engine jax')
     require(window is None or window >= 0, f'a window of {window} px: it must not be negative')
     # Of the U-Nets alone; a tile must suit E too.
     self._multiple = self.module.multiple
@@ -126,21 +131,17 @@ class Restorer:
       tile >= 2 * multiple and tile % multiple == 0,
       f'tiles of {tile} px: this network needs a multiple of {multiple}, {2 * multiple} at least',
     )
-    devices = jax.local_devices()
-    default = len(devices) * max(1, _BATCH_PIXELS // tile**2)
+    self._engine: Any = engines.Xla() if engine == 'jax' else engines.OnnxRuntime()
+    devices = self._engine.devices
+    default = devices * max(1, _BATCH_PIXELS // tile**2)
     self.batch = default if batch is None else batch
     require(
-      self.batch > 0 and self.batch % len(devices) == 0,
-      f'a batch of {batch} tiles: it must be a positive multiple of the {len(devices)} devices',
+      self.batch > 0 and self.batch % devices == 0,
+      f'a batch of {batch} tiles: it must be a positive multiple of the {devices} devices',
     )
     self.mode, self.tile, self.dtype, self.memory = mode, tile, dtype, memory
     self.window = 3 * tile // 2 if window is None else window
     self._encoder = encoder
-    mesh = jax.sharding.Mesh(np.array(devices), ('batch',))
-    self._split, self._everywhere = (
-      jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
-      for axes in (('batch',), ())
-    )
     self._programs: dict[Any, Any] = {}
     self._compiling = threading.Lock()
     self.about = {'step': None, 'config': None, 'checkpoint': None, 'tile': tile}
@@ -202,6 +203,8 @@ class Restorer:
   def with_variables(self, variables: dict[str, Any]) -> 'Restorer':
     """The same restorer, its programs too, with other variables of the same network."""
     other = copy.copy(self)
+    if not self._engine.shares_programs:
+      other._programs = {}
     other._take(variables)
     return other
 
@@ -363,7 +366,7 @@ class Restorer:
       side, rows, columns = self._windows.arranged(size, sides)
       program = functools.partial(self._run, (outputs, side), self._whole(outputs, side))
       cut = self._windows.cut(pictures, degradation_map, side, rows, columns)
-      answers = tiles.predict_each(program, cut, len(self._split.device_set))
+      answers = tiles.predict_each(program, cut, self._engine.devices)
       yield tiles.joined(answers, rows, columns, size, finish, dtype, progress)
 
   def _with_maps(self, examples, strength):
@@ -394,9 +397,9 @@ class Restorer:
     windows = self._windows
     program = self._whole(outputs, windows.sides[0])
     arguments = windows.blank(_count(outputs), degradation_map)
-    devices = len(self._split.device_set)
+    devices = self._engine.devices
     stacks = [np.stack([x] * devices) for x in arguments]
-    found = self._compiled((outputs, windows.sides[0]), program, stacks).memory_analysis()
+    found = self._compiled((outputs, windows.sides[0]), program, stacks).compiled.memory_analysis()
     weights = sum(x.nbytes for x in jax.tree.leaves(self.variables))
     inputs = sum(x.nbytes for x in arguments)
     needed = found.temp_size_in_bytes + found.output_size_in_bytes + inputs
@@ -446,24 +449,21 @@ class Restorer:
 
   def _run(self, key: Any, function: Callable, *stacks: np.ndarray) -> Any:
     """function(variables, *stacks), compiled at the first call with this key."""
-    placed = [jax.device_put(stack, self._split) for stack in stacks]
-    return self._compiled(key, function, placed)(self.variables, *placed)
+    return self._compiled(key, function, stacks)(self.variables, *stacks)
 
-  def _compiled(self, key: Any, function: Callable, stacks: list[Any]) -> Any:
+  def _compiled(self, key: Any, function: Callable, stacks: Sequence[np.ndarray]) -> Any:
     with self._compiling:
       if key not in self._programs:
-        shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._split) for x in stacks]
-        jitted = compiling.jit(function, out_shardings=self._split)
-        self._programs[key] = jitted.lower(self.variables, *shapes).compile()
+        self._programs[key] = self._engine.program(function, self.variables, stacks)
       return self._programs[key]
 
   def _take(self, variables: dict[str, Any]) -> None:
-    """Places variables on the devices as the programs take them: folded and cast."""
+    """Places variables as the programs take them: folded and cast."""
     self.about = self.about | {'parameters': count_parameters(variables['params'])}
     # By NumPy: there is nothing to compile, and a checkpoint gives to the bit what the state that
     # it was saved from gives.
     prepared = _prepared(jax.device_get(variables), self.dtype)
-    self.variables = jax.device_put(prepared, self._everywhere)
+    self.variables = self._engine.place(prepared)
 
 
 def _prepared(variables: dict[str, Any], dtype: str) -> dict[str, Any]:

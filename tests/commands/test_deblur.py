@@ -168,6 +168,14 @@ def test_nothing_left_to_do_needs_no_net(degrep_here, tmp_path):
   )
 
 
+def test_the_engine_onnx(degrep, restorer, tmp_path):
+  picture = smooth(40, 50, np.uint8)
+  (tmp_path / 'a.png').write_bytes(files.png(picture))
+  succeeded(degrep('deblur', 'a.png', '--output', 'b.png', '--engine', 'onnx'))
+  found = files.stored((tmp_path / 'b.png').read_bytes())
+  assert near(found, restorer.deblur(picture)) and not near(found, picture)
+
+
 def test_options_reach_the_restorer(degrep_here, monkeypatch):
   given = {}
 
@@ -194,8 +202,10 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
     'window': None,
     'dtype': 'float32',
     'memory': 2**32,
+    'engine': 'jax',
   }
   flags += ('--mode', 'full', '--window', 'off', '--dtype', 'bfloat16', '--memory', '500M')
+  flags += ('--engine', 'onnx')
   assert degrep_here('deblur', 'in', *flags, '--step', '3', '--no-cache')[0] == 0
   assert given == {
     'directory': 'net',
@@ -204,6 +214,7 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
     'window': 0,
     'dtype': 'bfloat16',
     'memory': 500_000_000,
+    'engine': 'onnx',
   }
 
 

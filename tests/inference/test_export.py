@@ -1,12 +1,17 @@
 """`degrep export`: files that other programs read, and what these make of them."""
 
+import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 
 import child
+import jax
 import jax.export
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import saved
 import tiny_deblur
@@ -16,12 +21,15 @@ from flax import traverse_util
 from rounding import NETWORK, U, gamma
 from safetensors import safe_open
 
-from degrep_jax import checkpoints, cli
+from configs import gopro_deblur
+from degrep_jax import checkpoints, cli, inference
 from degrep_jax.common.errors import UserError
 from degrep_jax.inference import export
 from degrep_jax.inference.restorer import Restorer
+from degrep_jax.models import factory
 
 TILE = 32
+VERSION = importlib.metadata.version('degrep_jax')
 
 
 @pytest.fixture(scope='module')
@@ -122,6 +130,7 @@ import jax.export
 import numpy as np
 program = jax.export.deserialize(open(sys.argv[1], 'rb').read())
 assert program.platforms == ('cpu', 'cuda', 'rocm', 'tpu')
+print(program.fun_name)
 pictures = np.load(sys.argv[2])
 np.save(sys.argv[3], program.call(pictures))
 """
@@ -135,7 +144,7 @@ def test_a_program_gives_elsewhere_what_the_restorer_gives(joint, command, tmp_p
   pictures = np.random.default_rng(0).random((3, TILE, TILE, 3), np.float32)
   np.save(tmp_path / 'pictures.npy', pictures)
   files = [target, tmp_path / 'pictures.npy', tmp_path / 'results.npy']
-  succeeded(
+  result = succeeded(
     subprocess.run(
       [sys.executable, '-c', _ELSEWHERE, *map(str, files)],
       env=child.environment(child.QUICK),
@@ -143,6 +152,9 @@ def test_a_program_gives_elsewhere_what_the_restorer_gives(joint, command, tmp_p
       text=True,
     )
   )
+  # Which JAX can be asked to read it, and until when.
+  name = f'deblur by degrep_jax {VERSION}, JAX {jax.__version__} on'
+  assert re.fullmatch(rf'{re.escape(name)} \d{{4}}-\d\d-\d\d', result.stdout.strip())
   expected = Restorer.from_checkpoint(path).apply(pictures)['deblurred']
   assert np.abs(expected - pictures).max() > 0.05
   np.testing.assert_allclose(np.load(tmp_path / 'results.npy'), expected, rtol=0, atol=NETWORK)
@@ -167,6 +179,86 @@ def test_programs_of_the_deblurring_stage(tmp_path, network):
   assert [x.shape for x in program.out_avals] == [(2, TILE, TILE, 3)]
 
 
+def test_an_onnx_model_gives_what_the_restorer_gives_and_says_what_it_is(joint, command, tmp_path):
+  path, _ = joint
+  target = tmp_path / 'net.onnx'
+  status, said = command(path, '--format=onnx', f'--output={target}')
+  assert (status, said.split(': ')[1]) == (None, 'float32 (any, 32, 32, 3) to the same\n')
+  model = onnx.load(target)
+  onnx.checker.check_model(model, full_check=True)
+  (opset,) = model.opset_import
+  assert (opset.domain, opset.version, model.ir_version) == ('', 18, 8)
+  assert (model.producer_name, model.producer_version) == ('degrep_jax', VERSION)
+  # Spectral norms are folded into kernels, and what only Gr has is left out.
+  names = {constant.name for constant in model.graph.initializer}
+  assert 'encoder/down_0/conv/kernel' in names and not any('reblurrer' in x for x in names)
+  session = onnxruntime.InferenceSession(target, providers=['CPUExecutionProvider'])
+  about = session.get_modelmeta().custom_metadata_map
+  assert re.fullmatch(r'\d{4}-\d\d-\d\d', about.pop('date'))
+  assert json.loads(about.pop('config')) == json.loads((path / 'config.json').read_text())
+  assert about == {
+    'task': 'deblurring',
+    'input': 'blurry: float32 (B, 32, 32, 3), RGB in [0, 1]',
+    'output': 'deblurred: float32 (B, 32, 32, 3), RGB, to be clipped to [0, 1]',
+    'network': 'joint',
+    'tile': '32',
+    'layout': 'NHWC',
+    'step': '5',
+    'versions': f'degrep_jax {VERSION}, JAX {jax.__version__}',
+  }
+  pictures = np.random.default_rng(0).random((3, TILE, TILE, 3), np.float32)
+  expected = Restorer.from_checkpoint(path).apply(pictures)['deblurred']
+  for count in (1, 3):
+    (found,) = session.run(['deblurred'], {'blurry': pictures[:count]})
+    np.testing.assert_allclose(found, expected[:count], atol=1e-5)
+
+
+def test_an_onnx_model_of_channels_first_and_a_fixed_batch(tmp_path, command):
+  saved.workdir(tmp_path / 'net', tiny_deblur.config(model__network='hinet'), {7: None})
+  flags = ('--format=onnx', f'--output={tmp_path / "model"}', '--layout=NCHW', '--batch=2')
+  status, said = command(tmp_path / 'net', *flags, f'--tile={TILE}')
+  assert (status, said.split(': ')[1]) == (None, 'float32 (2, 3, 32, 32) to the same\n')
+  session = onnxruntime.InferenceSession(tmp_path / 'model', providers=['CPUExecutionProvider'])
+  for end in (session.get_inputs()[0], session.get_outputs()[0]):
+    assert (end.type, end.shape) == ('tensor(float)', [2, 3, TILE, TILE])
+  pictures = np.random.default_rng(0).random((2, TILE, TILE, 3), np.float32)
+  restorer = Restorer.from_checkpoint(tmp_path / 'net', tile=TILE)
+  (found,) = session.run(None, {'blurry': pictures.transpose(0, 3, 1, 2)})
+  expected = restorer.apply(pictures)['deblurred'].transpose(0, 3, 1, 2)
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_what_onnx_cannot_hold_is_refused_before_anything_is_written(joint, tmp_path, monkeypatch):
+  restorer, target = Restorer.from_checkpoint(joint[0]), tmp_path / 'net.onnx'
+  with pytest.raises(UserError, match="a layout 'NHCW': choose one of NHWC, NCHW"):
+    export.to_onnx(restorer, target, layout='NHCW')
+  half = Restorer.from_checkpoint(joint[0], dtype='bfloat16')
+  with pytest.raises(UserError, match='bfloat16: ONNX takes float32'):
+    export.to_onnx(half, target)
+  large = {'params': np.broadcast_to(np.float32(0), 2**29)}
+  with monkeypatch.context() as patch, pytest.raises(UserError, match='GiB of weights'):
+    patch.setattr(restorer, 'variables', large)
+    export.to_onnx(restorer, target)
+  monkeypatch.delattr(inference, 'to_onnx', raising=False)
+  monkeypatch.setitem(sys.modules, 'degrep_jax.inference.to_onnx', None)
+  with pytest.raises(UserError, match=r"run pip install '\.\[onnx\]' in the clone"):
+    export.to_onnx(restorer, target)
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_an_onnx_model_of_full_width(tmp_path):
+  module = factory.build_network(gopro_deblur.get_config().model, axis_name=None)
+  restorer = Restorer(module, saved.variables(module, 0, (1, 256, 256, 3)))
+  assert restorer.about['parameters'] == 241_287_622
+  export.to_onnx(restorer, tmp_path / 'net.onnx')
+  session = onnxruntime.InferenceSession(tmp_path / 'net.onnx', providers=['CPUExecutionProvider'])
+  pictures = np.random.default_rng(0).random((1, restorer.tile, restorer.tile, 3), np.float32)
+  expected = restorer.apply(pictures)['deblurred']
+  (found,) = session.run(None, {'blurry': pictures})
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_what_is_there_is_left_alone(joint, command, tmp_path):
   target = tmp_path / 'net.safetensors'
   target.write_text('mine')
@@ -180,7 +272,14 @@ def test_what_is_there_is_left_alone(joint, command, tmp_path):
 
 @pytest.mark.parametrize(
   ('form', 'flag'),
-  [('safetensors', '--tile=32'), ('safetensors', '--batch=1'), ('stablehlo', '--stored')],
+  [
+    ('safetensors', '--tile=32'),
+    ('safetensors', '--batch=1'),
+    ('safetensors', '--layout=NCHW'),
+    ('stablehlo', '--stored'),
+    ('stablehlo', '--layout=NCHW'),
+    ('onnx', '--stored'),
+  ],
 )
 def test_flags_of_the_other_form_are_refused(command, tmp_path, form, flag):
   status, said = command('none', f'--format={form}', f'--output={tmp_path / "x"}', flag)

@@ -362,7 +362,7 @@ def test_a_batch_is_spread_over_the_devices():
     for mode in ('tiles', 'feathered', 'full'):
       net = restorer(lambda x, m: 1 - x, mode=mode, batch=8)
       same = bool((net.deblur(picture) == 255 - picture).all())
-      shardings = [p.output_shardings for p in net._programs.values()]
+      shardings = [p.compiled.output_shardings for p in net._programs.values()]
       spread = [len(s.device_set) for tree in shardings for s in (
         tree.values() if isinstance(tree, dict) else [tree])]
       report.append([same, min(spread)])
