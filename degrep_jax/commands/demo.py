@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
   from degrep_jax.photos import reading
   from degrep_jax.runtime import compilation_cache
 
-  reading.quiet()
+  reading.quiet(args.max_pixels)
   if not args.no_cache:
     compilation_cache.enable()
   page.serve(

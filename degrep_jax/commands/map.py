@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
   from degrep_jax.photos import reading
   from degrep_jax.runtime import compilation_cache
 
-  reading.quiet()
+  reading.quiet(args.max_pixels)
   signal.signal(signal.SIGTERM, signal.default_int_handler)  # temporary files go away then too
   if not args.no_cache:
     compilation_cache.enable()

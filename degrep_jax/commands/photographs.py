@@ -149,7 +149,7 @@ def run(
   from degrep_jax.photos import reading
   from degrep_jax.runtime import compilation_cache
 
-  reading.quiet()
+  reading.quiet(args.max_pixels)
   settings = batch.Settings(
     format=_FORMATS.get(args.format),
     quality=args.quality,

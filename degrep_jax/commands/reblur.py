@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
   """Blurs; the exit status."""
   from degrep_jax.photos import reading
 
-  reading.quiet()
+  reading.quiet(args.max_pixels)
   like = reading.load(args.like, args.max_pixels).pixels
 
   def restore_by(restorer: 'Restorer') -> Callable[[Any, Callable[[float], None]], Any]:

@@ -42,14 +42,16 @@ _MODES = ('1', 'L', 'LA', 'La', 'P', 'PA', 'RGB', 'RGBA', 'RGBa', 'RGBX', 'YCbCr
 _KEPT_SEGMENTS = {'APP13': 0xED, 'COM': 0xFE}  # captions by IPTC, comments
 
 
-def quiet() -> None:
+def quiet(max_pixels: int = MAX_PIXELS) -> None:
   """For a process of one's own: what decoders say of odd files is left out, what fails is raised.
 
-  Pillow's limit of pixels makes way for that of `read`.
+  Args:
+    max_pixels: Pillow's own limit, which also holds for pictures inside others, as in icons; twice
+      as many are refused.
   """
   warnings.filterwarnings('ignore', module='PIL')
   logging.getLogger('tifffile').disabled = True
-  Image.MAX_IMAGE_PIXELS = None
+  Image.MAX_IMAGE_PIXELS = max_pixels
 
 
 def load(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, *, salvage: bool = False) -> Photo:
@@ -85,6 +87,11 @@ def read(data: bytes, name: str, max_pixels: int = MAX_PIXELS, *, salvage: bool 
     raise UserError(f'{name} {error}.') from error
   except UnidentifiedImageError as error:
     raise UserError(f'{name} {kinds.complaint(data)}.') from error
+  except Image.DecompressionBombError as error:
+    raise UserError(
+      f'{name} claims more pixels than the {max_pixels:,} allowed: if that is true, raise '
+      '--max-pixels (in Python, PIL.Image.MAX_IMAGE_PIXELS too).'
+    ) from error
   except MemoryError as error:
     raise UserError(f'{name} needs more memory than there is.') from error
   except Exception as error:  # decoders raise whatever a damaged file makes them stumble over
@@ -133,12 +140,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 def _opened(data: bytes, max_pixels: int, formats: tuple[str, ...]) -> Image.Image:
   """A file that Pillow reads, not decoded yet."""
-  try:
-    picture = Image.open(io.BytesIO(data), formats=formats)
-  except Image.DecompressionBombError as error:
-    raise UserError(
-      'claims more pixels than Pillow opens: if that is true, raise PIL.Image.MAX_IMAGE_PIXELS'
-    ) from error
+  picture = Image.open(io.BytesIO(data), formats=formats)
   _check_size(*picture.size, max_pixels)
   return picture
 
@@ -222,8 +224,12 @@ def _read_tiff(data: bytes, max_pixels: int) -> Photo:
   try:
     with _opened(data, max_pixels, ('TIFF',)) as picture:
       channels, profile, more = _decode_8(picture)
-  except (OSError, SyntaxError, ValueError):  # kinds of compression that Pillow has not
-    return _upright(tiff.decode(data), orientation, data, 'TIFF', tags, notes)
+  except (OSError, SyntaxError, ValueError) as error:
+    try:
+      values = tiff.decode(data)  # of kinds of compression that Pillow has not
+    except UserError:
+      raise error from None
+    return _upright(values, orientation, data, 'TIFF', tags, notes)
   # Pillow has turned it.
   tags = dataclasses.replace(tags, icc=profile)
   return _upright(channels, 1, data, 'TIFF', tags, (*notes, *more))

@@ -431,3 +431,12 @@ def test_floats_are_refused():
   values = files.gradient(16, 16, 3).astype(np.float32) / 255
   with pytest.raises(UserError, match='neither 8- nor 16-bit integers'):
     reading.read(jxl(values), 'it')
+
+
+def test_a_picture_inside_an_icon_has_the_same_limit(monkeypatch):
+  icon = files.pillow(Image.fromarray(files.noise(64, 64, 3)), 'ICO', sizes=[(64, 64)])
+  assert reading.read(icon, 'it').size == (64, 64)
+  at = icon.index(b'\x89PNG')
+  bomb = icon[:at] + files.png(files.noise(2, 2, 1), size=(50_000, 50_000))
+  with pytest.raises(UserError, match=r'it claims more pixels than the 250,000,000 allowed: if'):
+    reading.read(bomb, 'it')
