@@ -48,7 +48,7 @@ NETS: dict[str, dict[str, Any]] = {
   MAP: {},  # official_v2: one place for 8x8 px (quick), or 32x32 px
   '4x4 map': {'model.encoder': 'official_v1'},  # a place for twice as many px
   '1-D code': {'model.global_code': True},
-  'L1 only': {'loss.gan': 0.0},
+  'L1 only': {'loss.gan': 0.0, 'loss.gan_warmup_steps': 0},
   'no map': {'model.without_map': True},
 }
 
@@ -104,6 +104,8 @@ def settings(args: argparse.Namespace, net: str = MAP) -> ConfigDict:
   if args.steps is not None:
     config.train.steps = args.steps
   config.optimizer.schedule_steps = steps = config.train.steps
+  # A GAN from the first step on kept Gr from ever reading its map, in one seed of three.
+  config.loss.gan_warmup_steps = 2 * steps // 5
   data, log = config.data, config.log
   data.source = 'synthetic'
   data.scene = data.crop

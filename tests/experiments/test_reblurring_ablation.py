@@ -116,23 +116,43 @@ def test_seeds_are_summed_up_and_orderings_counted():
   assert table['x'] == {'mean': 3.0, 'std': pytest.approx(7**0.5)}
   assert ablation.summary([{'x': 4.0}])['x'] == {'mean': 4.0, 'std': 0.0}
 
-  def run(whole, still, spectrum):
-    return {'whole_psnr': whole, 'still_psnr': still, 'spectrum_db': spectrum}
+  def run(*scenes):
+    columns = 'whole_psnr', 'still_psnr', 'two_motions_psnr', 'spectrum_db'
+    return [dict(zip(columns, scene, strict=True)) for scene in scenes]
 
   held = ablation.orderings(
     {
-      '2-D map': [run(30, 40, 2), run(30, 40, 2)],
-      '1-D code': [run(29, 41, 2), run(31, 39, 2)],
-      'L1 only': [run(31, 40, 3), run(28, 40, 1)],
-      'no map': [run(28, 40, 2), run(29, 40, 2)],
+      '2-D map': [run((30, 40, 33, 2), (32, None, None, 2)), run((30, 40, 33, 2))],
+      '1-D code': [run((29, 41, 30, 2), (30, None, None, 2)), run((31, 39, 34, 2))],
+      'L1 only': [run((31, 40, 30, 3), (33, None, None, 5)), run((28, 40, 30, 1))],
+      'no map': [run((28, 40, 30, 2), (29, None, None, 2)), run((29, 40, 30, 2))],
     }
   )
-  assert held == {
-    '2-D map above 1-D code, whole': [1, -1],
+  assert {name: [seed['mean'] for seed in of] for name, of in held.items()} == {
+    '2-D map above 1-D code, whole': [1.5, -1],
     '2-D map above 1-D code, still': [-1, 1],
+    '2-D map above 1-D code, two motions': [3, -1],
     'no map worst, whole': [1, -1],
-    '2-D map nearer in spectrum than L1 only': [1, -1],
+    '2-D map nearer in spectrum than L1 only': [2, -1],
   }
+  first, second = held['2-D map above 1-D code, whole']
+  # Of two scenes every mean that can be drawn lies between theirs.
+  assert (first['low'], first['high'], first['pictures']) == (1, 2, 2)
+  assert second['low'] is None
+  assert held['2-D map above 1-D code, still'][0]['pictures'] == 1
+
+
+def test_two_motions_are_lines_of_blur_that_differ():
+  moving = np.zeros((5, 32, 32), bool)
+  moving[:4, 8:24, 8:24] = True
+  extent, direction = np.zeros((2, 5, 32, 32), np.float32)
+  extent[0][moving[0]] = 6  # it moves where all else rests
+  extent[1] = extent[4] = 9  # all moves alike; without a part that moves alone
+  extent[2], direction[2][moving[2]] = 3, np.pi / 2  # as far, but across
+  extent[3][moving[3]] = 3  # too little
+  pictures = np.zeros((5, 32, 32, 3), np.uint8)
+  scenes = BlurExample(pictures, pictures, extent, direction, moving, moving)
+  assert ablation.two_motions(scenes).tolist() == [True, False, True, False, False]
 
 
 @pytest.mark.parametrize('net, parameters', [('2-D map', 157_470_464), ('4x4 map', 31_247_104)])
