@@ -13,18 +13,18 @@ import contextlib
 import json
 import os
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
-import compare_pytorch as released
 import numpy as np
+import side_by_side
 from absl import app, flags
 from rich.console import Console
 from rich.table import Table
+from side_by_side import CHECKPOINT, JSON, REPO, WIDTH
 
 from degrep_jax.common.console import say
 from degrep_jax.common.errors import UserError
@@ -46,8 +46,9 @@ def serve(side: str, folder: pathlib.Path) -> None:
   picture = np.load(folder / 'picture.npy')
   context = contextlib.nullcontext()
   if side == 'pytorch':
-    repo, width = (flags.FLAGS[name].value for name in ('official_repo', 'width'))
-    context = released.released(pathlib.Path(repo), width)
+    import released_side
+
+    context = released_side.importable(pathlib.Path(REPO.value), WIDTH.value)
   with context:
     run = pytorch(folder) if side == 'pytorch' else ours(folder, side)
     output = run(picture)
@@ -57,17 +58,17 @@ def serve(side: str, folder: pathlib.Path) -> None:
       start = time.perf_counter()
       run(picture)
       print(time.perf_counter() - start, flush=True)
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
-  row['peak_mib'] = peak / (2**20 if sys.platform == 'darwin' else 2**10)
+  row['peak_mib'] = side_by_side.peak_mib()
   np.save(folder / f'{side}.npy', output)
   (folder / f'{side}.json').write_text(json.dumps(row))
 
 
 def pytorch(folder: pathlib.Path):
-  """A pass of the released network; inside `released.released`."""
+  """A pass of the released network; inside `released_side.importable`."""
+  import released_side
   import torch
 
-  network = released.released_network('msdi_net', folder).eval()
+  network = released_side.network('msdi_net', folder).eval()
 
   def run(picture):
     with torch.no_grad():
@@ -79,9 +80,11 @@ def pytorch(folder: pathlib.Path):
 
 def ours(folder: pathlib.Path, engine: str):
   """A pass of our network as photographs are restored."""
+  import our_side
+
   from degrep_jax import Restorer
 
-  module, variables = released.our_network('msdi_net', folder)
+  module, variables = our_side.network('msdi_net', folder)
   restorer = Restorer(module, variables, mode='tiles', batch=1, engine=engine)
   return lambda picture: restorer.apply(picture, outputs=('deblurred',))['deblurred']
 
@@ -89,19 +92,23 @@ def ours(folder: pathlib.Path, engine: str):
 def write_inputs(folder: pathlib.Path) -> None:
   """The weights, the picture, and the ONNX file for its size; a process of its own, since nothing
   that it reads shall count for the others."""
+  import our_side
+  import released_side
+
   from degrep_jax import Restorer
   from degrep_jax.inference import export
 
-  np.savez(folder / 'msdi_net.npz', **released.make_weights('msdi_net', flags.FLAGS.checkpoint))
-  np.save(folder / 'picture.npy', to_float(released.centre_crops()['blurry'][0]))
-  export.to_onnx(Restorer(*released.our_network('msdi_net', folder)), folder / 'msdi_net.onnx')
+  repo = pathlib.Path(REPO.value)
+  weights = released_side.make_weights('msdi_net', repo, WIDTH.value, CHECKPOINT.value)
+  np.savez(folder / 'msdi_net.npz', **weights)
+  np.save(folder / 'picture.npy', to_float(side_by_side.centre_crops()['blurry'][0]))
+  export.to_onnx(Restorer(*our_side.network('msdi_net', folder)), folder / 'msdi_net.onnx')
 
 
 def started(side: str, folder: pathlib.Path) -> subprocess.Popen:
   """A process of this file."""
-  command = [sys.executable, '-B', '-W', 'ignore', __file__, *sys.argv[1:]]
   pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'text': True}
-  return subprocess.Popen([*command, f'--serve={side},{folder}'], **pipes)
+  return subprocess.Popen([*side_by_side.command(), f'--serve={side},{folder}'], **pipes)
 
 
 def answer(process: subprocess.Popen) -> str:
@@ -138,7 +145,7 @@ def measured(folder: pathlib.Path) -> dict[str, dict]:
 
 def show(rows: dict[str, dict]) -> None:
   """Prints the table."""
-  table = Table(title=f'MSDI-Net of width {flags.FLAGS.width}, 256x256, batch 1')
+  table = Table(title=f'MSDI-Net of width {WIDTH.value}, 256x256, batch 1')
   table.add_column('')
   for heading in ('s', 'of PyTorch', 'first result, s', 'peak MiB', 'largest difference'):
     table.add_column(heading, justify='right')
@@ -164,7 +171,7 @@ def main(argv: list[str]) -> int:
       side, folder = _SERVE.value
       write_inputs(pathlib.Path(folder)) if side == 'inputs' else serve(side, pathlib.Path(folder))
       return 0
-    released.require_inputs()
+    side_by_side.require_inputs()
     with tempfile.TemporaryDirectory() as root:
       folder = pathlib.Path(_FOLDER.value or root)
       folder.mkdir(parents=True, exist_ok=True)
@@ -175,9 +182,9 @@ def main(argv: list[str]) -> int:
     show(rows)
     for name, size in sizes.items():
       say(f'{name}: {size / 2**20:,.0f} MiB')
-    if flags.FLAGS.json:
-      about = {'width': flags.FLAGS.width, 'cpus': os.cpu_count(), 'bytes': sizes, 'sides': rows}
-      write_atomically(flags.FLAGS.json, (json.dumps(about, indent=2) + '\n').encode())
+    if JSON.value:
+      about = {'width': WIDTH.value, 'cpus': os.cpu_count(), 'bytes': sizes, 'sides': rows}
+      write_atomically(JSON.value, (json.dumps(about, indent=2) + '\n').encode())
   except UserError as error:
     print(f'benchmark_onnx: {error}', file=sys.stderr)
     return 2
