@@ -33,10 +33,14 @@ _STEP = flags.DEFINE_integer('step', None, 'Of the checkpoint; by default the ne
 
 
 def middle_tiles(picture, tile):
-  """The 2x2 tiles around the middle of a picture (H, W, 3), as (4, tile, tile, 3) float32."""
-  top, left = (side // 2 - tile for side in picture.shape[:2])
-  window = to_float(picture)[top : top + 2 * tile, left : left + 2 * tile]
-  return window.reshape(2, tile, 2, tile, 3).swapaxes(1, 2).reshape(4, tile, tile, 3)
+  """The tiles around the middle of a picture (H, W, 3), at most two either way, as (n, tile, tile,
+  3) float32; none where the picture is smaller than one."""
+  height, width = picture.shape[:2]
+  rows, columns = min(2, height // tile), min(2, width // tile)
+  top, left = (height - rows * tile) // 2, (width - columns * tile) // 2
+  window = to_float(picture)[top : top + rows * tile, left : left + columns * tile]
+  tiles = window.reshape(rows, tile, columns, tile, 3).swapaxes(1, 2)
+  return tiles.reshape(rows * columns, tile, tile, 3)
 
 
 def other_photographs(source):
