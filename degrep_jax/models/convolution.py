@@ -15,8 +15,13 @@ _LAYOUT = ('NHWC', 'HWIO', 'NHWC')
 
 
 def pad(x: jax.Array, amount: int, mode: str) -> jax.Array:
-  """Pads height and width of `(B, H, W, C)` by `amount`; mode 'zeros' or 'reflect' (without the
-  border)."""
+  """Pads height and width of `(B, H, W, C)` by `amount`; mode 'zeros', 'reflect' (without the
+  border) or 'edge' (the border repeated)."""
+  if mode == 'edge':  # jnp.pad slices all axes for it, the batch too, whose size may be open
+    for axis in (1, 2):
+      first, last = (lax.slice_in_dim(x, at, at + 1, axis=axis) for at in (0, x.shape[axis] - 1))
+      x = jnp.concatenate([*[first] * amount, x, *[last] * amount], axis)
+    return x
   widths = ((0, 0), (amount, amount), (amount, amount), (0, 0))
   return jnp.pad(x, widths) if mode == 'zeros' else jnp.pad(x, widths, mode='reflect')
 

@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from degrep_jax.models.convolution import pad
 from degrep_jax.models.layers import Conv, channel_norm, instance_norm, leaky_relu
 
 FEATURES = 5  # convolutions whose outputs the deblurring stage's loss compares
@@ -36,7 +37,7 @@ def detail(picture: jax.Array) -> jax.Array:
   large. Edges are repeated."""
   _, h, w, _ = picture.shape
   rim = DETAIL // 2
-  padded = jnp.pad(picture, ((0, 0), (rim, rim), (rim, rim), (0, 0)), mode='edge')
+  padded = pad(picture, rim, 'edge')
   rows = functools.reduce(jnp.add, [padded[:, i : i + h] for i in range(DETAIL)])
   squares = functools.reduce(jnp.add, [rows[:, :, i : i + w] for i in range(DETAIL)])
   return DETAIL_GAIN * (picture - squares / DETAIL**2)

@@ -259,6 +259,20 @@ def test_an_onnx_model_of_full_width(tmp_path):
   np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['small_joint', 'small_deblur', 'small_hinet'])
+def test_onnx_models_of_the_small_nets(tmp_path, name):
+  config = importlib.import_module(f'configs.{name}').get_config().model
+  module, shape = factory.build_network(config, axis_name=None), (1, 256, 256, 3)
+  inputs = [shape] * factory.NETWORKS[config.network].inputs
+  restorer = Restorer(module, saved.variables(module, 0, *inputs))
+  export.to_onnx(restorer, tmp_path / 'net.onnx')
+  session = onnxruntime.InferenceSession(tmp_path / 'net.onnx', providers=['CPUExecutionProvider'])
+  pictures = np.random.default_rng(0).random((2, *shape[1:]), np.float32)
+  (found,) = session.run(None, {'blurry': pictures})
+  np.testing.assert_allclose(found, restorer.apply(pictures)['deblurred'], atol=1e-5)
+
+
 def test_what_is_there_is_left_alone(joint, command, tmp_path):
   target = tmp_path / 'net.safetensors'
   target.write_text('mine')

@@ -114,10 +114,17 @@ def _steps(pick: np.ndarray, size: int) -> Iterable[tuple[str, Any]]:
     yield 'repeat', times
   elif 0 <= last < size > first and np.array_equal(inner, np.pad(whole, (first, last), 'reflect')):
     yield 'reflect', (first, last)
+  elif len(inner) > size and np.array_equal(inner, np.pad(whole, _borders(inner), 'edge')):
+    yield 'edge', _borders(inner)
   else:
     yield 'gather', inner
   if before or after:
     yield 'zeros', (before, after)
+
+
+def _borders(pick: np.ndarray) -> tuple[int, int]:
+  """How often the first index and the last one are repeated."""
+  return int((pick == pick[0]).sum()) - 1, int((pick == pick[-1]).sum()) - 1
 
 
 def _slice(graph, name, axes, rank):
@@ -161,5 +168,6 @@ _WRITERS = {
   'gather': _gather,
   'repeat': _repeat,
   'reflect': _pad('reflect'),
+  'edge': _pad('edge'),
   'zeros': _pad('constant'),
 }

@@ -98,6 +98,7 @@ CASES = {
   'stride': (lambda x: layers.conv2d(x, KERNEL, 2, 1) + 1, {'Conv': 1}),
   'reflection': (lambda x: layers.pad(x, 3, 'reflect'), {'Pad': 1}),
   'zeros': (lambda x: layers.pad(x, 2, 'zeros'), {'Pad': 1}),
+  'edges': (lambda x: layers.pad(x, 2, 'edge'), {'Pad': 2}),
   'doubled': (layers.upsample2, {'Resize': 1}),
   'doubled and reflected': (
     lambda x: layers.pad(layers.upsample2(x), 1, 'reflect'),
@@ -200,6 +201,9 @@ NETWORKS = {
   'no map': JOINT(model__without_map=True),
   'msdi_net': DEBLUR(model__encoder='table1'),
   'squares': DEBLUR(model__unshuffle=2),
+  'as the small nets': DEBLUR(
+    model__unshuffle=4, model__encoder='local', model__encoder_input=0, model__modulation='sam'
+  ),
   'hinet': DEBLUR(model__network='hinet'),
 }
 
@@ -221,4 +225,5 @@ def test_networks(name):
     assert np.abs(found['deblurred'] - x.transpose(order)).max() > 0.05
     # One at each end alone, except where E sees a resized picture or squares become channels.
     ends = {'NHWC': 1 + len(found), 'NCHW': 0}[layout]
-    assert name in ('sam, resized', 'squares') or operators(model)['Transpose'] == ends
+    others = ('sam, resized', 'squares', 'as the small nets')
+    assert name in others or operators(model)['Transpose'] == ends
