@@ -4,7 +4,7 @@ python -m degrep_jax.main --config=configs/small_hinet.py --workdir=runs/small_h
   --config.data.parts.gopro.root=GOPRO_Large --config.data.parts.pairs.root=PAIRS \
   --config.data.parts.photos.root=PHOTOS
 
-Machine: 2 CPU cores and 2 GB: 0.24 s of both cores a step (AMD Zen 5), some 1.6 hours. Expect: not
+Machine: 2 CPU cores and 2 GB: 0.24 s of both cores a step (AMD Zen 5), some 65 minutes. Expect: not
 measured yet.
 """
 
