@@ -26,6 +26,7 @@ import content_leakage
 import degradation_space
 import fields
 import leakage_probe
+import place_probe
 import study
 
 from degrep_jax import run_config
@@ -304,7 +305,7 @@ def test_the_variance_of_maps_is_that_of_pictures_blurs_and_both():
 
 def test_angles_between_axes():
   predicted, true = axes(0, 0, 10, 89, 30), axes(90, 45, -20, -89, 30)
-  error = degradation_space.axis_error(3 * predicted, true)
+  error = place_probe.axis_error(3 * predicted, true)
   np.testing.assert_allclose(error, [90, 45, 30, 2, 0], atol=1e-5)
 
 
@@ -314,7 +315,7 @@ def test_the_blur_of_a_place_is_the_mean_of_its_pixels_weighted_by_extent():
   extent[0, 2:, 0], extent[0, 2:, 1] = 4, 2  # one place: 4 px along x beside 2 px along y
   direction[0, 2:, 1] = np.pi / 2
   nothing = np.zeros((1, 4, 4, 3), np.uint8)
-  blur = degradation_space.places(
+  blur = place_probe.places(
     BlurExample(nothing, nothing, extent, direction, extent > 0, extent > 0), (2, 2)
   )
   np.testing.assert_allclose(blur.extent[0], [[3, 0], [3, 0]])
@@ -324,9 +325,9 @@ def test_the_blur_of_a_place_is_the_mean_of_its_pixels_weighted_by_extent():
 
 def _data(rng, count):
   degrees = rng.uniform(-90, 90, (count, 4, 4))
-  blur = degradation_space.Places(rng.uniform(0, 6, (count, 4, 4)), axes(*degrees.ravel()))
+  blur = place_probe.Places(rng.uniform(0, 6, (count, 4, 4)), axes(*degrees.ravel()))
   blur = blur._replace(axis=blur.axis.reshape(count, 4, 4, 2))
-  return degradation_space.Data(None, np.arange(count) % 5, blur)
+  return place_probe.Data(None, np.arange(count) % 5, blur)
 
 
 def test_probes_read_what_is_there_and_nothing_else():
@@ -336,27 +337,27 @@ def test_probes_read_what_is_there_and_nothing_else():
   features = [
     np.concatenate([d.blur.extent[..., None], d.blur.axis], -1) for d in (known, held_out)
   ]
-  score, guess = degradation_space.probe(*(x @ mixing + 5 for x in features), known, held_out)
+  score, guess = place_probe.probe(*(x @ mixing + 5 for x in features), known, held_out)
   assert score['extent_r2'] > 0.999
   assert score['direction_degrees'] < 0.5
   assert guess['axis'].shape == (20, 4, 4, 2)
   assert score['places_with_direction'] == (held_out.blur.extent >= 2).sum()
   noise = [rng.normal(size=x.shape) for x in features]
-  score, _ = degradation_space.probe(*noise, known, held_out)
+  score, _ = place_probe.probe(*noise, known, held_out)
   assert abs(score['extent_r2']) < 0.05
   assert score['direction_degrees'] == pytest.approx(45, abs=7)
   # The product of two features is the extent: only the probe with products sees it.
   factors = [np.stack([d.blur.extent * s, s], -1) for d in (known, held_out)
              for s in [rng.choice([-1.0, 1.0], d.blur.extent.shape)]]  # fmt: skip
-  assert degradation_space.probe(*factors, known, held_out)[0]['extent_r2'] < 0.05
-  assert degradation_space.probe(*factors, known, held_out, products=True)[0]['extent_r2'] > 0.99
+  assert place_probe.probe(*factors, known, held_out)[0]['extent_r2'] < 0.05
+  assert place_probe.probe(*factors, known, held_out, products=True)[0]['extent_r2'] > 0.99
 
 
 def test_what_scenes_have_in_common_explains_nothing_within_them():
   held_out = _data(np.random.default_rng(0), 12)
   scenes = held_out.blur.extent.mean((1, 2), keepdims=True)
   guess = {'extent': 0 * held_out.blur.extent + scenes, 'axis': held_out.blur.axis}
-  score = degradation_space.scores(guess, held_out.blur)
+  score = place_probe.scores(guess, held_out.blur)
   assert score['extent_r2'] > 0.02
   assert score['extent_r2_within_scenes'] == pytest.approx(0, abs=1e-9)
   assert (score['direction_low'], score['direction_high']) == pytest.approx((0, 0), abs=1e-4)
@@ -365,9 +366,9 @@ def test_what_scenes_have_in_common_explains_nothing_within_them():
 def test_an_interval_is_over_scenes():
   # Ten scenes, each with one error in all its places: as uncertain as ten numbers.
   errors = [np.full(500, error) for error in np.linspace(0, 90, 10)]
-  low, high = degradation_space.interval(errors)
+  low, high = place_probe.interval(errors)
   assert low < 25 and high > 65
-  assert degradation_space.interval(errors[:1]) == (None, None)
+  assert place_probe.interval(errors[:1]) == (None, None)
 
 
 def test_photographs_of_one_scene_have_one_number():
@@ -408,7 +409,7 @@ def test_scenes_of_a_folder_of_photographs(tmp_path):
 
 def test_the_mean_explains_nothing():
   known = _data(np.random.default_rng(0), 10)
-  score = degradation_space.means(known, known)
+  score = place_probe.means(known, known)
   assert score['extent_r2'] == pytest.approx(0, abs=1e-12)
   assert score['direction_degrees'] == pytest.approx(45, abs=8)
 
@@ -416,8 +417,8 @@ def test_the_mean_explains_nothing():
 def test_gradients_of_stripes():
   wave = 100 + 50 * np.sin(np.arange(32) * 2 * np.pi / 8)
   stripes = np.broadcast_to(np.rint(wave)[None, None, :, None], (1, 32, 32, 3)).astype(np.uint8)
-  across = degradation_space.gradient_features(stripes, (4, 4))
-  along = degradation_space.gradient_features(stripes.swapaxes(1, 2), (4, 4))
+  across = place_probe.gradient_features(stripes, (4, 4))
+  along = place_probe.gradient_features(stripes.swapaxes(1, 2), (4, 4))
   assert across.shape == (1, 4, 4, 20)
   for start in range(0, 20, 5):
     np.testing.assert_allclose(across[..., start + 1], 1, atol=1e-3)  # the gradient lies along x
