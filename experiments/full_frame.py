@@ -107,7 +107,7 @@ class Kept(scoring.Checkpoint):
     return self._folder / f'{item:05}_{source.names[item].replace("/", "_")}.png'
 
   def restore(self, source):
-    """Yields the deblurred picture of every pair, uint8 (H, W, 3)."""
+    """Yields {label: deblurred picture}, uint8 (H, W, 3), of every pair."""
     files = [self.file(source, item) for item in range(len(source))]
     there = [file.is_file() for file in files]
     restored = self._restorer.deblur(
@@ -115,11 +115,11 @@ class Kept(scoring.Checkpoint):
     )
     for file, found in zip(files, there, strict=True):
       if found:
-        yield read_picture(file)
+        yield {self.label: read_picture(file)}
         continue
       picture = next(restored)
       pixels.write_png(file, picture)
-      yield picture
+      yield {self.label: picture}
 
 
 def base_config():

@@ -15,6 +15,7 @@ from degrep_jax.common import shipped_configs
 
 PARTS = ('encoder', 'pyramid', 'reblurrer', 'deblurrer')
 EVALUATION = 'evaluation.json'  # of --mode=eval; the run's own are evaluations/step_N.json
+METRICS = ('_psnr', '_ssim_3d', '_ssim_2d')  # end the names of means there
 
 
 def describe(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
@@ -84,7 +85,14 @@ def _evaluations(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
   paths = [own[max(own)]] if own else []
   if (workdir / EVALUATION).exists():
     paths.append(workdir / EVALUATION)
-  return {str(path.relative_to(workdir)): json.loads(path.read_text()) for path in paths}
+  return {str(path.relative_to(workdir)): _means(json.loads(path.read_text())) for path in paths}
+
+
+def _means(found: dict[str, Any]) -> dict[str, Any]:
+  """The numbers of an evaluation's file, and what they leave out."""
+  means = {key: x for key, x in found.items() if key.endswith(METRICS)}
+  left_out = {key: found[key] for key in ('identical', 'without_ssim') if found.get(key)}
+  return {'count': found['count']} | means | left_out
 
 
 def defaults() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Scores of whole pictures: held-out pairs in, per-picture scores, totals and pictures out."""
+"""A run's own evaluation: its held-out pairs through its network, scored, written and shown."""
 
 import itertools
 import pathlib
@@ -10,86 +10,63 @@ import jax
 import ml_collections
 import numpy as np
 
-from degrep_jax import metrics
 from degrep_jax import run_config as configs
-from degrep_jax.common import threads
-from degrep_jax.common.console import say, track
+from degrep_jax.common.console import say
 from degrep_jax.common.pixels import to_uint8
-from degrep_jax.data.pairs import Pair, Source
+from degrep_jax.data.pairs import Source
 from degrep_jax.data.source import open_source
+from degrep_jax.evaluation import scoring
 from degrep_jax.evaluation.means import remarks
 from degrep_jax.evaluation.panel import panel
-from degrep_jax.evaluation.tables import format_table, write_scores
+from degrep_jax.evaluation.tables import format_table
 from degrep_jax.inference.restorer import Restorer
 
-METRICS = {'psnr': metrics.psnr, 'ssim_3d': metrics.ssim_3d, 'ssim_2d': metrics.ssim_2d}
-PICTURES = ('deblurred', 'reblurred')
+PICTURES = {'deblurred': 'sharp', 'reblurred': 'blurry'}  # what they are compared with
 WINDOW = 256  # px of a picture that people are shown at most, or one tile
+
+# Scores of what never changes, see `scoring.score`.
+Known = dict[tuple[str, str], dict[str, float | None]]
 
 
 def _pictures(restorer: Restorer) -> tuple[str, ...]:
   """What a network restores."""
-  return PICTURES if restorer.can_reblur else PICTURES[:1]
+  return tuple(PICTURES) if restorer.can_reblur else ('deblurred',)
 
 
-def _score(
-  pair: Pair, restored: dict[str, np.ndarray], known: dict[str, dict[str, float | None]]
-) -> dict[str, Any]:
-  pictures = {name: to_uint8(picture) for name, picture in restored.items()}
-  row: dict[str, Any] = {'name': pair.name}
-  blurry = known.setdefault(pair.name, {})
-  fits = metrics.has_window(pair.sharp.shape)
-  for name, metric in METRICS.items():
-    score = metric if name == 'psnr' or fits else _none
-    if name not in blurry:
-      blurry[name] = score(pair.blurry, pair.sharp)
-    row[f'blurry_{name}'] = blurry[name]
-    row[f'deblurred_{name}'] = score(pictures['deblurred'], pair.sharp)
-    if 'reblurred' in pictures:
-      row[f'identity_{name}'] = row[f'blurry_{name}']  # the metrics are symmetric
-      row[f'reblurred_{name}'] = score(pictures['reblurred'], pair.blurry)
-  return row
+class OwnNetwork(scoring.Checkpoint):
+  """All that the network of a run makes of a pair, each beside what it is to be better than.
 
-
-def _none(*_: np.ndarray) -> None:
-  """What SSIM is where its window does not fit."""
-
-
-def scores(
-  restorer: Restorer, source: Source, known: dict[str, dict[str, float | None]] | None = None
-) -> Iterator[dict[str, Any]]:
-  """Per-picture scores of every pair of `source`, whole, clipped and rounded to 8 bits.
-
-  A restorer in its mode 'tiles' gives the released protocol: tiles through the whole net (E sees
-  the tile), overlaps averaged. Scoring runs in threads beside the network.
+  The rows are blurry and deblurred (against sharp) and, of a joint net, identity (sharp as if it
+  were the reblurred picture) and reblurred (against blurry).
 
   Args:
-    restorer: of the network.
-    source: the pairs.
-    known: scores of the blurry pictures by the pair's name; those that lack are added.
-
-  Yields:
-    'name', and `<row>_<metric>` for the rows blurry, deblurred (against sharp) and, of a joint net,
-    identity (sharp as if it were the reblurred picture) and reblurred (against blurry); None for
-    SSIM where its window does not fit into the picture.
-
-  Raises:
-    UserError: a picture that cannot be read.
+    restorer: of the network. In its mode 'tiles' it gives the released protocol: tiles through the
+      whole net (E sees the tile), overlaps averaged.
   """
-  scored = {} if known is None else known
-  # Pairs are read once and kept until they are scored.
-  pairs, read = itertools.tee(map(source.pair, range(len(source))))
-  sharp = None
-  if restorer.can_reblur:
-    read, partners = itertools.tee(read)
-    sharp = (pair.sharp for pair in partners)
-  results = restorer.apply((pair.blurry for pair in read), sharp, outputs=_pictures(restorer))
-  yield from threads.map_ahead(
-    lambda restored: _score(*restored, scored),
-    zip(pairs, results, strict=True),
-    metrics.THREADS,
-    ahead=metrics.THREADS,
-  )
+
+  saves = False
+
+  def __init__(self, restorer: Restorer):
+    super().__init__('deblurred', restorer)
+    made = {name: PICTURES[name] for name in _pictures(restorer)}
+    self.compared = {
+      label: of for name, of in made.items() for label, of in ((scoring.BASES[of], of), (name, of))
+    }
+    self.untouched = tuple(scoring.BASES[of] for of in made.values())
+
+  def restore(self, source: Source) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the pictures of every row, of every pair; a pair is read once."""
+    pairs, read = itertools.tee(map(source.pair, range(len(source))))
+    sharp = None
+    if self._restorer.can_reblur:
+      read, partners = itertools.tee(read)
+      sharp = (pair.sharp for pair in partners)
+    blurry = (pair.blurry for pair in read)
+    results = self._restorer.apply(blurry, sharp, outputs=_pictures(self._restorer))
+    for pair, restored in zip(pairs, results, strict=True):
+      shown = {scoring.BLURRY: pair.blurry, scoring.IDENTITY: pair.sharp}
+      shown |= {name: to_uint8(picture) for name, picture in restored.items()}
+      yield {label: shown[label] for label in self.compared}
 
 
 def _window(picture: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -131,19 +108,34 @@ def write_evaluation(
   source: Source,
   directory: pathlib.Path,
   stem: str,
+  dataset: str,
   check: Callable[[], None] = lambda: None,
-  known: dict[str, dict[str, float | None]] | None = None,
+  known: Known | None = None,
 ) -> dict[str, float]:
-  """Scores every pair, writes `<stem>.csv` and `<stem>.json`, and returns the means. `check` is
-  called after each pair; what it raises ends the evaluation, of which nothing is written. `known`
-  as in `scores`."""
-  rows = []
-  for row in track(scores(restorer, source, known), 'evaluating', len(source)):
-    check()
-    rows.append(row)
-  for sentence in remarks(rows):
+  """Scores every pair, writes `<stem>.csv` and `<stem>.json` and returns the `totals`.
+
+  Args:
+    restorer: of the network.
+    source: the held-out pairs.
+    directory, stem: of the two files, see `scoring.write`.
+    dataset: what the pairs are called there.
+    check, known: see `scoring.score`; of an evaluation that is broken off nothing is written.
+
+  Raises:
+    UserError: a picture that cannot be read, or a folder that cannot be written.
+  """
+  own = OwnNetwork(restorer)
+  protocol = scoring.Protocol(restoring=own.settings)
+  scores = scoring.score(source, [own], protocol, check=check, known=known)
+  for sentence in remarks(scores.rows):
     say(sentence)
-  return write_scores(rows, directory, stem)
+  scoring.write(directory, scores, [own], protocol, dataset, stem)
+  return scores.totals()
+
+
+def dataset_of(data: ml_collections.ConfigDict) -> str:
+  """What the pairs of a config are called: their folder, or the source that makes them."""
+  return str(data.eval_root or data.root or data.photographs or data.source)
 
 
 def spread_samples(restorer: Restorer, source: Source, count: int = 4) -> list[dict[str, Any]]:
@@ -159,15 +151,17 @@ class Evaluator:
   Args:
     network: of `factory.NETWORKS`.
     source: the held-out pairs.
+    dataset: what they are called.
     tile: side of the tiles of whole pictures, pixels.
     batch: tiles per pass, a multiple of the devices.
   """
 
-  def __init__(self, network: nn.Module, source: Source, *, tile: int, batch: int):
+  def __init__(
+    self, network: nn.Module, source: Source, *, dataset: str = '', tile: int, batch: int
+  ):
     self._restorer = Restorer(network, None, mode='tiles', tile=tile, batch=batch)
-    self._source = source
-    # The blurry pictures' scores, which never change.
-    self._known: dict[str, dict[str, float | None]] = {}
+    self._source, self._dataset = source, dataset
+    self._known: Known = {}
 
   def scores(
     self,
@@ -175,10 +169,15 @@ class Evaluator:
     directory: pathlib.Path,
     stem: str,
     check: Callable[[], None] = lambda: None,
+    about: dict[str, Any] | None = None,
   ) -> dict[str, float]:
-    """`write_evaluation` by the network's variables; nothing is compiled but the first time."""
+    """`write_evaluation` by the network's variables, with what is known `about` them, see
+    `Restorer.about`; nothing is compiled but the first time."""
     restorer = self._restorer.with_variables(variables)
-    return write_evaluation(restorer, self._source, directory, stem, check, self._known)
+    restorer.about |= about or {}
+    return write_evaluation(
+      restorer, self._source, directory, stem, self._dataset, check, self._known
+    )
 
   def samples(self, variables: Any, count: int = 4) -> list[dict[str, Any]]:
     """`spread_samples` by the network's variables."""
@@ -204,7 +203,7 @@ def evaluate_run(
   restorer = Restorer.from_checkpoint(
     workdir, step=step, config=config, mode='tiles', batch=config.eval.batch_size
   )
-  totals = write_evaluation(restorer, source, workdir, 'evaluation')
+  totals = write_evaluation(restorer, source, workdir, 'evaluation', dataset_of(config.data))
   panel(spread_samples(restorer, source), workdir / 'evaluation.png')
   say(f'step {restorer.about["step"]}\n{format_table(totals)}')
   return totals

@@ -1,18 +1,16 @@
 """Held-out pictures restored by several methods, scored by one protocol: a paper's table.
 
-A method is a checkpoint of ours, or a folder of what any program has restored; the blurry input
-stands beside them as it is. Everything that is scored is 8 bits, as it would be saved.
+What restores them stands in `methods`; a run's own evaluation (`held_out`) comes through here, too.
+Everything that is scored is 8 bits, as it would be saved.
 """
 
-import collections
 import dataclasses
 import importlib.metadata
 import pathlib
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from degrep_jax import metrics
@@ -20,12 +18,39 @@ from degrep_jax.common import threads
 from degrep_jax.common.console import track
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import write_png
-from degrep_jax.data.pairs import FilePairs, Source, read_picture
+from degrep_jax.data.pairs import Pair, Source
 from degrep_jax.evaluation import bootstrap, means
-from degrep_jax.evaluation.restored_folder import find_pictures, match_pictures
+from degrep_jax.evaluation.methods import (
+  BASES,
+  BLURRY,
+  IDENTITY,
+  BlurryInput,
+  Checkpoint,
+  Method,
+  RestoredFolder,
+  labels_of,
+  sharp_pictures,
+)
 from degrep_jax.evaluation.tables import write_csv, write_json
 
-BLURRY = 'blurry'  # the label of the input itself
+# `degrep_jax.scoring` has all that a comparison takes.
+__all__ = [
+  'BASES',
+  'BLURRY',
+  'IDENTITY',
+  'BlurryInput',
+  'Checkpoint',
+  'Method',
+  'Protocol',
+  'RestoredFolder',
+  'Scores',
+  'labels_of',
+  'score',
+  'sharp_pictures',
+  'summary',
+  'versions',
+  'write',
+]
 MEASURED_BY = ('jax', 'flax', 'numpy', 'scipy', 'scikit-image', 'opencv-python-headless')
 
 
@@ -80,120 +105,6 @@ class Protocol:
     }
 
 
-class BlurryInput:
-  """The method that leaves pictures as they are."""
-
-  label = BLURRY
-  saves = False
-
-  def about(self) -> dict[str, Any]:
-    """What the file of the scores says of it."""
-    return {'kind': 'input'}
-
-  def restore(self, source: Source) -> Iterator[np.ndarray]:
-    """Yields a picture per pair, uint8 (H, W, 3)."""
-    for item in range(len(source)):
-      yield source.pair(item).blurry
-
-
-class Checkpoint:
-  """A network of ours.
-
-  Args:
-    label: in tables.
-    restorer: a `Restorer`.
-  """
-
-  saves = True
-
-  def __init__(self, label: str, restorer: Any):
-    self.label, self._restorer = label, restorer
-
-  @property
-  def settings(self) -> dict[str, Any]:
-    """What decides on the result besides the weights: mode, tile, dtype; of whole pictures also
-    window (0: norms over all of it) and memory, bytes."""
-    fields = ['mode', 'tile', 'dtype']
-    if self._restorer.mode == 'full':
-      fields += ['window', 'memory']
-    return {field: getattr(self._restorer, field) for field in fields}
-
-  def about(self) -> dict[str, Any]:
-    """Path, step and config of the checkpoint, the number of parameters, and what multiplied."""
-    known = self._restorer.about
-    fields = ('checkpoint', 'step', 'parameters', 'config')
-    precision = jax.config.jax_default_matmul_precision or 'default'  # type: ignore[attr-defined]
-    by = {'platform': jax.default_backend(), 'matmul_precision': precision}
-    return {'kind': 'checkpoint', **{field: known[field] for field in fields}, **by}
-
-  def restore(self, source: Source) -> Iterator[np.ndarray]:
-    """Yields the deblurred picture of every pair, uint8 (H, W, 3)."""
-    yield from self._restorer.deblur(source.pair(item).blurry for item in range(len(source)))
-
-
-class RestoredFolder:
-  """Pictures that some program has restored.
-
-  Args:
-    label: in tables.
-    root: folder of the pictures.
-    source: whose pairs they must be.
-
-  Raises:
-    UserError: as `match_pictures`.
-  """
-
-  saves = False
-
-  def __init__(self, label: str, root: pathlib.Path, source: Source):
-    self.label, self._root = label, root
-    self._files = match_pictures(root, source.names)
-
-  def about(self) -> dict[str, Any]:
-    """The folder."""
-    return {'kind': 'restored', 'folder': str(self._root.absolute())}
-
-  def restore(self, source: Source) -> Iterator[np.ndarray]:
-    """Yields the restored picture of every pair, uint8 (H, W, 3).
-
-    Raises:
-      UserError: one that cannot be read.
-    """
-    for path in self._files:
-      yield read_picture(path)
-
-
-Method = BlurryInput | Checkpoint | RestoredFolder
-
-
-def sharp_pictures(root: pathlib.Path) -> Source:
-  """The pictures of a folder as the sharp ones of pairs whose blurry partners nobody asks for.
-
-  Raises:
-    UserError: no folder, nothing in it, two files of one name, or a file that is no picture.
-  """
-  found = find_pictures(root)
-  files = {path.relative_to(root).with_suffix('').as_posix(): path for path in found}
-  if len(files) < len(found):
-    raise UserError(f'{root} has pictures whose names differ in the suffix alone: keep one each.')
-  return FilePairs([(name, path, path) for name, path in files.items()], cache_bytes=0)
-
-
-def labels_of(paths: Sequence[pathlib.Path]) -> list[str]:
-  """Short names for tables: the folders' own, or the whole paths where these are not unique.
-
-  Raises:
-    UserError: a folder twice.
-  """
-  whole = [path.absolute().as_posix() for path in paths]
-  for path, count in collections.Counter(whole).items():
-    if count > 1:
-      raise UserError(f'{path} is named twice: a method stands beside others, not itself.')
-  short = [pathlib.Path(path).name for path in whole]
-  counts = collections.Counter([BLURRY, 'name', *short])
-  return [name if counts[name] == 1 else path for name, path in zip(short, whole, strict=True)]
-
-
 @dataclasses.dataclass
 class Scores:
   """What was measured.
@@ -201,15 +112,17 @@ class Scores:
   Attributes:
     rows: per picture 'name' and `<label>_<metric>`, None where an alignment failed or a picture is
       too small for SSIM.
-    methods: the methods' labels, in order.
+    methods: the labels of the rows of the table, in order.
     metrics: their names.
     failed: label to {picture: why it could not be aligned}.
+    compared: label to what it was compared with, where that is not 'sharp'.
   """
 
   rows: list[dict[str, Any]]
   methods: list[str]
   metrics: tuple[str, ...]
   failed: dict[str, dict[str, str]]
+  compared: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   def column(self, label: str, metric: str) -> list[float | None]:
     """A score per picture."""
@@ -219,12 +132,28 @@ class Scores:
     """The mean of every metric over the pictures that have it, see `means.mean`."""
     return {metric: means.mean(self.rows, f'{label}_{metric}') for metric in self.metrics}
 
+  def totals(self) -> dict[str, float]:
+    """Numbers alone: the 'count' of pictures, `<label>_<metric>`, the means that there are, and how
+    many pictures are 'identical' or 'without_ssim', where any are."""
+    found: dict[str, float] = {'count': len(self.rows)}
+    for label in self.methods:
+      for metric, mean in self.means(label).items():
+        found |= {} if mean is None else {f'{label}_{metric}': mean}
+    if any(np.isnan(mean) for mean in found.values()):
+      raise ValueError(f'not a number among the scores: {found}')
+    left_out = {
+      'identical': means.identical(self.rows),
+      'without_ssim': means.without_ssim(self.rows),
+    }
+    return found | {name: len(pictures) for name, pictures in left_out.items() if pictures}
+
   def gain(self, label: str) -> dict[str, Any] | None:
-    """The PSNR of a method less that of the blurry input, as `bootstrap.Difference`; None where
-    the input was not scored, or no picture has both."""
-    if BLURRY not in self.methods or label == BLURRY:
+    """The PSNR of a method less that of the picture that nobody touched, as `bootstrap.Difference`;
+    None where that was not scored, or no picture has both."""
+    base = BASES[self.compared.get(label, 'sharp')]
+    if base not in self.methods or label == base:
       return None
-    difference = self._difference(label, BLURRY, 'psnr')
+    difference = self._difference(label, base, 'psnr')
     return difference and difference._asdict()
 
   def _difference(self, label: str, other: str, metric: str) -> bootstrap.Difference | None:
@@ -234,8 +163,9 @@ class Scores:
     return bootstrap.paired_difference(*([row[column] for row in rows] for column in columns))
 
   def differences(self) -> list[dict[str, Any]]:
-    """The first method less each of the others, the input aside, metric by metric."""
-    first, *others = (label for label in self.methods if label != BLURRY)
+    """The first method that deblurs less each of the others, metric by metric."""
+    deblurring = [label for label in self.methods if self.compared.get(label, 'sharp') == 'sharp']
+    first, *others = (label for label in deblurring if label != BLURRY)
     found = []
     for other in others:
       for metric in self.metrics:
@@ -246,15 +176,41 @@ class Scores:
     return found
 
 
+class _Once(Source):
+  """A source whose pairs are kept, once they are read, until they are scored."""
+
+  def __init__(self, source: Source):
+    self._source, self.names = source, source.names
+    self._kept: dict[int, Pair] = {}
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def pair(self, item: int) -> Pair:
+    if item not in self._kept:
+      self._kept[item] = self._source.pair(item)
+    return self._kept[item]
+
+  def crop(self, item: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    return self._source.crop(item, size, rng)
+
+  def last(self, item: int) -> Pair:
+    """A pair that nobody asks for again."""
+    return self._kept.pop(item, None) or self._source.pair(item)
+
+
 def score(
   source: Source,
   methods: Sequence[Method],
   protocol: Protocol,
   save: pathlib.Path | None = None,
+  check: Callable[[], None] = lambda: None,
+  known: dict[tuple[str, str], dict[str, float | None]] | None = None,
 ) -> Scores:
   """Scores every picture of every method, one method after the other.
 
-  Scoring runs in threads beside the network; the order of the rows is that of the pairs.
+  Scoring runs in threads beside the network; the order of the rows is that of the pairs. A method
+  reads every pair once.
 
   Args:
     source: the held-out pairs.
@@ -262,45 +218,62 @@ def score(
     protocol: of the scores.
     save: folder for the pictures of the checkpoints as PNG, in a folder per method where there are
       several.
+    check: called after each pair; what it raises ends the scoring.
+    known: scores of untouched pictures by label and the pair's name; those that lack are added.
 
   Raises:
     UserError: a picture that cannot be read, scored or written.
   """
-  columns = [f'{method.label}_{metric}' for method in methods for metric in protocol.metrics]
+  compared = {label: of for method in methods for label, of in method.compared.items()}
+  columns = [f'{label}_{metric}' for label in compared for metric in protocol.metrics]
   rows: list[dict[str, Any]] = [{'name': name} | dict.fromkeys(columns) for name in source.names]
   failed: dict[str, dict[str, str]] = {}
+  known = {} if known is None else known
   saving = [method.label for method in methods if method.saves]
   if save is not None:
     _require_inside(save, source.names)
 
-  def measured(
-    work: tuple[Method, int, np.ndarray],
-  ) -> tuple[str, int, dict[str, float | None] | str]:
-    method, item, picture = work
-    if save is not None and method.saves:
-      folder = save / _file_name(method.label) if len(saving) > 1 else save
-      write_png(folder / f'{source.names[item]}.png', picture)
-    sharp = source.pair(item).sharp
+  def scored(label: str, picture: np.ndarray, pair: Pair) -> dict[str, float | None] | str:
     try:
-      return method.label, item, protocol.score(picture, sharp)
+      return protocol.score(picture, getattr(pair, compared[label]))
     except metrics.AlignmentError as error:
-      return method.label, item, str(error)
+      return str(error)
     except ValueError as error:
-      raise UserError(f'{source.names[item]} of {method.label}: {error}.') from error
+      raise UserError(f'{pair.name} of {label}: {error}.') from error
 
-  def work() -> Iterator[tuple[Method, int, np.ndarray]]:
+  def measured(
+    work: tuple[Method, int, _Once, dict[str, np.ndarray]],
+  ) -> tuple[int, dict[str, dict[str, float | None] | str]]:
+    method, item, read, pictures = work
+    pair = read.last(item)
+    found: dict[str, dict[str, float | None] | str] = {}
+    for label, picture in pictures.items():
+      if save is not None and method.saves:
+        folder = save / _file_name(label) if len(saving) > 1 else save
+        write_png(folder / f'{pair.name}.png', picture)
+      result = known.get((label, pair.name)) or scored(label, picture, pair)
+      if label in method.untouched and not isinstance(result, str):
+        known[label, pair.name] = result
+      found[label] = result
+    return item, found
+
+  def work() -> Iterator[tuple[Method, int, _Once, dict[str, np.ndarray]]]:
     # What is restored already comes first: if one of its files is wrong, little time is lost.
     for method in sorted(methods, key=lambda method: method.saves):
-      for item, picture in enumerate(method.restore(source)):
-        yield method, item, picture
+      read = _Once(source)
+      for item, pictures in enumerate(method.restore(read)):
+        yield method, item, read, pictures
 
   results = threads.map_ahead(measured, work(), metrics.THREADS, ahead=metrics.THREADS)
-  for label, item, result in track(results, 'evaluating', len(source) * len(methods)):
-    if isinstance(result, str):
-      failed.setdefault(label, {})[source.names[item]] = result
-    else:
-      rows[item] |= {f'{label}_{metric}': value for metric, value in result.items()}
-  return Scores(rows, [method.label for method in methods], protocol.metrics, failed)
+  for item, found in track(results, 'evaluating', len(source) * len(methods)):
+    for label, result in found.items():
+      if isinstance(result, str):
+        failed.setdefault(label, {})[source.names[item]] = result
+      else:
+        rows[item] |= {f'{label}_{metric}': value for metric, value in result.items()}
+    check()
+  others = {label: of for label, of in compared.items() if of != 'sharp'}
+  return Scores(rows, [*compared], protocol.metrics, failed, others)
 
 
 def _require_inside(folder, names):
@@ -319,22 +292,24 @@ def summary(
   scores: Scores, methods: Sequence[Method], protocol: Protocol, dataset: str
 ) -> dict[str, Any]:
   """What is known of a comparison but for the single pictures: settings, means, differences."""
+  rows = [
+    {
+      'label': label,
+      **({'kind': 'input'} if label in method.untouched else method.about()),
+      'means': scores.means(label),
+      'gain': scores.gain(label),
+      'failed_alignments': scores.failed.get(label, {}),
+    }
+    for method in methods
+    for label in method.compared
+  ]
   return {
     'dataset': dataset,
     'pictures': len(scores.rows),
     'identical': means.identical(scores.rows),
     'without_ssim': means.without_ssim(scores.rows),
     'protocol': protocol.about(),
-    'methods': [
-      {
-        'label': method.label,
-        **method.about(),
-        'means': scores.means(method.label),
-        'gain': scores.gain(method.label),
-        'failed_alignments': scores.failed.get(method.label, {}),
-      }
-      for method in methods
-    ],
+    'methods': rows,
     'differences': scores.differences(),
     'intervals': f'paired bootstrap over pictures: {bootstrap.CONFIDENCE:.0%}, percentiles of '
     f'{bootstrap.RESAMPLES} resamples, seed {bootstrap.SEED}',
@@ -348,15 +323,18 @@ def write(
   methods: Sequence[Method],
   protocol: Protocol,
   dataset: str,
+  stem: str = 'scores',
 ) -> dict[str, Any]:
-  """Writes scores.csv, a line per picture, and scores.json, the `summary`; returns the latter.
+  """Writes <stem>.csv, a line per picture, and <stem>.json, the `totals` and the `summary`; returns
+  the latter.
 
   Raises:
+    ValueError: no pictures, or a score that is not a number.
     UserError: the folder cannot be written.
   """
-  found = summary(scores, methods, protocol, dataset)
-  write_csv(directory / 'scores.csv', scores.rows)
-  write_json(directory / 'scores.json', found)
+  totals, found = scores.totals(), summary(scores, methods, protocol, dataset)
+  write_csv(directory / f'{stem}.csv', scores.rows)
+  write_json(directory / f'{stem}.json', totals | found)
   return found
 
 

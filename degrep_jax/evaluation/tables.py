@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,17 +13,14 @@ import rich.table
 
 from degrep_jax.common.console import empty_table
 from degrep_jax.common.files import write_atomically
-from degrep_jax.evaluation import means
 from degrep_jax.evaluation.bootstrap import CONFIDENCE
 
 _METRICS = {'psnr': '{:.2f}', 'ssim_3d': '{:.4f}', 'ssim_2d': '{:.4f}'}
 _GAIN = 'gain, dB'
 _HEADINGS = {'psnr': 'PSNR, dB', 'ssim_3d': 'SSIM (3-D)', 'ssim_2d': 'SSIM (2-D)'}
-# Two kinds of rows, named by their first: it is what was there before the net did anything.
-_KINDS = (
-  {'blurry': 'blurry input', 'deblurred': 'deblurred'},
-  {'identity': 'sharp as if reblurred (identity)', 'reblurred': 'reblurred'},
-)
+# Two kinds of rows of a run: what was there before the net did anything, and what it made of it.
+_KINDS = (('blurry', 'deblurred'), ('identity', 'reblurred'))
+_UNTOUCHED = {'blurry': 'blurry input', 'identity': 'sharp as if reblurred (identity)'}
 
 
 def write_csv(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -74,60 +70,36 @@ def _plain(tree):
   return str(tree) if isinstance(tree, float) and not np.isfinite(tree) else tree
 
 
-def write_scores(
-  rows: Sequence[Mapping[str, Any]], directory: str | os.PathLike[str], stem: str
-) -> dict[str, float]:
-  """Writes <stem>.csv, one line per picture, and <stem>.json, the totals.
-
-  Args:
-    rows: one mapping per picture with the same keys: 'name', and numbers, or None for none, under
-      any other key. The table knows <picture>_<metric>: blurry, deblurred, identity (the sharp
-      picture as if it were the reblurred one) or reblurred; psnr (dB), ssim_3d or ssim_2d.
-    directory: made where it is missing.
-    stem: of the two file names.
-
-  Returns:
-    The totals: 'count' of pictures and the `means.mean` of every column that has one; how many
-    pictures are `identical` or `without_ssim`, where any are. In the JSON an infinite mean is the
-    text 'inf', which JSON has no number for.
-
-  Raises:
-    ValueError: no rows, rows with different keys, or a value that is not a number (nan included).
-    UserError: the folder cannot be made or written.
-  """
-  numbers = [column for column in _columns(rows) if column != 'name']
-  found = {column: means.mean(rows, column) for column in numbers}
-  totals = {'count': len(rows)} | {name: mean for name, mean in found.items() if mean is not None}
-  if any(np.isnan(mean) for mean in totals.values()):
-    raise ValueError(f'not a number among the scores: {totals}')
-  left_out = {'identical': means.identical(rows), 'without_ssim': means.without_ssim(rows)}
-  totals |= {name: len(pictures) for name, pictures in left_out.items() if pictures}
-  directory = pathlib.Path(directory)
-  write_csv(directory / f'{stem}.csv', rows)
-  write_json(directory / f'{stem}.json', totals)
-  return totals
-
-
-def score_table(totals: Mapping[str, float]) -> rich.table.Table:
-  """The totals of `write_scores` as a table for rich's Console, at most 80 columns wide.
+def score_table(totals: Mapping[str, Any]) -> rich.table.Table:
+  """The totals of a run's evaluation as a table for rich's Console, at most 80 columns wide: what
+  `scoring.Scores.totals` gives, or the file with them.
 
   A row stands for every picture that has a PSNR; a metric that was not measured reads '-'. The
   gain is that of the PSNR over the first row of the kind: deblurred over the blurry input,
   reblurred over the sharp picture left as it is.
   """
-  left_out = (totals.get(name, 0) for name in ('identical', 'without_ssim'))
-  table = empty_table(_over(totals['count'], *left_out), *_HEADINGS.values(), _GAIN)
-  for kind in _KINDS:
-    first = next(iter(kind))
-    for picture, label in kind.items():
-      if f'{picture}_psnr' in totals:
-        table.add_row(label, *_scores(totals, picture), _gain(totals, picture, first))
-    table.add_section()
-  return table
+  methods = []
+  for base, restored in _KINDS:
+    for label in (base, restored):
+      if f'{label}_psnr' in totals:
+        means = {metric: totals.get(f'{label}_{metric}') for metric in _METRICS}
+        gain = None
+        if label == restored and f'{base}_psnr' in totals:
+          gain = {'mean': float(totals[f'{label}_psnr']) - float(totals[f'{base}_psnr'])}
+        kind = 'input' if label == base else 'checkpoint'
+        about = {'label': label, 'kind': kind, 'failed_alignments': {}}
+        methods.append(about | {'means': means, 'gain': gain})
+  left_out = {name: totals.get(name, 0) for name in ('identical', 'without_ssim')}
+  return methods_table({'pictures': totals['count'], 'methods': methods} | left_out)
 
 
-def _over(pictures: float, identical: float, without_ssim: float) -> str:
+def _over(found: Mapping[str, Any]) -> str:
   """How many pictures the means are over."""
+  pictures = found['pictures']
+  identical, without_ssim = (
+    left_out if isinstance(left_out, int) else len(left_out)
+    for left_out in (found['identical'], found['without_ssim'])
+  )
   of_metric = {'PSNR': pictures - identical or pictures, 'SSIM': pictures - without_ssim}
   fewer = [f'{name} over {count:,}' for name, count in of_metric.items() if count < pictures]
   return ', '.join([f'means over pictures: {pictures:,}', *fewer])
@@ -144,13 +116,14 @@ def methods_table(summary: Mapping[str, Any]) -> rich.table.Table:
   gains = any(method['kind'] == 'input' for method in methods)
   failures = any(method['failed_alignments'] for method in methods)
   headings = [_HEADINGS[metric] for metric in measured] + [_GAIN] * gains
-  over = _over(pictures, len(summary['identical']), len(summary['without_ssim']))
-  table = empty_table(over, *headings, *['aligned'] * failures)
-  for method in methods:
+  table = empty_table(_over(summary), *headings, *['aligned'] * failures)
+  for number, method in enumerate(methods):
     name = method['label']
     cells = [_number(method['means'][metric], _METRICS[metric]) for metric in measured]
     if method['kind'] == 'input':
-      name = _KINDS[0][name]
+      name = _UNTOUCHED[name]
+      if number:
+        table.add_section()
     if gains:
       cells.append(_number(method['gain'] and method['gain']['mean'], '{:+.2f}'))
     if failures:
@@ -178,21 +151,8 @@ def differences_table(summary: Mapping[str, Any]) -> rich.table.Table:
 
 
 def _number(value, style):
-  """A number as text, '-' for None."""
-  return '-' if value is None else style.format(value)
-
-
-def _scores(totals, picture):
-  """The picture's metrics as text, '-' for what was not measured."""
-  keys = {f'{picture}_{metric}': style for metric, style in _METRICS.items()}
-  return [style.format(float(totals[key])) if key in totals else '-' for key, style in keys.items()]
-
-
-def _gain(totals, picture, first):
-  """The gain in PSNR over the first row of a kind as text, '-' on that row itself."""
-  if picture == first or f'{first}_psnr' not in totals:
-    return '-'
-  return '{:+.2f}'.format(float(totals[f'{picture}_psnr']) - float(totals[f'{first}_psnr']))
+  """A number, or the text 'inf' that stands for one in a file, as text; '-' for None."""
+  return '-' if value is None else style.format(float(value))
 
 
 def format_table(totals: Mapping[str, float]) -> str:

@@ -1,6 +1,9 @@
 """Arrays on the devices of `jax.pmap`: a leading axis of devices, named 'batch'."""
 
 import collections
+import os
+import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +12,18 @@ import numpy as np
 
 AXIS = 'batch'
 AHEAD = 2  # steps that the host may be ahead of the devices
+GPUS = pathlib.Path('/proc/driver/nvidia/gpus')  # of the Linux driver, a folder per GPU
+
+
+def unused_gpu() -> str | None:
+  """What NVIDIA's driver calls a GPU of this machine that JAX computes without, though nobody told
+  it to (JAX_PLATFORMS, CUDA_VISIBLE_DEVICES); None where there is none."""
+  told = os.environ.get('JAX_PLATFORMS') or os.environ.get('CUDA_VISIBLE_DEVICES') in ('', '-1')
+  if told or jax.default_backend() != 'cpu':
+    return None
+  files = sorted(GPUS.glob('*/information'))
+  models = (re.search(r'^Model:\s*(.+)$', file.read_text(), re.MULTILINE) for file in files)
+  return next((model[1] for model in models if model), None)
 
 
 def _sharding() -> jax.sharding.NamedSharding:

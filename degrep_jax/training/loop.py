@@ -17,7 +17,7 @@ from degrep_jax.common.errors import UserError
 from degrep_jax.data.pairs import Source
 from degrep_jax.data.pipeline import Batches, batch_items, train_batches
 from degrep_jax.data.source import open_source
-from degrep_jax.evaluation.held_out import Evaluator
+from degrep_jax.evaluation.held_out import Evaluator, dataset_of
 from degrep_jax.evaluation.panel import panel
 from degrep_jax.evaluation.tables import write_json
 from degrep_jax.models.variables import count_parameters
@@ -143,6 +143,11 @@ def _train(
   stage: Stage,
   stop: signals.StopSignals,
 ) -> dict[str, float]:
+  if gpu := devices.unused_gpu():
+    say(
+      f"JAX does not use this machine's {gpu}: pip install '.[cuda]' in the clone, with NVIDIA's "
+      'driver 580 or newer; JAX_PLATFORMS=cpu trains without it.'
+    )
   say(f'{jax.device_count()} {jax.devices()[0].platform} device(s); initialising and compiling')
   state, progress = processes.until_stopped(stop, lambda: _initial_state(workdir, stage))
   parameters = count_parameters(state.generator.params)
@@ -158,7 +163,11 @@ def _train(
     step_fn, compile_seconds = compiled
   processes.until_stopped(stop, processes.wait_for_all)  # some compile longer than others
   evaluator = Evaluator(
-    stage.network, sources[1], tile=config.eval.tile, batch=config.eval.batch_size
+    stage.network,
+    sources[1],
+    dataset=dataset_of(config.data),
+    tile=config.eval.tile,
+    batch=config.eval.batch_size,
   )
   recorder = Recorder(
     workdir,

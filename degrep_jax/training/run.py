@@ -64,7 +64,9 @@ class Run:
     def scores() -> dict[str, float]:
       variables = devices.unreplicate(state.variables)
       directory, check = self._workdir / 'evaluations', self._stop.check
-      return self._evaluator.scores(variables, directory, f'step_{step}', check)
+      checkpoint = self._workdir.absolute() / checkpoints.FOLDER / str(step)
+      about = {'step': step, 'checkpoint': str(checkpoint), 'config': self._config.to_dict()}
+      return self._evaluator.scores(variables, directory, f'step_{step}', check, about)
 
     with self._recorder.clock.paused(state):
       self.save(step, state)

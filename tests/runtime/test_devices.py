@@ -162,3 +162,36 @@ def test_states_out_of_a_step_need_no_second_compilation(seen):
   assert seen['compiled at all']
   assert seen['compiled anew for states out of a step'] == 0
   assert seen['answer']
+
+
+@pytest.fixture
+def a_gpu(tmp_path, monkeypatch):
+  """What NVIDIA's driver tells of a GPU; nothing is said about platforms."""
+  folder = tmp_path / '0000:01:00.0'
+  folder.mkdir()
+  (folder / 'information').write_text('Model: \t\t NVIDIA GeForce RTX 3090\nIRQ:   \t\t 97\n')
+  monkeypatch.setattr(devices, 'GPUS', tmp_path)
+  for name in ('JAX_PLATFORMS', 'CUDA_VISIBLE_DEVICES'):
+    monkeypatch.delenv(name, raising=False)
+
+
+def test_a_gpu_that_jax_does_not_use_is_named(a_gpu):
+  assert devices.unused_gpu() == 'NVIDIA GeForce RTX 3090'
+
+
+@pytest.mark.parametrize(
+  ('name', 'value'), [('JAX_PLATFORMS', 'cpu'), ('CUDA_VISIBLE_DEVICES', '')]
+)
+def test_a_gpu_that_is_not_to_be_used_is_not_named(a_gpu, monkeypatch, name, value):
+  monkeypatch.setenv(name, value)
+  assert devices.unused_gpu() is None
+
+
+def test_without_a_gpu_none_is_named(a_gpu, monkeypatch, tmp_path):
+  monkeypatch.setattr(devices, 'GPUS', tmp_path / 'none')
+  assert devices.unused_gpu() is None
+
+
+def test_a_gpu_in_use_is_not_named(a_gpu, monkeypatch):
+  monkeypatch.setattr(devices.jax, 'default_backend', lambda: 'gpu')
+  assert devices.unused_gpu() is None
