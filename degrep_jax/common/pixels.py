@@ -40,7 +40,9 @@ def to_16_bits(values: np.ndarray, bits: int) -> np.ndarray:
   """uint16 over the whole range of uint16 values of `bits` bits: the highest becomes 65535."""
   if bits == 16:
     return values
-  return np.rint(values * np.float32(65535 / (2**bits - 1))).astype(np.uint16)
+  top = 2**bits - 1
+  # In integers: 32 bits hold what comes of 15, and float32 would round some to their neighbours.
+  return ((values.astype(np.uint32) * (2 * 65535) + top) // (2 * top)).astype(np.uint16)
 
 
 def divided_by_alpha(values: np.ndarray, top: int) -> np.ndarray:

@@ -11,15 +11,19 @@ from pathlib import PurePosixPath
 
 from degrep_jax.common.errors import UserError
 
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
+SUFFIXES = (
+  *('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.avif'),
+  *('.heic', '.heif', '.hif', '.jp2', '.jxl'),
+)
 # What a folder of blurry pictures is called, and one of sharp ones: GOPRO_Large has blur/ and
 # sharp/; MPRNet, HINet, Restormer and the released code have input/ and target/; RealBlur has
-# blur/ and gt/. Capitals make no difference.
+# blur/ and gt/; REDS train_blur/ and train_sharp/. Capitals make no difference.
 BLURRY = ('blur', 'input')
 SHARP = ('sharp', 'target', 'gt')
 GAMMA = 'blur_gamma'  # GoPro's other blur, which is never read
 CROPS = '_crops'  # ends the names of both folders where they hold sub-pictures
 ROLES = frozenset((*BLURRY, *SHARP, GAMMA, *(name + CROPS for name in (*BLURRY, *SHARP))))
+_SPLIT = re.compile(r'^(?:train|val)_(?=(?:blur|sharp)$)')  # before such a name, in REDS
 # Such a word within a file's name: blur_7.png and gt_7.png are a pair of RealBlur's.
 _WORD = re.compile(rf'(?<![^_-])(?:{"|".join((*BLURRY, *SHARP))})(?![^_-])')
 
@@ -83,9 +87,14 @@ def split(path: str) -> tuple[str, str, str] | None:
   file; None where no folder tells."""
   parts = path.split('/')
   for place in reversed(range(len(parts) - 1)):
-    if parts[place].lower() in ROLES:
+    if role(parts[place]) in ROLES:
       return '/'.join(parts[:place]), parts[place], '/'.join(parts[place + 1 :])
   return None
+
+
+def role(folder: str) -> str:
+  """What a folder's name tells: in small letters, without what REDS puts before it."""
+  return _SPLIT.sub('', folder.lower())
 
 
 def is_gamma(path: str) -> bool:
@@ -112,7 +121,7 @@ def _both_halves(parent: str, there: Mapping[str, list[str]], locate: Locate) ->
   """The names of the folder of blurry pictures and of that of sharp ones."""
   halves = []
   for kind, names in (('blurry', BLURRY), ('sharp', SHARP)):
-    found = [name for name in there if name.lower().removesuffix(CROPS) in names]
+    found = [name for name in there if role(name).removesuffix(CROPS) in names]
     if len(found) > 1:
       raise UserError(
         f'{locate(parent)} has {found[0]}/ and {found[1]}/, which both stand for {kind} pictures: '

@@ -15,15 +15,19 @@ import numpy as np
 from PIL import Image
 
 from degrep_jax.common.errors import UserError
+from degrep_jax.common.pixels import to_8_bits
 from degrep_jax.data.folders import find_pairs
 from degrep_jax.data.lists import read_list
 from degrep_jax.data.released.layouts import FULL, SUB_PICTURES
 from degrep_jax.data.released.splits import SPLITS
 from degrep_jax.data.released.trees import open_tree
-from degrep_jax.photos import exif
+from degrep_jax.photos import exif, kinds, reading
 
 PRINTED = ('CMYK', 'LAB')
 ORIENTATION = 0x0112  # TIFF's and EXIF's tag
+# Kinds of files that are read as photographs are; OpenCV is quicker for those that it knows.
+AS_PHOTOGRAPHS = ('HEIF', 'JPEG2000', 'JXL', 'AVIF')
+HEAD = 32  # bytes that tell a file's kind
 
 
 @dataclass(frozen=True)
@@ -234,6 +238,9 @@ class Header(NamedTuple):
 
 def read_header(file: Path | io.BytesIO, name: str) -> Header:
   """Raises UserError where the file is no picture, or one in the colours of print."""
+  if kinds.of(_head(file)) in AS_PHOTOGRAPHS[:-1]:  # Pillow knows the last, with its orientation
+    data = file.read_bytes() if isinstance(file, Path) else file.getvalue()
+    return Header(reading.size(data, name), 1)
   try:
     with Image.open(file) as picture:
       size, mode = picture.size, picture.mode
@@ -248,6 +255,17 @@ def read_header(file: Path | io.BytesIO, name: str) -> Header:
   if mode in PRINTED:
     raise UserError(f'{name} has the colours {mode} of print: save both pictures of it as RGB.')
   return Header(size, orientation if orientation in range(1, 9) else 1)
+
+
+def _head(file: Path | io.BytesIO) -> bytes:
+  """A file's first bytes; none of one that cannot be opened."""
+  if isinstance(file, io.BytesIO):
+    return file.getvalue()[:HEAD]
+  try:
+    with file.open('rb') as opened:
+      return opened.read(HEAD)
+  except OSError:  # reading its header will tell
+    return b''
 
 
 def require_partners(blurry: Header, sharp: Header, name: str) -> None:
@@ -276,6 +294,8 @@ def read_picture(path: str | os.PathLike) -> np.ndarray:
 
 def decode(data: bytes, name: str) -> np.ndarray:
   """`read_picture` of a file's bytes; messages call it `name`."""
+  if kinds.of(data) in AS_PHOTOGRAPHS:
+    return to_8_bits(reading.read(data, name).pixels)
   flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # and upright
   picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
   if picture is None:
@@ -283,7 +303,7 @@ def decode(data: bytes, name: str) -> np.ndarray:
       f'{name} cannot be decoded: replace it if it is damaged, or save it as RGB of 8 or 16 bits.'
     )
   if picture.dtype == np.uint16:
-    picture = np.rint(picture / 257).astype(np.uint8)
+    picture = to_8_bits(picture)
   if picture.dtype != np.uint8:
     raise UserError(f'{name} holds {picture.dtype} values; convert it to 8 or 16 bits.')
   if not data.startswith(b'\x89PNG'):  # which knows no colours of print

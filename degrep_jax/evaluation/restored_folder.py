@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from degrep_jax.common.console import listed
 from degrep_jax.common.errors import UserError
-from degrep_jax.data.folders import ROLES, SUFFIXES
+from degrep_jax.data.folders import ROLES, SUFFIXES, role
 
 
 def find_pictures(root: str | os.PathLike[str]) -> list[Path]:
@@ -96,7 +96,7 @@ def _flat_names(path: PurePosixPath | Path) -> Iterator[tuple[str, tuple[str, ..
 
 def _parts(path: PurePosixPath | Path) -> tuple[str, ...]:
   """The folders of a path that tell one pair from another, and its last part."""
-  return (*(part for part in path.parts[:-1] if part.lower() not in ROLES), path.parts[-1])
+  return (*(part for part in path.parts[:-1] if role(part) not in ROLES), path.parts[-1])
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:

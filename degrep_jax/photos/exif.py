@@ -12,6 +12,8 @@ import numpy as np
 
 _ORIENTATION, _EXIF_IFD, _WIDTH, _HEIGHT = 0x0112, 0x8769, 0xA002, 0xA003
 _INTEGERS = {3: 'H', 4: 'I'}  # TIFF's SHORT and LONG
+_DIRECTORIES = (_EXIF_IFD, 0x8825, 0xA005)  # entries that lead to one: settings, place, others
+_SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4)  # bytes of a value by its kind
 _XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:>|=["\']))([1-8])')
 
 
@@ -86,6 +88,26 @@ def without_orientation(exif: bytes) -> bytes:
   except (KeyError, struct.error):
     pass  # a damaged block
   return bytes(changed)
+
+
+def shortened(exif: bytes) -> bytes:
+  """A block of `of_upright` without what lies behind its last entry's value, as the thumbnail does;
+  as it is where it is damaged."""
+  try:
+    order, first = _start(exif)
+    directories, end = [first], 0
+    for directory in directories:
+      (entries,) = struct.unpack_from(order + 'H', exif, directory)
+      end = max(end, directory + 2 + 12 * entries + 4)
+      for at in range(directory + 2, directory + 2 + 12 * entries, 12):
+        tag, kind, count, offset = struct.unpack_from(order + 'HHII', exif, at)
+        size = _SIZES[kind] * count
+        end = max(end, offset + size if size > 4 else 0)
+        if tag in _DIRECTORIES and offset not in directories:
+          directories.append(offset)
+  except (KeyError, IndexError, struct.error):
+    return exif
+  return exif[:end]
 
 
 def xmp_of_upright(xmp: bytes) -> bytes:

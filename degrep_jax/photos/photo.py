@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from degrep_jax.common.pixels import to_8_bits
+from degrep_jax.photos import exif
 
 FORMATS = {  # of the files that are read and written: their names' endings, the usual one first
   'JPEG': ('.jpg', '.jpeg', '.jpe', '.jfif'),
@@ -139,10 +140,13 @@ def _fitted_tags(tags: Tags, format: str) -> Tags:
   if format == 'BMP':
     return Tags(dpi=tags.dpi)
   if format == 'JPEG':
+    block = tags.exif or b''
+    if len(block) > _SEGMENT:
+      block = exif.shortened(block)
     # The histories in some edited pictures' packets are longer.
     return dataclasses.replace(
       tags,
-      exif=tags.exif if len(tags.exif or b'') <= _SEGMENT else None,
+      exif=block if 0 < len(block) <= _SEGMENT else None,
       xmp=tags.xmp if len(tags.xmp or b'') <= _SEGMENT else None,
       jpeg=tuple(segment for segment in tags.jpeg if len(segment[1]) <= _SEGMENT),
     )

@@ -39,6 +39,7 @@ _PILLOW = (
 _SAMSUNG_VIDEO = b'MotionPhoto_Data'
 _ENTRIES = 0xB002  # of a file's index of several pictures
 _MODES = ('1', 'L', 'LA', 'La', 'P', 'PA', 'RGB', 'RGBA', 'RGBa', 'RGBX', 'YCbCr')
+_NO_INTEGERS = 'holds values that are neither 8- nor 16-bit integers: convert it'
 _KEPT_SEGMENTS = {'APP13': 0xED, 'COM': 0xFE}  # captions by IPTC, comments
 
 
@@ -105,6 +106,22 @@ def read(data: bytes, name: str, max_pixels: int = MAX_PIXELS, *, salvage: bool 
     return dataclasses.replace(photo, notes=(*photo.notes, f'salvaged, {share}'))
 
 
+def size(data: bytes, name: str) -> tuple[int, int]:
+  """Width and height, px, of the upright picture of a file; HEIC's without decoding it.
+
+  Raises:
+    UserError: as `read`.
+  """
+  if kinds.of(data) == 'HEIF':
+    try:
+      file = heif.open_heic(data)
+      width, height = file[file.primary_index].size
+      return width, height
+    except Exception:  # `read` finds the words for it
+      pass
+  return read(data, name).size
+
+
 def _reason(error: Exception) -> str:
   """What a decoder says of a file, on one line."""
   said = re.sub(r' \(\d+ bytes not processed\)$', '', ' '.join(str(error).split()))
@@ -119,6 +136,10 @@ def _salvaged(data: bytes, max_pixels: int) -> tuple[Photo, str] | None:
         return None
       photo, height = _read(mended, max_pixels), png.height(data)
       rows = png.height(mended)
+    elif whole_pnm := pnm.mended(data):
+      mended, height = whole_pnm
+      photo = _read(mended, max_pixels)
+      rows = photo.size[1]
     else:
       with _opened(data, max_pixels, _PILLOW) as picture:
         height = picture.height
@@ -219,8 +240,9 @@ def _read_tiff(data: bytes, max_pixels: int) -> Photo:
       width, height, bits, orientation = *picture.size, 8, 1
   _check_size(width, height, max_pixels)
   tags, notes = tiff.tags(data)
-  if bits == 16:
-    return _upright(tiff.decode(data), orientation, data, 'TIFF', tags, notes)
+  if bits > 8:
+    values = _widened(tiff.decode(data), bits)
+    return _upright(values, orientation, data, 'TIFF', tags, notes)
   try:
     with _opened(data, max_pixels, ('TIFF',)) as picture:
       channels, profile, more = _decode_8(picture)
@@ -274,7 +296,7 @@ def _read_jpeg_xl(data: bytes, max_pixels: int) -> Photo:
   if about.animated:
     raise UserError('is animated: save the frame wanted as a file')
   if not about.integers or about.bits > 16:
-    raise UserError('holds values that are neither 8- nor 16-bit integers: convert it')
+    raise UserError(_NO_INTEGERS)
   values = _widened(jpeg_xl.decode(data), about.bits)
   return _upright(values, 1, data, 'JXL', jpeg_xl.tags(data))  # the decoder turns it
 
@@ -300,7 +322,7 @@ def _widened(values: np.ndarray, bits: int) -> np.ndarray:
     UserError: half a sentence on values that are no unsigned integers.
   """
   if values.dtype not in (np.uint8, np.uint16):
-    raise UserError('holds values that are neither 8- nor 16-bit integers: convert it')
+    raise UserError(_NO_INTEGERS)
   return values if values.dtype == np.uint8 else to_16_bits(values, bits)
 
 
@@ -348,11 +370,13 @@ def _decode_8(picture: Image.Image) -> tuple[np.ndarray, bytes | None, tuple[str
     UserError: half a sentence on colours that are none of these.
   """
   profile = picture.info.get('icc_profile')
-  if picture.mode == 'CMYK':
+  if picture.mode in ('CMYK', 'LAB'):
     converted, profile = _srgb(picture, profile)
-    return np.asarray(converted), profile, ('CMYK became sRGB',)
+    return np.asarray(converted), profile, (f'{picture.mode} became sRGB',)
   if picture.mode.startswith('I;16'):
-    return np.asarray(picture), profile, ()
+    return np.asarray(picture).astype(np.uint16), profile, ()  # in the machine's order of bytes
+  if picture.mode in ('I', 'F'):
+    raise UserError(_NO_INTEGERS)
   if picture.mode not in _MODES:
     raise UserError(f"has colours of the kind '{picture.mode}': convert it to 8-bit RGB")
   colours = 'L' if picture.mode in ('1', 'L', 'LA', 'La') else 'RGB'
@@ -363,10 +387,13 @@ def _decode_8(picture: Image.Image) -> tuple[np.ndarray, bytes | None, tuple[str
 
 
 def _srgb(picture: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes]:
-  """A CMYK picture in sRGB and the profile that says so."""
+  """A picture in CMYK or CIE L*a*b* in sRGB, and the profile that says so."""
   target = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB'))
   try:
-    source = ImageCms.ImageCmsProfile(io.BytesIO(profile or b''))
+    if picture.mode == 'LAB':  # which tells the colours by itself
+      source = ImageCms.ImageCmsProfile(ImageCms.createProfile('LAB'))
+    else:
+      source = ImageCms.ImageCmsProfile(io.BytesIO(profile or b''))
     converted = ImageCms.profileToProfile(picture, source, target, outputMode='RGB')
   except (OSError, ImageCms.PyCMSError):  # no profile, or a broken one
     converted = picture.convert('RGB')

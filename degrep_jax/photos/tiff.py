@@ -1,4 +1,4 @@
-"""TIFF with 16 bits a channel, which Pillow does not hold, and the tags of any TIFF file."""
+"""TIFF of more than 8 bits a channel, which Pillow does not hold, and the tags of any TIFF."""
 
 import dataclasses
 import io
@@ -25,6 +25,7 @@ _KEPT = (
   *(269, 270, 271, 272, 285, 305, 306, 315, 316, 33432, 18246, 33723, 34377),
   *range(40091, 40096),
 )
+_BITS = (1, 2, 4, *range(8, 17))
 _UNSIGNED = tifffile.SAMPLEFORMAT.UINT
 _COLOURS: dict[int, int] = {
   tifffile.PHOTOMETRIC.MINISWHITE: 1,
@@ -47,7 +48,7 @@ def measure(data: bytes) -> tuple[int, int, int, int]:
 
   Raises:
     UserError: half a sentence on what a single photograph has not: several pages, values that are
-      no integers of up to 8 bits or of 16, or a sensor's.
+      no integers of 1, 2, 4 or 8 to 16 bits, or a sensor's.
     Exception: what tifffile says of a file that it does not understand.
   """
   if data[8:10] == _CANON_RAW:
@@ -59,7 +60,7 @@ def measure(data: bytes) -> tuple[int, int, int, int]:
     if others := [other for other in others if not other.is_reduced]:
       raise UserError(f'holds {1 + len(others)} pages: save the one wanted as a file')
     # None: several unequal ones.
-    if page.bitspersample not in (1, 2, 4, 8, 16) or page.sampleformat != _UNSIGNED:
+    if page.bitspersample not in _BITS or page.sampleformat != _UNSIGNED:
       raise UserError('holds values that are neither 8- nor 16-bit integers: convert it')
     orientation = page.tags.get(_ORIENTATION)
     turned = int(orientation.value) if orientation and orientation.count == 1 else 1
@@ -82,7 +83,8 @@ def _is_of_sensor(page: tifffile.TiffPage) -> bool:
 
 
 def decode(data: bytes) -> np.ndarray:
-  """`(H, W, C)` uint8 or uint16: grey or RGB, alpha last and not premultiplied.
+  """`(H, W, C)` uint8, or uint16 of as many bits as the file has: grey or RGB, alpha last and not
+  premultiplied.
 
   Raises:
     UserError: half a sentence on colours that are none of these.
@@ -97,7 +99,7 @@ def decode(data: bytes) -> np.ndarray:
     if values.ndim == 3 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
       values = np.moveaxis(values, 0, -1)
     values = values.reshape(*values.shape[:2], page.samplesperpixel)
-    top = np.iinfo(values.dtype).max
+    top = 2**page.bitspersample - 1
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
       values = np.concatenate([top - values[..., :1], values[..., 1:]], axis=-1)
     if page.extrasamples[:1] == (tifffile.EXTRASAMPLE.ASSOCALPHA,):

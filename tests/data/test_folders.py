@@ -78,6 +78,18 @@ def test_pairs_are_found_under_all_names_of_folders_in_any_order(
   assert found(*paths, crops=cut) == Found(expected, ())
 
 
+@pytest.mark.parametrize('part', ['train', 'val'])
+def test_reds_as_it_is_unpacked(part):
+  paths = [f'{part}/{part}_{half}/000/00000007.png' for half in ('blur', 'sharp')]
+  assert found(*paths, f'{part}/{part}_blur_jpeg/000/00000007.png').pairs == (
+    (f'{part}/000/00000007', *paths),
+  )
+  assert 'train_blur/ and val_blur/, which both stand for blurry' in refused(
+    'train_blur/1.png', 'val_blur/1.png', 'train_sharp/1.png', 'val_sharp/1.png'
+  )
+  assert 'has pictures in train_blur/ but none in sharp/' in refused('train_blur/1.png')
+
+
 @quick
 @given(
   names=st.sets(WITHIN, min_size=1, max_size=8),

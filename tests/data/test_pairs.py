@@ -2,6 +2,7 @@ import shutil
 
 import cv2
 import numpy as np
+import photo_files as files
 import pytest
 from PIL import Image
 
@@ -187,6 +188,39 @@ def test_pictures_that_are_turned_differently_are_refused(tmp_path, suffix, one,
   for way in (lambda: open_source(config, 'train'), lambda: open_pairs(tmp_path)):
     with pytest.raises(UserError, match=expected):
       way()
+
+
+def coded(array, suffix):
+  """A picture as a file of a kind that is read as photographs are, nearly without loss."""
+  options = {'avif': {'quality': 100, 'subsampling': '4:4:4'}, 'jxl': {'lossless': True}}
+  if suffix == 'heic':
+    return files.heic(array, quality=100)
+  return files.pillow(array, {'jp2': 'JPEG2000'}.get(suffix, suffix), **options.get(suffix, {}))
+
+
+@pytest.mark.parametrize('suffix', ['heic', 'avif', 'jp2', 'jxl'])
+def test_pairs_of_kinds_that_phones_and_programs_write(tmp_path, suffix):
+  add_pair(tmp_path, '1.png')
+  smooth = files.gradient(40, 60, 3)
+  (tmp_path / f'blur/1.{suffix}').write_bytes(coded(smooth, suffix))
+  (tmp_path / 'blur/1.png').unlink()
+  source = FolderPairs(tmp_path, 'test', min_size=40)
+  assert np.abs(source.pair(0).blurry.astype(int) - smooth).max() <= 3
+  (tmp_path / f'blur/1.{suffix}').write_bytes(coded(smooth[:20], suffix))
+  with pytest.raises(UserError, match='is 60x20 but its sharp partner is 60x40'):
+    FolderPairs(tmp_path, 'test')
+  (tmp_path / f'blur/1.{suffix}').write_bytes(coded(smooth, suffix)[:60])
+  with pytest.raises(UserError, match=rf'blur/1\.{suffix} (is damaged|cannot be read)'):
+    FolderPairs(tmp_path, 'test')
+
+
+def test_an_avif_that_is_turned(tmp_path):
+  add_pair(tmp_path, '1.png')
+  for folder in ('blur', 'sharp'):
+    file = files.pillow(files.gradient(60, 40, 3), 'avif', exif=files.exif(6))
+    (tmp_path / folder / '1.avif').write_bytes(file)
+    (tmp_path / folder / '1.png').unlink()
+  assert FolderPairs(tmp_path, 'test', min_size=40).pair(0).blurry.shape == (40, 60, 3)
 
 
 @pytest.mark.parametrize('tags', [b'', b'Exif\0\0', b'Exif\0\0MM\0*\0\0\0\xff', b'Exif\0\0nothing'])

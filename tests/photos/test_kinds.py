@@ -48,6 +48,14 @@ def pnm(values, top, comment=b''):
   return header + values.astype('>u2' if top > 255 else np.uint8).tobytes()
 
 
+def plain(values, top):
+  """In decimal digits, as scientific programs write it."""
+  magic = b'P3' if values.shape[-1] == 3 else b'P2'
+  rows = b'\n'.join(b' '.join(b'%d' % x for x in row.ravel()) for row in values)
+  header = b'%b\n%d %d\n%d\n' % (magic, values.shape[1], values.shape[0], top)
+  return header + b'# the values\n' + rows + b'\n'
+
+
 # --- values --------------------------------------------------------------------------------------
 
 
@@ -71,6 +79,11 @@ def lossless():
     yield f'PPM up to {2**bits - 1}', pnm(few, 2**bits - 1), wide
   yield 'PPM 16', pnm(values, 65535, b'# of a scanner\n'), values
   yield 'PGM 16', pnm(values[..., :1], 65535), values[..., :1]
+  yield 'plain PPM 16', plain(values, 65535), values
+  yield 'plain PGM 16', plain(values[..., :1], 65535), values[..., :1]
+  # Big-endian, as Pillow hands it on.
+  big = Image.frombytes('I;16B', (9, 13), values[..., 0].astype('>u2').tobytes())
+  yield 'IM 16', files.pillow(big, 'IM'), values[..., :1]
   for format in ('PPM', 'TGA', 'PCX', 'QOI', 'SGI', 'DDS', 'IM'):
     values = files.noise(13, 9, 3)
     yield f'{format} RGB', files.pillow(values, format), values

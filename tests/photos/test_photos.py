@@ -284,6 +284,22 @@ def block_with_thumbnail(order='<'):
   return head + main + sub + note + thumbnail
 
 
+def test_a_block_that_jpeg_cannot_hold_loses_what_its_thumbnail_was():
+  block = block_with_thumbnail() + bytes(70_000)
+  photo = reading.read(files.png(files.noise(4, 6, 3), files.chunk(b'eXIf', block)), 'it')
+  photo = fitted(photo, 'JPEG')
+  written = opened(writing.encode(photo))
+  assert photo.notes == () and len(written.info['exif']) < 100
+  assert written.getexif()[0x0112] == 1
+  assert written.getexif().get_ifd(0x8769)[0x927C] == b'offsets from the start'
+  note = struct.pack('<HHHIII', 1, 0x927C, 7, 70_000, 26, 0) + bytes(70_000)
+  photo = reading.read(files.png(files.noise(4, 6, 3), files.chunk(b'eXIf', LITTLE + note)), 'it')
+  assert fitted(photo, 'JPEG').notes == ('EXIF left out, as JPEG has no place for so much',)
+
+
+LITTLE = b'II*\0\x08\0\0\0'
+
+
 @pytest.mark.parametrize('order', ['<', '>'])
 def test_a_block_changes_in_place_and_loses_its_thumbnail(order):
   block = block_with_thumbnail(order)
@@ -596,6 +612,17 @@ def test_previews_beside_a_photograph_do_not_count():
   np.testing.assert_array_equal(files.stored(again(file.getvalue())[0]), values)
 
 
+def test_lab_becomes_srgb_and_says_so():
+  # L* in 255 parts, a* and b* as signed integers: red, white and a middle grey of sRGB by the
+  # formulas of CIE for D50, to which ICC adapts colours.
+  colours = [(138, 81, 70), (255, 0, 0), (136, 0, 0)]
+  data = files.pillow(Image.frombytes('LAB', (3, 1), bytes(sum(colours, ()))), 'TIFF')
+  written, notes = again(data)
+  assert notes == ('LAB became sRGB',) and opened(written).info['icc_profile']
+  expected = [[(255, 0, 0), (255, 255, 255), (127, 127, 127)]]
+  assert np.abs(files.stored(written).astype(int) - expected).max() <= 8
+
+
 @pytest.mark.parametrize(
   ('values', 'options', 'words'),
   [
@@ -608,7 +635,7 @@ def test_previews_beside_a_photograph_do_not_count():
       'channels of 16',
     ),
     (np.zeros((4, 5, 5), np.uint16), {'extrasamples': [0, 0]}, '5 channels of 16 bits'),
-    (np.zeros((4, 5, 3), np.uint8), {'photometric': 'cielab'}, "'LAB'"),
+    (np.zeros((4, 5, 3), np.uint16), {'photometric': 'cielab'}, '3 channels of 16'),
   ],
 )
 def test_values_of_other_kinds(values, options, words):

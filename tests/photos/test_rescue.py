@@ -101,6 +101,18 @@ def test_jpeg(channels, subsampling, part):
   np.testing.assert_array_equal(photo.pixels, expected[:rows])
 
 
+@pytest.mark.parametrize('channels', [1, 3])
+def test_pnm_of_16_bits(channels):
+  values = files.noise(20, 9, channels, np.uint16)
+  magic = b'P6' if channels == 3 else b'P5'
+  data = magic + b'\n9 20 65535\n' + values.astype('>u2').tobytes()
+  photo, words = rescued(data[: -9 * channels])  # half a row
+  assert words == '19 of its 20 rows'
+  np.testing.assert_array_equal(photo.channels.reshape(19, 9, channels), values[:19])
+  with pytest.raises(UserError, match='is damaged and cannot be decoded'):
+    reading.read(magic + b'\n9 20 65535\n12', 'it', salvage=True)
+
+
 def test_a_jpeg_file_without_its_end():
   data, expected = jpeg(files.noise(64, 64, 3))
   photo, words = rescued(data[:-2])

@@ -43,6 +43,16 @@ def test_bigtiff_is_read(byteorder, dtype, channels):
   np.testing.assert_array_equal(files.stored(written), values)
 
 
+@pytest.mark.parametrize('bits', [10, 12, 14])
+@pytest.mark.parametrize('channels', [1, 3])
+def test_few_bits_fill_sixteen(bits, channels):
+  few = files.noise(13, 8, channels, np.uint16) >> (16 - bits)
+  written, notes = again(files.tiff(few, bitspersample=bits))
+  back = files.stored(written)
+  assert notes == () and back.dtype == np.uint16
+  np.testing.assert_array_equal(back, np.rint(few * (65535 / (2**bits - 1))))
+
+
 def test_tags_of_bigtiff_are_kept():
   data = files.pillow(
     files.noise(12, 20, 3), 'TIFF', big_tiff=True, exif=files.exif(6).tobytes(),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import to_8_bits
-from degrep_jax.data.folders import BLURRY, GAMMA, SHARP
+from degrep_jax.data.folders import BLURRY, GAMMA, SHARP, role
 from degrep_jax.data.pairs import Pair, PictureCache, Source, check_size, has_splits, random_window
 from degrep_jax.data.released.splits import SPLITS
 from degrep_jax.data.synthetic import exposure, shots
@@ -267,8 +267,8 @@ def _read_list(path: Path, scenes: set[str]) -> set[str]:
 def _find(base: Path) -> Iterator[tuple[str, Path]]:
   """Yields (name without suffix, file)."""
   for folder, children, files in os.walk(base, followlinks=True):
-    if any(child.lower() in SHARP for child in children):
-      children[:] = [child for child in children if child.lower() not in (*BLURRY, GAMMA)]
+    if any(role(child) in SHARP for child in children):
+      children[:] = [child for child in children if role(child) not in (*BLURRY, GAMMA)]
     for file in files:
       path = Path(folder) / file
       if path.suffix.lower() in SUFFIXES and not file.startswith('.'):
