@@ -20,7 +20,7 @@ from side_by_side import (
 
 from degrep_jax.convert.state_dicts import from_pytorch
 from degrep_jax.models.variables import FROZEN, split
-from degrep_jax.runtime import compiling, devices
+from degrep_jax.runtime import compiling, devices, malloc
 from degrep_jax.training import state, steps
 
 
@@ -32,6 +32,11 @@ def network(kind: str, weights: pathlib.Path):
 def forward(task: str, folder: pathlib.Path, inputs: list[tuple]):
   """(outputs, seconds of every call, seconds of compiling) of our network."""
   module, variables = network(task, folder)
+  arrays, tree = jax.tree.flatten(variables)
+  del variables
+  for i, array in enumerate(arrays):  # one by one: nothing is in memory twice
+    arrays[i] = jax.device_put(array)
+  variables = jax.tree.unflatten(tree, arrays)
   start = time.perf_counter()
   compiled = compiling.jit(module.apply).lower(variables, *inputs[0]).compile()
   compile_seconds = time.perf_counter() - start
@@ -87,14 +92,15 @@ STEPS = {'joint_step': joint_step, 'deblur_step': deblur_step}
 def step(task: str, folder: pathlib.Path, batch: tuple[np.ndarray, np.ndarray]):
   """(losses of the first step, seconds of the others, seconds of compiling) of our step on a blurry
   and a sharp batch."""
+  malloc.keep_freed()  # as a training does
   optimizer = state.make_optimizer(lambda count: RATES[task], *BETAS, CLIP)
   create, variables, step, terms = STEPS[task](folder, optimizer)
   now = jax.pmap(create)(*devices.replicate(variables))
   variables.clear()  # nothing is in memory twice
   pictures = devices.shard(dict(zip(('blurry', 'sharp'), batch, strict=True)))
   start = time.perf_counter()
-  lowered = jax.pmap(step, axis_name=devices.AXIS, donate_argnums=0).lower(now, pictures)
-  compiled = compiling.compiled(lowered)
+  mapped = jax.pmap(step, axis_name=devices.AXIS, donate_argnums=0)
+  compiled = compiling.compiled(mapped.lower(now, pictures))
   compile_seconds = time.perf_counter() - start
 
   def run():
