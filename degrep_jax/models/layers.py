@@ -18,6 +18,7 @@ from jax import lax
 
 from degrep_jax.models import spectral_norm
 from degrep_jax.models.convolution import conv2d, pad, upconv2x2
+from degrep_jax.models.sums import over_positions
 
 NORM_EPS = 1e-5
 
@@ -45,9 +46,21 @@ def leaky_relu(x: jax.Array) -> jax.Array:
   return nn.leaky_relu(x, 0.2)
 
 
+@jax.custom_vjp
 def _biased(y: jax.Array, bias: jax.Array) -> jax.Array:
   """y + bias; in float32, in which the bias' gradient then is summed over all pixels."""
   return (widened(y) + widened(bias)).astype(y.dtype)
+
+
+def _biased_forward(y, bias):
+  return _biased(y, bias), bias
+
+
+def _biased_backward(bias, cotangent):
+  return cotangent, over_positions(widened(cotangent)).sum((0, 1, 2)).astype(bias.dtype)
+
+
+_biased.defvjp(_biased_forward, _biased_backward)
 
 
 def _uniform(bound: float):
@@ -129,11 +142,63 @@ def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
   return mean, jnp.square(x - mean).mean((1, 2), keepdims=True)
 
 
+def _affine(
+  x: jax.Array, scale: jax.Array, bias: jax.Array, mean: jax.Array, variance: jax.Array
+) -> jax.Array:
+  """The first channels normalised, scaled and shifted, as many as `scale` has; the rest passes.
+
+  Written as one multiplication and addition over all channels, so that no feature map is split and
+  joined.
+  """
+  wide = widened(x)
+  y = (wide - _spread(mean, wide)) * _spread(scale * lax.rsqrt(variance + NORM_EPS), wide, 1)
+  return (y + _spread(bias, wide)).astype(x.dtype)
+
+
+def _spread(values: jax.Array, x: jax.Array, rest: float = 0) -> jax.Array:
+  """Values of the first channels `(..., c)` as those of all of x, `rest` for the others."""
+  widths = [(0, 0)] * (values.ndim - 1) + [(0, x.shape[-1] - values.shape[-1])]
+  return jnp.pad(values, widths, constant_values=rest)
+
+
+@jax.custom_vjp
+def _normalised(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+  """`_affine` with the moments over height and width of `(B, H, W, C)`; scale and bias `(c,)`."""
+  return _affine(x, scale, bias, *moments(widened(x[..., : len(scale)])))
+
+
+def _normalised_forward(x, scale, bias):
+  wide, c, count = widened(x), len(scale), x.shape[1] * x.shape[2]
+  mean = over_positions(wide)[..., :c] / count
+  variance = over_positions(jnp.square(wide[..., :c] - mean)) / count
+  return _affine(x, scale, bias, mean, variance), (x, scale, bias, mean, variance)
+
+
+def _normalised_backward(residuals, cotangent):
+  """Of y = scale * z + bias and z = (x - mean) * inverse; dx = scale * inverse * (dy - mean(dy) - z
+  * mean(dy * z)), means over the positions."""
+  x, scale, bias, mean, variance = residuals
+  wide, dy, c, count = widened(x), widened(cotangent), len(scale), x.shape[1] * x.shape[2]
+  inverse = lax.rsqrt(variance + NORM_EPS)
+  dbias = over_positions(dy)[..., :c]
+  dscale = over_positions(dy[..., :c] * (wide[..., :c] - mean)) * inverse
+  slope = scale * inverse
+  along = (wide - _spread(mean, wide)) * _spread(slope * inverse * dscale / count, wide)
+  dx = dy * _spread(slope, wide, 1) - (along + _spread(slope * dbias / count, wide))
+  dscale, dbias = (
+    total.sum((0, 1, 2)).astype(of.dtype) for total, of in ((dscale, scale), (dbias, bias))
+  )
+  return dx.astype(x.dtype), dscale, dbias
+
+
+_normalised.defvjp(_normalised_forward, _normalised_backward)
+
+
 def instance_norm(x: jax.Array) -> jax.Array:
   """Instance normalisation without affine parameters over height and width of `(B, H, W, C)`."""
-  dtype, x = jnp.result_type(x), widened(x)
-  mean, variance = moments(x)
-  return ((x - mean) * lax.rsqrt(variance + NORM_EPS)).astype(dtype)
+  x = jnp.asarray(x)
+  ones = widened(jnp.ones(x.shape[-1], x.dtype))
+  return _normalised(x, ones, jnp.zeros_like(ones))
 
 
 def channel_norm(x: jax.Array) -> jax.Array:
@@ -145,24 +210,18 @@ def channel_norm(x: jax.Array) -> jax.Array:
 
 class HalfInstanceNorm(nn.Module):
   """Affine instance norm of the first half of the channels (HINet, Chen et al. 2021); the rest
-  passes.
-
-  Written as one multiplication and addition over all channels, so that no feature map is split and
-  joined.
-  """
+  passes."""
 
   @nn.compact
-  def __call__(self, x: jax.Array, moments: Moments = moments) -> jax.Array:
+  def __call__(self, x: jax.Array, moments: Moments | None = None) -> jax.Array:
     """Args: x `(B, H, W, C)`; moments: gives the mean and variance of the first half, in a shape
-    that broadcasts with it."""
-    dtype, x = x.dtype, widened(x)
+    that broadcasts with it; None: those over height and width."""
     half = x.shape[-1] // 2
-    mean, variance = moments(x[..., :half])
-    scale = self.param('scale', nn.initializers.ones, (half,)) * lax.rsqrt(variance + NORM_EPS)
+    scale = self.param('scale', nn.initializers.ones, (half,))
     bias = self.param('bias', nn.initializers.zeros, (half,))
-    rest = [(0, 0)] * 3 + [(0, x.shape[-1] - half)]
-    y = (x - jnp.pad(mean, rest)) * jnp.pad(scale, rest, constant_values=1)
-    return (y + jnp.pad(bias, rest[3:])).astype(dtype)
+    if moments is None:
+      return _normalised(x, scale, bias)
+    return _affine(x, scale, bias, *moments(widened(x[..., :half])))
 
 
 class BatchNorm(nn.Module):

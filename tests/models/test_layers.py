@@ -54,6 +54,45 @@ def test_half_instance_norm_leaves_the_second_half(channels):
   np.testing.assert_array_equal(output[..., half:], x[..., half:])
 
 
+@pytest.mark.parametrize('channels', [6, 5])
+def test_gradients_of_norms_are_those_of_their_definition(channels):
+  x, half = 5 + 3 * normal(2, 4, 5, channels), channels // 2
+  weight, scale, bias = normal(*x.shape, seed=1), normal(half, seed=2), normal(half, seed=3)
+
+  def definition(x, scale, bias):
+    deviation = x - x.mean((1, 2), keepdims=True)
+    z = deviation / jnp.sqrt(jnp.square(deviation).mean((1, 2), keepdims=True) + 1e-5)
+    return z * scale + bias
+
+  def half_of_it(x, scale, bias):
+    normed = definition(x[..., :half], scale, bias)
+    return jnp.concatenate([normed, x[..., half:]], axis=-1)
+
+  def module(x, scale, bias):
+    return layers.HalfInstanceNorm().apply({'params': {'scale': scale, 'bias': bias}}, x)
+
+  def gradients(norm, *arguments):
+    every = tuple(range(len(arguments) - 1))
+    return float64.jit(jax.grad(lambda *inputs: (inputs[-1] * norm(*inputs[:-1])).sum(), every))(
+      *arguments
+    )
+
+  found, expected = (gradients(norm, x, scale, bias, weight) for norm in (module, half_of_it))
+  for one, other in zip(found, expected, strict=True):
+    assert apart(one, other) < CLOSE
+  (found,) = gradients(layers.instance_norm, x, weight)
+  (expected,) = gradients(lambda x: definition(x, 1.0, 0.0), x, weight)
+  assert apart(found, expected) < CLOSE
+
+
+def test_the_gradient_of_a_bias_is_summed_over_pictures_and_positions():
+  layer, x, weight = layers.Conv(3, kernel=1), normal(2, 6, 5, 2), normal(2, 6, 5, 3, seed=1)
+  variables = layer.init(jax.random.key(0), x)
+  gradient = float64.jit(jax.grad(lambda variables, w: (w * layer.apply(variables, x)).sum()))
+  found = gradient(variables, weight)['params']['bias']
+  assert apart(found, np.float64(weight).sum((0, 1, 2))) < CLOSE
+
+
 def _batch_norm(x, running, **keywords):
   @float64.jit
   def apply(variables, x):
