@@ -36,7 +36,9 @@ from typing import Any, NamedTuple
 
 sys.path.append(str(pathlib.Path(__file__).parents[1]))  # where the package is not installed
 
-from degrep_jax.common.console import duration, empty_table, results, say
+import accelerator_tables
+
+from degrep_jax.common.console import duration, say
 from degrep_jax.common.errors import UserError, fail
 from degrep_jax.common.files import write_atomically
 
@@ -244,105 +246,7 @@ def measure_all(
   return rows
 
 
-# Tables.
-
-
-def _gib(count: float) -> str:
-  return f'{count / 2**30:.2f}'
-
-
-# Of every kind: what the table is of, and its columns (heading, figure, how it is written).
-COLUMNS: dict[str, tuple[str, list[tuple[str, str, Callable[[Any], str]]]]] = {
-  'forward': (
-    "the released networks' outputs; differences in deviations of the output",
-    [
-      ('precision', 'precision', str),
-      ('width', 'width', str),
-      ('msdi2e', 'msdi2e', '{:.1e}'.format),
-      ('msdi_net', 'msdi_net', '{:.1e}'.format),
-      ('hinet', 'hinet', '{:.1e}'.format),
-      ('discriminator', 'discriminator', '{:.1e}'.format),
-      ("times float32's tolerance", 'share', '{:.2g}'.format),
-    ],
-  ),
-  'training': (
-    'the first training step of the released code; relative differences',
-    [
-      ('precision', 'precision', str),
-      ('width', 'width', str),
-      ('joint: losses', 'joint_losses', '{:.1e}'.format),
-      ('gradient norms', 'joint_norms', '{:.1e}'.format),
-      ('deblurring: losses', 'deblur_losses', '{:.1e}'.format),
-      ('gradient norm', 'deblur_norms', '{:.1e}'.format),
-      ("times float32's tolerance", 'share', '{:.2g}'.format),
-    ],
-  ),
-  'step': (
-    'training steps',
-    [
-      ('config', 'config', str),
-      ('precision', 'precision', str),
-      ('remat', 'remat', str),
-      ('pairs', 'pairs', str),
-      ('px', 'crop', str),
-      ('steps/s', 'steps_per_second', '{:.3g}'.format),
-      ('pairs/s', 'pairs_per_second', '{:.3g}'.format),
-      ('peak, GiB', 'peak', _gib),
-      ('planned', 'planned', _gib),
-      ('compiling, s', 'compile_seconds', '{:.0f}'.format),
-    ],
-  ),
-  'batch': (
-    'the largest batch of a device',
-    [
-      ('config', 'config', str),
-      ('precision', 'precision', str),
-      ('remat', 'remat', str),
-      ('memory, GiB', 'limit', _gib),
-      ('planned', 'planned', str),
-      ('fits', 'fits', str),
-      ('does not', 'fails', str),
-    ],
-  ),
-  'pipeline': (
-    'the input pipeline, 256 px',
-    [
-      ('cores', 'cores', str),
-      ('plain loader, pairs/s', 'plain', '{:.0f}'.format),
-      ('full frames', 'full', '{:.0f}'.format),
-      ('sub-pictures', 'sub', '{:.0f}'.format),
-    ],
-  ),
-  'released': (
-    'beside the released code, 256 px, TF32 in the convolutions of both',
-    [
-      ('', 'task', str),
-      ('pairs', 'pairs', str),
-      ('released, s', 'released_seconds', '{:.3f}'.format),
-      ('ours, s', 'our_seconds', '{:.3f}'.format),
-      ('ratio', 'ratio', '{:.2f}'.format),
-      ('released, MiB', 'released_mib', '{:,.0f}'.format),
-      ('ours, MiB', 'our_mib', '{:,.0f}'.format),
-    ],
-  ),
-}
-
-
-def _texts(kind: str, figures: dict[str, Any]) -> list[str]:
-  """The cells of a row; '-' is what was not measured."""
-  found = ((write, figures.get(key)) for _, key, write in COLUMNS[kind][1])
-  return ['-' if value is None else write(value) for write, value in found]
-
-
-def _tables(rows: Iterable[dict[str, Any]]) -> Iterable[tuple[str, list[str], list[list[str]]]]:
-  """(title, headings, rows of texts) of every kind that was tried."""
-  rows = list(rows)
-  for kind, (title, columns) in COLUMNS.items():
-    if texts := [_texts(kind, row['figures']) for row in rows if row['kind'] == kind]:
-      yield title, [heading for heading, *_ in columns], texts
-
-
-def _sentences(rows: dict[str, dict[str, Any]], tasks: list[Task]) -> list[str]:
+def sentences(rows: dict[str, dict[str, Any]], tasks: list[Task]) -> list[str]:
   """What is not in the tables: the machine first, what went wrong, what is left."""
   device, left = rows[DEVICE.name]['figures'], len(pending(tasks, rows))
   said = [f'{device["count"]} x {device["device"]}; {device["versions"]}.']
@@ -352,33 +256,6 @@ def _sentences(rows: dict[str, dict[str, Any]], tasks: list[Task]) -> list[str]:
   if left:
     said.append(f'{left} of {len(tasks)} rows are missing: the same command goes on with them.')
   return said
-
-
-def markdown(rows: dict[str, dict[str, Any]], tasks: list[Task]) -> str:
-  """The tables for the documentation."""
-  device, *others = _sentences(rows, tasks)
-  parts = [device]
-  for title, headings, texts in _tables(rows.values()):
-    lines = [headings, ['---'] * len(headings), *texts]
-    table = '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
-    parts.append(f'{title[0].upper()}{title[1:]}:\n\n{table}')
-  return '\n\n'.join(parts + others) + '\n'
-
-
-def show(rows: dict[str, dict[str, Any]], tasks: list[Task]) -> None:
-  """Prints the tables."""
-  console = results()
-  console.width = max(console.width, 120)  # a log has 80, which cuts the numbers off
-  device, *others = _sentences(rows, tasks)
-  console.print(device, '', soft_wrap=True, sep='\n')
-  for title, headings, texts in _tables(rows.values()):
-    table = empty_table(*headings)
-    for line in texts:
-      table.add_row(*line)
-    console.print(title, soft_wrap=True)
-    console.print(table, '')
-  for sentence in others:
-    console.print(sentence, soft_wrap=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -399,12 +276,14 @@ def main(arguments: list[str] | None = None) -> int:
   signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
   try:
     rows = measure_all(tasks, output, seconds=60 * args.minutes, tiny=args.tiny)
-    write_atomically(output.with_suffix('.md'), markdown(rows, tasks).encode())
+    said = sentences(rows, tasks)
+    text = accelerator_tables.markdown(rows.values(), said)
+    write_atomically(output.with_suffix('.md'), text.encode())
   except UserError as error:
     return fail(str(error))
   except KeyboardInterrupt:
     return 128 + signal.SIGINT
-  show(rows, tasks)
+  accelerator_tables.show(rows.values(), said)
   return int(any(row['status'] == FAILED for row in rows.values()))
 
 

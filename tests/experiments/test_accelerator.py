@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import accelerator
+import accelerator_tables
 import child
 import pytest
 from accelerator import CUT, FAILED, MEASURED, OUT_OF_MEMORY, Task
@@ -69,7 +70,7 @@ def test_every_setting_has_a_row_and_no_two_are_one():
   tasks = accelerator.list_tasks(False, 'DIR')
   assert len({task.name for task in tasks}) == len(tasks)
   assert sum(task.kind == 'step' for task in tasks) == 3 * 3 * 2
-  assert {task.kind for task in tasks} == set(accelerator.COLUMNS)
+  assert {task.kind for task in tasks} == set(accelerator_tables.COLUMNS)
   # Whether the figures are right comes before how soon they are there.
   assert [task.name for task in tasks[:3]] == [
     'forward float32 width=64',
@@ -81,7 +82,7 @@ def test_every_setting_has_a_row_and_no_two_are_one():
 
 def test_the_small_list_has_every_kind_and_setting():
   tasks = accelerator.list_tasks(True, 'DIR')
-  assert {task.kind for task in tasks} == set(accelerator.COLUMNS)
+  assert {task.kind for task in tasks} == set(accelerator_tables.COLUMNS)
   steps = [tuple(task.fields.values()) for task in tasks if task.kind == 'step']
   configs, precisions, remats = map(set, zip(*steps, strict=True))
   assert configs == set(accelerator.CONFIGS) and precisions == set(accelerator.PRECISIONS)
@@ -188,7 +189,7 @@ def test_tables_say_what_was_measured_and_what_was_not(capsys):
   }
   for row in rows.values():
     row['status'] = OUT_OF_MEMORY if row['note'] else MEASURED
-  text = accelerator.markdown(rows, TASKS)
+  text = accelerator_tables.markdown(rows.values(), accelerator.sentences(rows, TASKS))
   assert text == (
     '1 x H100; jax 0.\n\n'
     'Training steps:\n\n'
@@ -200,7 +201,7 @@ def test_tables_say_what_was_measured_and_what_was_not(capsys):
     'two: out of memory (it is large).\n\n'
     '4 of 4 rows are missing: the same command goes on with them.\n'
   )
-  accelerator.show(rows, TASKS)
+  accelerator_tables.show(rows.values(), accelerator.sentences(rows, TASKS))
   printed = capsys.readouterr().out
   for part in (
     '1 x H100',
