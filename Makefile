@@ -5,23 +5,28 @@ BIN := $(VENV)/bin
 # The versions that were tested together; make CONSTRAINTS= takes the newest instead.
 CONSTRAINTS ?= constraints.txt
 
-.PHONY: demo test test-slow test-page test-all test-portable parity bench bench-input chaos lint docs docs-serve clean
+.PHONY: demo test test-slow test-promises test-page test-all test-portable parity bench bench-input chaos lint docs docs-serve clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m degrep_jax.main --config=configs/demo.py --workdir=runs/demo
 
 test: $(VENV)/ready-test
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # The slow tests: full-width networks, kills, several processes and the page in a browser.
 test-slow: $(VENV)/ready-test-all $(VENV)/browser
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python tests/support/everything.py --slow
+
+# Of those, the ones that guard what the documentation promises of kills and of several processes.
+test-promises: $(VENV)/ready-test
+	$(BIN)/python -m pytest -q -m promise
 
 # Those of the page alone.
 test-page: $(VENV)/ready-test-all $(VENV)/browser
 	$(BIN)/python -m pytest -q -m slow tests/app/test_page.py
 
-test-all: test test-slow
+test-all: $(VENV)/ready-test-all $(VENV)/browser
+	$(BIN)/python tests/support/everything.py
 
 # make test, again and again, as other processors would run it; goes on after a red form.
 test-portable: $(VENV)/ready-test

@@ -5,8 +5,10 @@ import math
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import sys
+import tempfile
 
 import pytest
 
@@ -17,6 +19,29 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PARITY = 'parity'  # property of a test's report: differences that it compared
+COMPILED = pytest.StashKey[str]()
+MAPS = pathlib.Path('/proc/self/maps')  # a line for each
+FEW_MAPS = 20_000  # Linux grants a process 65,530
+
+
+def pytest_configure(config):
+  """Programs are compiled once: whatever a test compiles, in pytest's process or in one that it
+  starts, is kept in a folder and found there by the tests that come after it.
+
+  Each worker has a folder of its own, which ends with it: JAX does not write its files at one
+  stroke, and another worker would take one that is half written for a damaged one.
+  """
+  config.stash[COMPILED] = os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp()
+  os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+
+
+def pytest_unconfigure(config):
+  shutil.rmtree(config.stash[COMPILED], ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items):
+  """What takes longest comes first, so that no worker is left with it alone at the end."""
+  items.sort(key=lambda item: item.path.parent.name != 'training')
 
 
 def pytest_addoption(parser):
@@ -32,17 +57,12 @@ def golden():
   return pathlib.Path(os.environ.get('DEGREP_GOLDEN') or default)
 
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  """A folder for compiled programs, which the runs of a module share."""
-  return tmp_path_factory.mktemp('compiled')
-
-
 @pytest.fixture(scope='module', autouse=True)
-def _programs_do_not_outlive_their_module():
-  """Each takes thousands of the memory maps that Linux grants a process: XLA crashes without."""
+def _few_memory_maps():
+  """XLA crashes where a process has no memory map left: each program takes some, a large one
+  thousands."""
   yield
-  if 'jax' in sys.modules:
+  if 'jax' in sys.modules and (not MAPS.exists() or MAPS.read_bytes().count(b'\n') > FEW_MAPS):
     sys.modules['jax'].clear_caches()
 
 

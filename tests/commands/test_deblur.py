@@ -33,7 +33,7 @@ def restorer(workdir):
 
 
 @pytest.fixture
-def degrep(workdir, cache, tmp_path):
+def degrep(workdir, tmp_path):
   """Runs `degrep` on the net, in a process of its own that ends with what it has imported."""
 
   def run(*arguments, **options):
@@ -43,12 +43,7 @@ def degrep(workdir, cache, tmp_path):
       "atexit.register(lambda: print('tensorflow' in sys.modules, file=sys.stderr))\n"
       'cli.run()\n'
     )
-    environment = child.environment(
-      child.QUICK,
-      PYTHONPATH=str(ROOT),
-      JAX_COMPILATION_CACHE_DIR=str(cache),
-      JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0',
-    )
+    environment = child.environment(child.QUICK, PYTHONPATH=str(ROOT))
     command = [sys.executable, '-c', program, *arguments, '--checkpoint', str(workdir)]
     options = {'text': True} | options
     return subprocess.run(

@@ -85,6 +85,7 @@ def scored(place, networks):
     '--checkpoint', place / 'runs' / 'joint', '--compare', place / 'runs' / 'hinet',
     '--restored', place / 'others', '--dataset', place / 'data', '--tile', TILE,
     '--save', place / 'saved', '--output', place / 'scores', XDG_CACHE_HOME=str(place / 'cache'),
+    JAX_COMPILATION_CACHE_DIR='',
   )  # fmt: skip
   return place, succeeded(result)
 

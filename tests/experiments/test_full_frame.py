@@ -140,10 +140,8 @@ def test_a_page_of_different_methods_is_refused(tmp_path):
 # --- the experiment ------------------------------------------------------------------------------
 
 
-def _run(output, *options, cache=None):
+def _run(output, *options):
   environment = child.environment(child.QUICK, PYTHONPATH=str(ROOT))
-  if cache is not None:
-    environment['JAX_COMPILATION_CACHE_DIR'] = str(cache)
   command = [sys.executable, ROOT / 'experiments' / 'full_frame.py', f'--output={output}', *options]
   return subprocess.run(
     command, cwd=output.parent, env=environment, capture_output=True, text=True, timeout=600
@@ -161,7 +159,7 @@ def scored(tmp_path_factory):
     config.model.network = network
     saved.workdir(folder / network, config, {6: None})
     options.append(f'--method={label}={folder / network}')
-  succeeded(_run(folder / 'out', *options, cache=folder / 'cache'))
+  succeeded(_run(folder / 'out', *options))
   return folder / 'out', options, tree
 
 
@@ -201,7 +199,7 @@ def test_run_again_it_gives_the_same_and_restores_only_what_is_missing(scored):
   lost.unlink()
   # A mark on a picture that is kept shows that it is not restored again.
   kept.write_bytes((tree / 'test/GOPR0001/sharp/000002.png').read_bytes())
-  succeeded(_run(output, *options, cache=output.parent / 'cache'))
+  succeeded(_run(output, *options))
   after = json.loads((output / 'full_frame.json').read_text())['per_picture']
   assert lost.read_bytes() == picture
   changed = [new for old, new in zip(before, after, strict=True) if new != old]
@@ -254,8 +252,8 @@ def test_a_damaged_checkpoint_costs_a_sentence(scored, tmp_path):
 
 @pytest.mark.slow
 def test_networks_are_trained_first_and_an_interrupted_run_continues(tmp_path):
-  output, options, cache = tmp_path / 'out', ('--smoke', '--tile=32'), tmp_path / 'cache'
-  whole = succeeded(_run(output, *options, cache=cache))
+  output, options = tmp_path / 'out', ('--smoke', '--tile=32')
+  whole = succeeded(_run(output, *options))
   before = {path.name: path.read_bytes() for path in output.glob('full_frame.*')}
   assert set(before) == {'full_frame.json', 'full_frame.csv', 'full_frame.png'}
   found = json.loads(before['full_frame.json'])
@@ -267,6 +265,6 @@ def test_networks_are_trained_first_and_an_interrupted_run_continues(tmp_path):
   shutil.rmtree(output / 'restored')
   for name in before:
     (output / name).unlink()
-  continued = succeeded(_run(output, *options, cache=cache))
+  continued = succeeded(_run(output, *options))
   assert 'msdi_net from step 4' in continued.stderr
   assert {path.name: path.read_bytes() for path in output.glob('full_frame.*')} == before

@@ -37,7 +37,7 @@ def _free_port():
 
 
 @contextlib.contextmanager
-def pair(workdir, *flags, cache, configs=(SMOKE, SMOKE)):
+def pair(workdir, *flags, configs=(SMOKE, SMOKE), compiled=None):
   """Both processes under way, the first first."""
   shared = f'--coordinator=127.0.0.1:{_free_port()}', '--num_processes=2', '--multihost'
   with contextlib.ExitStack() as stack:
@@ -47,7 +47,7 @@ def pair(workdir, *flags, cache, configs=(SMOKE, SMOKE)):
           *(workdir, *FLAGS, *flags, *shared, f'--process_id={i}'),
           config=config,
           devices=2,
-          cache=cache,
+          compiled=compiled,
         )
       )
       for i, config in enumerate(configs)
@@ -86,14 +86,15 @@ def test_the_service_that_started_the_processes_keeps_what_they_tell_each_other(
 
 
 @pytest.mark.slow
-def test_two_processes_of_two_devices_are_one_of_four(tmp_path, cache):
+@pytest.mark.promise
+def test_two_processes_of_two_devices_are_one_of_four(tmp_path):
   flags = '--config.train.steps=20', '--config.log.evaluate_every_steps=20'
-  with pair(tmp_path / 'two', *flags, cache=cache) as processes:
+  with pair(tmp_path / 'two', *flags) as processes:
     results = [ended(process) for process in processes]
   assert [status for status, _ in results] == [0, 0], results
   assert 'step 20/20' in results[0][1] and 'step' not in results[1][1]  # one of them tells
   one = tmp_path / 'one'
-  succeeded(run(one, *FLAGS, *flags, devices=4, cache=cache))
+  succeeded(run(one, *FLAGS, *flags, devices=4))
   assert [line['step'] for line in lines(tmp_path / 'two') if 'l_g' in line] == [*range(1, 21)]
   for ours, theirs in zip(losses(tmp_path / 'two'), losses(one), strict=True):
     # The same programs, whose gradients alone are added in another order, off by 4 U of their norm
@@ -104,7 +105,7 @@ def test_two_processes_of_two_devices_are_one_of_four(tmp_path, cache):
   # On other devices the run goes on with the same batch.
   longer = '--config.train.steps=21', '--config.log.evaluate_every_steps=21'
   for workdir, devices in ((tmp_path / 'two', 1), (one, 4)):
-    continued = succeeded(run(workdir, *FLAGS, *longer, devices=devices, cache=cache))
+    continued = succeeded(run(workdir, *FLAGS, *longer, devices=devices))
     assert 'from step 20' in continued.stderr
   assert losses(tmp_path / 'two')[-1] == pytest.approx(losses(one)[-1], **of_losses(1))
 
@@ -113,8 +114,9 @@ LONG = '--config.train.steps=400', '--config.log.evaluate_every_steps=400'
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_stops_both_at_the_same_step(tmp_path, cache):
-  with pair(tmp_path / 'run', *LONG, cache=cache) as (first, second):
+@pytest.mark.promise
+def test_a_signal_to_one_stops_both_at_the_same_step(tmp_path):
+  with pair(tmp_path / 'run', *LONG) as (first, second):
     wait_for(first, 'step   5/400')
     second.terminate()
     results = [ended(process) for process in (first, second)]
@@ -126,9 +128,10 @@ def test_a_signal_to_one_stops_both_at_the_same_step(tmp_path, cache):
 
 
 @pytest.mark.slow
+@pytest.mark.promise
 @pytest.mark.parametrize('stopped', [0, 1])
 def test_a_signal_to_one_that_compiles_stops_both(tmp_path, stopped):
-  with pair(tmp_path / 'run', *LONG, cache=tmp_path / 'nothing compiled yet') as processes:
+  with pair(tmp_path / 'run', *LONG, compiled=tmp_path / 'nothing yet') as processes:
     wait_for(processes[0], 'initialising and compiling')
     time.sleep(4)
     processes[stopped].terminate()
@@ -145,18 +148,19 @@ def test_flags_of_several_processes_without_multihost(tmp_path):
 
 
 @pytest.mark.slow
-def test_both_go_on_as_one_that_nobody_stopped(tmp_path, cache):
+@pytest.mark.promise
+def test_both_go_on_as_one_that_nobody_stopped(tmp_path):
   """Half of the training pictures are damaged, which each process finds in its own share."""
   tree = gopro(tmp_path / 'data')
   (tree / 'train' / 'GOPR0001' / 'sharp' / '000001.png').write_bytes(b'')
   data = '--config.data.source=folder', f'--config.data.root={tree}', '--config.data.on_error=skip'
   whole, parted, one = (tmp_path / name for name in ('whole', 'parted', 'one'))
-  both_end(whole, *data, cache=cache)
-  both_end(parted, *data, '--config.train.steps=3', cache=cache)
-  assert 'from step 3' in both_end(parted, *data, cache=cache)
+  both_end(whole, *data)
+  both_end(parted, *data, '--config.train.steps=3')
+  assert 'from step 3' in both_end(parted, *data)
   assert not (parted / 'damaged').exists()
   assert not differing(checkpoints.load(whole), checkpoints.load(parted))
-  succeeded(run(one, *FLAGS, *data, devices=4, cache=cache))
+  succeeded(run(one, *FLAGS, *data, devices=4))
   counts = [[of['replaced'] for of in lines(w) if 'l_g' in of] for w in (whole, parted, one)]
   assert counts[0] == counts[1] == counts[2] and sum(counts[0]) == 12
 
@@ -173,16 +177,18 @@ setattr(train, name, later)
 
 
 @pytest.mark.slow
-def test_who_takes_long_is_waited_for(tmp_path, cache):
+@pytest.mark.promise
+def test_who_takes_long_is_waited_for(tmp_path):
   """The second to compile, the first to report: longer than who does not answer would be."""
   flags = '--config.train.steps=1', '--config.log.evaluate_every_steps=1'
   configs = [patched(tmp_path / f'{of}.py', SLOW.format(of)) for of in ('panel', '_compile')]
-  both_end(tmp_path / 'run', *flags, cache=cache, configs=configs)
+  both_end(tmp_path / 'run', *flags, configs=configs)
   assert (tmp_path / 'run' / 'panel.png').exists()
 
 
 @pytest.mark.slow
-def test_an_error_that_nobody_expected_ends_the_other(tmp_path, cache):
+@pytest.mark.promise
+def test_an_error_that_nobody_expected_ends_the_other(tmp_path):
   failing = """
 from degrep_jax.training import recorder
 def add(self, step, metrics):
@@ -190,7 +196,7 @@ def add(self, step, metrics):
 recorder.Recorder.add = add
 """
   configs = SMOKE, patched(tmp_path / 'failing.py', failing)
-  with pair(tmp_path / 'run', *LONG, cache=cache, configs=configs) as processes:
+  with pair(tmp_path / 'run', *LONG, configs=configs) as processes:
     status, printed = ended(processes[1])
     start = time.monotonic()
     other, told = ended(processes[0])
@@ -200,9 +206,10 @@ recorder.Recorder.add = add
 
 
 @pytest.mark.slow
-def test_losses_that_are_not_finite_are_reported_by_the_first(tmp_path, cache):
+@pytest.mark.promise
+def test_losses_that_are_not_finite_are_reported_by_the_first(tmp_path):
   wild = '--config.optimizer.learning_rate=1e30'
-  with pair(tmp_path / 'run', *LONG, wild, cache=cache) as processes:
+  with pair(tmp_path / 'run', *LONG, wild) as processes:
     results = [ended(process) for process in processes]
   for status, printed in results:
     assert status == 2 and 'not finite at step' in printed
@@ -211,9 +218,10 @@ def test_losses_that_are_not_finite_are_reported_by_the_first(tmp_path, cache):
 
 
 @pytest.mark.slow
+@pytest.mark.promise
 @pytest.mark.parametrize('dying', [0, 1])
-def test_a_process_that_dies_ends_the_other(tmp_path, cache, dying):
-  with pair(tmp_path / 'run', *LONG, cache=cache) as processes:
+def test_a_process_that_dies_ends_the_other(tmp_path, dying):
+  with pair(tmp_path / 'run', *LONG) as processes:
     wait_for(processes[0], 'step   5/400')
     processes[dying].kill()
     start = time.monotonic()

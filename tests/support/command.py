@@ -15,30 +15,30 @@ from degrep_jax.training.recorder import CLOCKS
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def _command(workdir, flags, config, devices, cache):
+def _command(workdir, flags, config, devices, compiled=None):
   """(command line, environment)."""
   environment = child.environment(f'--xla_force_host_platform_device_count={devices}', child.QUICK)
-  if cache is not None:
-    environment |= {
-      'JAX_COMPILATION_CACHE_DIR': str(cache),
-      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
-    }
+  if compiled is not None:
+    environment['JAX_COMPILATION_CACHE_DIR'] = str(compiled)
   command = [sys.executable, '-m', 'degrep_jax.main', f'--config={config}', f'--workdir={workdir}']
   return [*command, *flags], environment
 
 
-def run(workdir, *flags, config='configs/smoke.py', devices=1, cache=None):
-  """Runs the command; the compiled programs are shared between the runs that have one `cache`."""
-  command, environment = _command(workdir, flags, config, devices, cache)
+def run(workdir, *flags, config='configs/smoke.py', devices=1):
+  """Runs the command."""
+  command, environment = _command(workdir, flags, config, devices)
   return subprocess.run(
     command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
   )
 
 
 @contextlib.contextmanager
-def started(workdir, *flags, config='configs/smoke.py', devices=1, cache=None):
-  """The command under way, to be disturbed; it is over when the context is left."""
-  command, environment = _command(workdir, flags, config, devices, cache)
+def started(workdir, *flags, config='configs/smoke.py', devices=1, compiled=None):
+  """The command under way, to be disturbed; it is over when the context is left.
+
+  compiled: a folder of programs in place of that which all tests share.
+  """
+  command, environment = _command(workdir, flags, config, devices, compiled)
   process = subprocess.Popen(
     command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
   )

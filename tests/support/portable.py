@@ -1,55 +1,22 @@
 """The ordinary suite as other processors would run it: `make test-portable`.
 
-One form after another, each in a pytest of its own, then a table; the exit status is 1 where a form
-was red. Libraries choose among a processor's instructions when they compile (XLA) or start (NumPy,
-oneDNN, PyTorch, OpenCV). Told to take fewer, they add in another order, as on a processor that has
-no others.
+Libraries choose among a processor's instructions when they compile (XLA) or start (NumPy, oneDNN,
+PyTorch, OpenCV). Told to take fewer, they add in another order, as on a processor that has no
+others.
 """
 
 import os
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
-import time
-from typing import NamedTuple
-from xml.etree import ElementTree
 
 import child
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+import suite
+from suite import Form
 
-ROOT = pathlib.Path(__file__).parents[2]
 CPUINFO = pathlib.Path('/proc/cpuinfo')
-
-
-class Form(NamedTuple):
-  """A way to run the suite.
-
-  Attributes:
-    name: in the table.
-    lacks: what this machine has not, so that the form is left out; '' nothing.
-    environment: of pytest.
-    prefix: of its command.
-    workers: how many run tests.
-  """
-
-  name: str
-  lacks: str
-  environment: dict[str, str]
-  prefix: tuple[str, ...] = ()
-  workers: int = 2
-
-
-class Result(NamedTuple):
-  """What came of a form; errors count as failures, `failed` None: pytest did not end."""
-
-  passed: int
-  failed: int | None
-  seconds: float
 
 
 def _processor() -> set[str]:
@@ -97,37 +64,9 @@ def forms() -> list[Form]:
   ]
 
 
-def run(form: Form, arguments: list[str]) -> Result:
-  """What comes of pytest with `arguments` in a form."""
-  with tempfile.TemporaryDirectory() as folder:
-    report = pathlib.Path(folder) / 'report.xml'
-    command = [*form.prefix, sys.executable, '-m', 'pytest', '-q', f'--junitxml={report}']
-    command += ['-n', str(form.workers), '--dist', 'loadfile', *arguments]
-    start = time.monotonic()
-    subprocess.run(command, cwd=ROOT, env=form.environment)
-    seconds = time.monotonic() - start
-    if not report.exists():
-      return Result(0, None, seconds)
-    suite = next(ElementTree.parse(report).getroot().iter('testsuite'))
-  tests, *others = (int(suite.get(of, 0)) for of in ('tests', 'failures', 'errors', 'skipped'))
-  return Result(tests - sum(others), sum(others[:2]), seconds)
-
-
 def main(arguments: list[str]) -> int:
-  """Runs the forms that there are here, and prints the table; the exit status."""
-  console, results = Console(highlight=False), {}
-  for form in forms():
-    if form.lacks:
-      console.print(f'{form.name}: left out, this machine lacks {form.lacks}')
-      continue
-    console.print(f'{form.name}:')
-    results[form.name] = run(form, arguments)
-  table = Table('form', 'passed', 'failed', 'seconds')
-  for name, (passed, failed, seconds) in results.items():
-    told = 'did not end' if failed is None else str(failed)
-    table.add_row(name, str(passed), told, f'{seconds:.0f}')
-  console.print(table)
-  return 0 if all(passed and failed == 0 for passed, failed, _ in results.values()) else 1
+  """Runs the forms, `arguments` for each pytest; the exit status."""
+  return suite.run_all(forms(), arguments)
 
 
 if __name__ == '__main__':

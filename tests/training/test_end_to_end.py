@@ -21,10 +21,10 @@ from degrep_jax.data.released.checks import SAMPLE
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory, cache):
+def whole(tmp_path_factory):
   """A run that was never interrupted: (workdir, what it printed)."""
   workdir = tmp_path_factory.mktemp('whole') / 'run'
-  result = succeeded(run(workdir, '--config.log.every_steps=1', cache=cache))
+  result = succeeded(run(workdir, '--config.log.every_steps=1'))
   return workdir, result.stderr
 
 
@@ -77,11 +77,11 @@ def test_saved_states_load_without_the_config(whole):
   assert all(count == 4 for count in counts)
 
 
-def test_a_continued_run_ends_in_the_same_bits(whole, tmp_path, cache):
+def test_a_continued_run_ends_in_the_same_bits(whole, tmp_path):
   workdir, _ = whole
   flags = '--config.log.every_steps=1'
-  succeeded(run(tmp_path / 'run', flags, '--config.train.steps=3', cache=cache))
-  continued = succeeded(run(tmp_path / 'run', flags, cache=cache))
+  succeeded(run(tmp_path / 'run', flags, '--config.train.steps=3'))
+  continued = succeeded(run(tmp_path / 'run', flags))
   assert 'from step 3' in continued.stderr
   assert not differing(*(checkpoints.load(d) for d in (workdir, tmp_path / 'run')))
   trained = [line['step'] for line in lines(tmp_path / 'run') if 'l_g' in line]
@@ -99,21 +99,21 @@ def test_two_devices_learn_what_one_learns(whole, tmp_path):
     assert two[step] == pytest.approx(one[step], **of_losses(step))
 
 
-def test_evaluation_mode_repeats_the_scores(whole, cache):
+def test_evaluation_mode_repeats_the_scores(whole):
   workdir, _ = whole
-  result = succeeded(run(workdir, '--mode=eval', cache=cache))
+  result = succeeded(run(workdir, '--mode=eval'))
   assert 'step 6' in result.stderr
   again = json.loads((workdir / 'evaluation.json').read_text())
   assert again == json.loads((workdir / 'evaluations' / 'step_6.json').read_text())
-  succeeded(run(workdir, '--mode=eval', '--step=4', cache=cache))
+  succeeded(run(workdir, '--mode=eval', '--step=4'))
   again = json.loads((workdir / 'evaluation.json').read_text())
   assert again == json.loads((workdir / 'evaluations' / 'step_4.json').read_text())
 
 
-def test_a_run_that_has_ended_is_only_scored_again(whole, cache):
+def test_a_run_that_has_ended_is_only_scored_again(whole):
   workdir, _ = whole
   logged, report = lines(workdir), json.loads((workdir / 'report.json').read_text())
-  again = succeeded(run(workdir, '--config.log.every_steps=1', cache=cache))
+  again = succeeded(run(workdir, '--config.log.every_steps=1'))
   assert 'from step 6' in again.stderr
   assert lines(workdir) == logged
   repeated = json.loads((workdir / 'report.json').read_text())
@@ -123,7 +123,7 @@ def test_a_run_that_has_ended_is_only_scored_again(whole, cache):
 
 
 @pytest.mark.slow
-def test_every_loss_of_the_released_code_trains(tmp_path, cache):
+def test_every_loss_of_the_released_code_trains(tmp_path):
   state, channels = {}, 3
   for i, width in enumerate((64, 64, 128, 128, *[256] * 4, *[512] * 8)):
     place = i + sum(i >= pool for pool in (2, 4, 8, 12)) + i  # ReLUs and pools stand between
@@ -140,7 +140,7 @@ def test_every_loss_of_the_released_code_trains(tmp_path, cache):
     '--config.train.steps=2',
     '--config.log.every_steps=1',
   )
-  succeeded(run(tmp_path / 'run', *flags, cache=cache))
+  succeeded(run(tmp_path / 'run', *flags))
   names = {'l_deblur', 'l_reblur', 'l_gan', 'l_feature', 'l_vgg', 'l_g', 'l_d_fake', 'l_d_real'}
   first = losses(tmp_path / 'run')[0]
   assert set(first) == names
@@ -187,7 +187,7 @@ def listed(pairs, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def deblur(pairs, listed, whole, cache):
+def deblur(pairs, listed, whole):
   """(workdir, flags) -> result: a shrunk config on those pairs, by default two steps of
   gopro_deblur, with E and the pyramid of the joint run."""
 
@@ -196,7 +196,7 @@ def deblur(pairs, listed, whole, cache):
     data = f'--config.data.root={root}', f'--config.train.init_from={joint}'
     length = f'--config.train.steps={steps}'
     path = f'configs/{config}.py'
-    return run(workdir, *SMALL, *data, length, *flags, config=path, cache=cache, **options)
+    return run(workdir, *SMALL, *data, length, *flags, config=path, **options)
 
   return trained
 
@@ -263,9 +263,9 @@ def test_two_devices_deblur_as_one(deblur, deblurred, tmp_path):
     assert two[step] == pytest.approx(one[step], **of_losses(step))
 
 
-def test_hinet_trains_without_a_map(pairs, tmp_path, cache):
+def test_hinet_trains_without_a_map(pairs, tmp_path):
   flags = *SMALL, f'--config.data.root={pairs}', '--config.train.steps=2'
-  succeeded(run(tmp_path / 'run', *flags, config='configs/gopro_hinet.py', cache=cache))
+  succeeded(run(tmp_path / 'run', *flags, config='configs/gopro_hinet.py'))
   state = checkpoints.load(tmp_path / 'run')
   assert state['step'] == 2 and state['frozen'] == {}
   assert [set(row) for row in losses(tmp_path / 'run')] == [{'l_psnr', 'l_g'}] * 2
@@ -329,13 +329,13 @@ def test_an_unreadable_picture(tree, tmp_path):
   refused(run(tmp_path / 'run', *folder(tree)), broken)
 
 
-def test_a_truncated_picture_is_named_while_training(tree, tmp_path, cache):
+def test_a_truncated_picture_is_named_while_training(tree, tmp_path):
   broken = tree / 'train' / 'GOPR0001' / 'sharp' / '000001.png'
   broken.write_bytes(broken.read_bytes()[:2000])
-  refused(run(tmp_path / 'run', *folder(tree), cache=cache), broken)
+  refused(run(tmp_path / 'run', *folder(tree)), broken)
 
 
-def test_what_was_trained_before_a_damaged_picture_is_kept(tmp_path, cache):
+def test_what_was_trained_before_a_damaged_picture_is_kept(tmp_path):
   for number in range(33):
     for kind in ('blur', 'sharp'):
       picture(tmp_path / 'data' / 'train' / 'A' / kind / f'{number}.png', seed=number)
@@ -343,7 +343,7 @@ def test_what_was_trained_before_a_damaged_picture_is_kept(tmp_path, cache):
     picture(tmp_path / 'data' / 'test' / 'A' / kind / '0.png')
   flags = (*SMALL, f'--config.data.root={tmp_path / "data"}', '--config.train.batch_size=2')
   flags += ('--config.train.steps=4', '--config.log.every_steps=1')
-  options = {'config': 'configs/gopro_hinet.py', 'cache': cache}
+  options = {'config': 'configs/gopro_hinet.py'}
   succeeded(run(tmp_path / 'whole', *flags, **options))
 
   source = FolderPairs(tmp_path / 'data', 'train')

@@ -583,7 +583,9 @@ def _paths(folder):
   return {os.path.join(top, name) for top, *below in walk for names in below for name in names}
 
 
-@pytest.mark.parametrize('kills', [2, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+  'kills', [2, pytest.param(12, marks=[pytest.mark.slow, pytest.mark.promise])]
+)
 def test_a_killed_run_leaves_nothing_behind(tmp_path, monkeypatch, kills):
   temporary = tmp_path / 'tmp'
   temporary.mkdir()
