@@ -60,8 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     usage='degrep COMMAND ... | degrep --config=FILE --workdir=DIR [flags]',
     description='Restores blurry photographs by learned degradation representations.',
     epilog='examples:\n'
-    '  degrep deblur photo.jpg --checkpoint runs/net --output restored\n'
-    '  degrep demo --checkpoint runs/net\n'
+    '  degrep deblur photo.jpg --output restored\n'
+    '  degrep demo\n'
     '  degrep convert msdi_net net_g.pth runs/net\n'
     '  degrep --config=demo --workdir=runs/demo\n'
     '\n'

@@ -259,6 +259,11 @@ def parse(path: pathlib.Path) -> dict[str, Any]:
     tree = None
   if not isinstance(tree, dict):
     raise UserError(f'{path} is damaged: restore it, or name another folder.')
+  return completed(tree)
+
+
+def completed(tree: dict[str, Any]) -> dict[str, Any]:
+  """A nested config with what runs did before its newer fields were there, in place."""
   whole = {name: group for name, group in tree.items() if isinstance(group, dict)}
   if 'network' not in whole.get('model', {}):
     whole.pop('model', None)  # of parts, whose fields are few

@@ -24,6 +24,7 @@ ORDER = (
   'data',
   'run_config',
   'checkpoints',
+  'shipped',
   'convert',
   'inference',
   'evaluation',

@@ -81,7 +81,7 @@ def build(studio: Studio) -> gradio.Blocks:
     with gradio.Tab('Deblur'):
       _lay_out_deblurring(studio, examples)
     with gradio.Tab('Blur another picture'):
-      if studio.restorer.can_reblur:
+      if studio.reblurrer:
         _lay_out_reblurring(studio, examples)
       else:
         gradio.Markdown(
@@ -213,6 +213,7 @@ def _listening(host: str, port: int) -> socket.socket:
 
 def serve(
   restorer: Restorer,
+  reblurrer: Restorer | None = None,
   *,
   host: str = '127.0.0.1',
   port: int = 7860,
@@ -222,7 +223,8 @@ def serve(
   """Runs the page until Ctrl-C.
 
   Args:
-    restorer: of the checkpoint.
+    restorer: that deblurs.
+    reblurrer: that blurs pictures, where the restorer does not.
     host: address to listen at; by default this machine alone can reach it.
     port: 0 takes a free one.
     max_pixels: of a picture.
@@ -233,7 +235,7 @@ def serve(
   """
   with _listening(host, port) as server, tempfile.TemporaryDirectory(prefix='degrep-') as folder:
     os.environ['GRADIO_TEMP_DIR'] = str(pathlib.Path(folder) / 'gradio')
-    page = build(Studio(restorer, pathlib.Path(folder), max_pixels))
+    page = build(Studio(restorer, pathlib.Path(folder), max_pixels, reblurrer))
     page.queue(max_size=32)
     app = fastapi.FastAPI(openapi_url=None)
     app.add_middleware(_OwnOriginOnly)

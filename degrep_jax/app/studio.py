@@ -44,13 +44,25 @@ class Studio:
   """What the page does with files.
 
   Args:
-    restorer: of the checkpoint.
+    restorer: that deblurs, and whose map is shown.
     folder: where files for the browser are written.
     max_pixels: of a picture that is read.
+    reblurrer: that blurs pictures; None: the restorer, if it can.
+
+  Attributes:
+    restorer: as given.
+    reblurrer: what blurs pictures, None where nothing does.
   """
 
-  def __init__(self, restorer: Restorer, folder: pathlib.Path, max_pixels: int):
+  def __init__(
+    self,
+    restorer: Restorer,
+    folder: pathlib.Path,
+    max_pixels: int,
+    reblurrer: Restorer | None = None,
+  ):
     self.restorer = restorer
+    self.reblurrer = restorer if restorer.can_reblur else reblurrer
     self._folder = folder
     self._max_pixels = max_pixels
 
@@ -88,8 +100,10 @@ class Studio:
     return _shown(over_photograph(colours, to_8_bits(photo.pixels), self.restorer.cell))
 
   def reblur(self, sharp: Photo, like: Photo, strength: float) -> tuple[np.ndarray, np.ndarray]:
-    """A sharp picture and the same blurred as `like` is, as they are shown."""
-    blurred = self.restorer.reblur(sharp.pixels, like=like.pixels, strength=strength)
+    """A sharp picture and the same blurred as `like` is, as they are shown. There must be a
+    `reblurrer`."""
+    assert self.reblurrer is not None
+    blurred = self.reblurrer.reblur(sharp.pixels, like=like.pixels, strength=strength)
     return _shown(sharp.pixels), _shown(blurred)
 
   def examples(self) -> list[tuple[pathlib.Path, pathlib.Path]]:

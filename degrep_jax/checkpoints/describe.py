@@ -11,7 +11,11 @@ from flax import traverse_util
 
 from degrep_jax import checkpoints
 from degrep_jax import run_config as configs
+from degrep_jax.checkpoints import exported
 from degrep_jax.common import shipped_configs
+from degrep_jax.common.errors import UserError
+from degrep_jax.models.factory import NETWORKS
+from degrep_jax.models.variables import FROZEN
 
 PARTS = ('encoder', 'pyramid', 'reblurrer', 'deblurrer')
 EVALUATION = 'evaluation.json'  # of --mode=eval; the run's own are evaluations/step_N.json
@@ -19,10 +23,10 @@ METRICS = ('_psnr', '_ssim_3d', '_ssim_2d')  # end the names of means there
 
 
 def describe(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
-  """A run, or a folder of converted weights, as plain values for JSON.
+  """A run, a folder of converted weights, or a file of `degrep export`, as plain values for JSON.
 
   Args:
-    workdir: of the run.
+    workdir: of the run; or the file.
     step: of the checkpoint; None takes the newest.
 
   Returns:
@@ -31,12 +35,15 @@ def describe(workdir: str | os.PathLike[str], step: int | None = None) -> dict[s
     restores pictures, the discriminator not among them; 'step'; 'trained_steps', how many the run
     is to have; 'checkpoints', step to the scores it was saved with or None; 'best', the step with
     the best of them or None; 'config', {'group.field': value}; 'scores', file to the means of an
-    evaluation: the run's last one and that of --mode=eval.
+    evaluation: the run's last one and that of --mode=eval. Of a file also 'notes',
+    what its metadata say besides, and 'bytes', its size.
 
   Raises:
     UserError: no checkpoint, none of that step, or a damaged one.
   """
   workdir = pathlib.Path(workdir)
+  if exported.is_one(workdir):
+    return _describe_file(workdir, step)
   shapes = checkpoints.shapes(workdir, step)
   config = configs.read(workdir / configs.FILE) if (workdir / configs.FILE).exists() else {}
   parts, frozen = count_parts(shapes)
@@ -54,6 +61,30 @@ def describe(workdir: str | os.PathLike[str], step: int | None = None) -> dict[s
     'best': checkpoints.best_step(scored),
     'config': config,
     'scores': _evaluations(workdir),
+  }
+
+
+def _describe_file(path: pathlib.Path, step: int | None) -> dict[str, Any]:
+  if step is not None:
+    raise UserError(f'{path} is a file, which has no steps: leave out the step.')
+  found = exported.describe(path)
+  config = configs.flat(found.config.to_dict())
+  parts, _ = count_parts({'generator': found.shapes})
+  network = config['model.network']
+  return {
+    'workdir': str(path),
+    'network': network,
+    'parts': parts,
+    'frozen': sorted(FROZEN) if NETWORKS[network].frozen else [],
+    'parameters': sum(parts.values()),
+    'step': found.step,
+    'trained_steps': config.get('train.steps'),
+    'checkpoints': {found.step: None},
+    'best': None,
+    'config': config,
+    'scores': {},
+    'notes': found.notes,
+    'bytes': path.stat().st_size,
   }
 
 

@@ -1,6 +1,7 @@
 """Checkpoints of a workdir, by Orbax: `<workdir>/checkpoints/<step>`."""
 
 import dataclasses
+import datetime
 import difflib
 import os
 import pathlib
@@ -252,6 +253,14 @@ def _read(
         raise
       say(f'{damaged} Taking the one before it, of step {before.name}.')
   raise AssertionError('there is a folder at least')
+
+
+def saved_on(workdir: str | os.PathLike[str], step: int) -> str:
+  """The day, in UTC, when a step was saved, as 2026-11-29; '' where that is not known."""
+  saved = ocp.metadata.get_step_metadata(_folder(workdir) / str(step)).commit_timestamp_nsecs
+  if not saved:
+    return ''
+  return datetime.datetime.fromtimestamp(saved // 10**9, datetime.UTC).date().isoformat()
 
 
 def load_progress(workdir: str | os.PathLike[str], step: int) -> dict[str, Any]:

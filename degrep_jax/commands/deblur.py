@@ -1,4 +1,4 @@
-"""`degrep deblur PATH... --checkpoint DIR [--output DIR]`."""
+"""`degrep deblur PATH... [--output DIR] [--checkpoint NETWORK]`."""
 
 import argparse
 
@@ -19,16 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   photographs.add_arguments(
     parser,
     'PATH',
+    'deblur',
     'examples:\n'
-    '  degrep deblur photo.jpg --checkpoint runs/net\n'
-    '  degrep deblur holiday/ --checkpoint runs/net --output restored --compare\n'
-    "  degrep deblur 'scans/**/*.tif' --checkpoint runs/net --output restored --format png\n"
-    '  degrep deblur - --checkpoint runs/net --output - < photo.jpg > restored.jpg\n'
+    '  degrep deblur photo.jpg\n'
+    '  degrep deblur holiday/ --output restored --compare\n'
+    "  degrep deblur 'scans/**/*.tif' --output restored --format png --checkpoint runs/net\n"
+    '  degrep deblur - --output - < photo.jpg > restored.jpg\n'
     '\n'
     'exit status:\n'
     '  0  all restored, or there already\n'
     '  1  some failed: a sentence says why, the others are restored\n'
-    '  2  nothing done: a wrong argument, no checkpoint, no pictures\n'
+    '  2  nothing done: a wrong argument, no network, no pictures\n'
     '  130  interrupted; what is written is whole',
   )
 
@@ -36,5 +37,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
   """Restores; the exit status."""
   return photographs.run(
-    args, lambda restorer: restorer.deblur, 'deblurring', 'deblurred', 'restored'
+    args, 'deblur', lambda restorer: restorer.deblur, 'deblurring', 'deblurred', 'restored'
   )

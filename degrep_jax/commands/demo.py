@@ -1,7 +1,8 @@
-"""`degrep demo --checkpoint DIR`."""
+"""`degrep demo [--checkpoint NETWORK]`."""
 
 import argparse
 
+from degrep_jax import shipped
 from degrep_jax.commands import options
 from degrep_jax.common import units
 from degrep_jax.common.errors import UserError
@@ -17,10 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     'shown and other pictures blurred alike. By default this machine alone can reach it, and it\n'
     "reaches nobody: what is dropped goes nowhere. Needs the extra 'demo'."
   )
-  parser.epilog = 'example:\n  degrep demo --checkpoint runs/net'
-  parser.add_argument(
-    '--checkpoint', required=True, metavar='DIR', help='a workdir of training or degrep convert'
-  )
+  parser.epilog = 'examples:\n  degrep demo\n  degrep demo --checkpoint runs/net --port 8000'
+  options.add_checkpoint(parser, 'deblur')
   parser.add_argument(
     '--host',
     default='127.0.0.1',
@@ -55,15 +54,20 @@ def run(args: argparse.Namespace) -> None:
     raise UserError(
       f"the page needs Gradio ({error}): pip install 'degrep_jax[demo]', in a clone '.[demo]'."
     ) from None
-  from degrep_jax.inference.restorer import Restorer
+  from degrep_jax.commands import network
   from degrep_jax.photos import reading
   from degrep_jax.runtime import compilation_cache
 
   reading.quiet(args.max_pixels)
   if not args.no_cache:
     compilation_cache.enable()
+  restorer = network.opened(args.checkpoint, 'deblur', args.step, mode=args.mode)
+  reblurrer = None
+  if args.checkpoint is None and not restorer.can_reblur and shipped.default('reblur'):
+    reblurrer = network.opened(None, 'reblur', mode=args.mode)
   page.serve(
-    Restorer.from_checkpoint(args.checkpoint, step=args.step, mode=args.mode),
+    restorer,
+    reblurrer,
     host=args.host,
     port=args.port,
     max_pixels=args.max_pixels,

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from degrep_jax import shipped
 from degrep_jax.commands import options
 from degrep_jax.common import units
 from degrep_jax.common.errors import UserError
@@ -63,13 +64,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_methods(group: argparse._ArgumentGroup) -> None:
   folder: dict[str, Any] = {'type': pathlib.Path, 'metavar': 'DIR'}
-  group.add_argument('--checkpoint', **folder, help='workdir of a network')
+  group.add_argument(
+    '--checkpoint', **folder, help='workdir or file of a network, or the name of one that ships'
+  )
   group.add_argument(
     '--step', type=int, metavar='N', help='of that checkpoint (default: the newest)'
   )
   folder |= {'action': 'append', 'default': []}
   group.add_argument(
-    '--compare', **folder, help='workdir of another network, its newest checkpoint; repeatable'
+    '--compare', **folder, help='another network, of a workdir the newest checkpoint; repeatable'
   )
   group.add_argument(
     '--restored',
@@ -227,7 +230,7 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
 def _default_output(args: argparse.Namespace) -> pathlib.Path:
   """In the first workdir."""
   workdirs = [args.checkpoint] if args.checkpoint else args.compare
-  if not workdirs:
+  if not workdirs or workdirs[0].suffix == '.safetensors' or str(workdirs[0]) in shipped.names():
     raise UserError('name a folder for the scores by --output.')
   dataset = pathlib.Path(args.dataset).absolute()
   name = dataset.stem if dataset.is_file() else dataset.name
@@ -268,12 +271,14 @@ def _methods(
   methods: list[scoring.Method] = [] if args.sharp else [scoring.BlurryInput()]
   if workdirs:
     from degrep_jax import Restorer
+    from degrep_jax.commands import network
     from degrep_jax.runtime import compilation_cache
 
     if not args.no_cache:
       compilation_cache.enable()
     for label, workdir in zip(labels, workdirs, strict=False):
       step = args.step if workdir is args.checkpoint else None
-      restorer = Restorer.from_checkpoint(workdir, step=step, **restoring_by)
+      _, place = network.located(str(workdir), 'deblur')
+      restorer = Restorer.from_checkpoint(place, step=step, **restoring_by)
       methods.append(scoring.Checkpoint(label, restorer))
   return [*methods, *folders]

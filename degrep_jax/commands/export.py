@@ -1,16 +1,17 @@
-"""`degrep export DIR --format FORMAT --output FILE`."""
+"""`degrep export [NETWORK] --format FORMAT --output FILE`."""
 
 import argparse
 import pathlib
 
-from degrep_jax.commands import options
+from degrep_jax.commands import network, options
 
 HELP = 'write a checkpoint for other programs: safetensors, ONNX, or StableHLO'
 _DESCRIPTION = """Writes a checkpoint for other programs.
 
 safetensors: the weights. Names are paths ('params/encoder/down_0/conv/kernel'), kernels (height,
 width, in, out); spectral norms are folded into the kernels unless --stored is given. The metadata
-tell the network, the step and the config.
+tell the network, the step, its date, the config, and what --note adds. The same checkpoint gives
+the same bytes. Every --checkpoint takes such a file.
 
 onnx: the deblurring of tiles as a model, weights and all, of opset 18 and float32, for ONNX Runtime
 1.14 and later and whatever else runs ONNX. 'blurry' (B, tile, tile, 3) in [0, 1] goes in,
@@ -29,6 +30,8 @@ FORMATS = ('safetensors', 'onnx', 'stablehlo')
 # Flags of some formats alone.
 _FLAGS = {
   'stored': ('safetensors',),
+  'dtype': ('safetensors',),
+  'note': ('safetensors',),
   'tile': ('onnx', 'stablehlo'),
   'batch': ('onnx', 'stablehlo'),
   'layout': ('onnx',),
@@ -39,12 +42,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Of the command line."""
   parser.description = _DESCRIPTION
   parser.formatter_class = argparse.RawDescriptionHelpFormatter
-  parser.add_argument('directory', type=pathlib.Path, metavar='DIR', help='a workdir')
+  parser.add_argument('network', nargs='?', metavar='NETWORK', help=options.networks_for('deblur'))
   parser.add_argument('--format', choices=FORMATS, required=True)
   parser.add_argument('--output', type=pathlib.Path, required=True, metavar='FILE')
   options.add_step(parser)
   parser.add_argument(
     '--stored', action='store_true', help='safetensors: kernels as trained, u and v beside them'
+  )
+  parser.add_argument(
+    '--dtype', choices=('float32', 'float16'), help='safetensors: of the file (default: float32)'
+  )
+  parser.add_argument(
+    '--note',
+    action='append',
+    type=_note,
+    metavar='NAME=TEXT',
+    help='safetensors: for the metadata, for example of the data; repeatable',
   )
   parser.add_argument(
     '--tile', type=int, metavar='PX', help="onnx, stablehlo: side of the tiles (default: the run's)"
@@ -63,7 +76,6 @@ def run(args: argparse.Namespace) -> None:
   from degrep_jax.common.console import say
   from degrep_jax.common.errors import UserError
   from degrep_jax.inference import export
-  from degrep_jax.inference.restorer import Restorer
 
   for flag, formats in _FLAGS.items():
     if getattr(args, flag) not in (None, False) and args.format not in formats:
@@ -71,10 +83,18 @@ def run(args: argparse.Namespace) -> None:
   if args.output.exists() and not args.overwrite:
     raise UserError(f'{args.output} is there already: choose another --output, or --overwrite.')
   if args.format == 'safetensors':
-    count = export.to_safetensors(args.directory, args.output, step=args.step, fold=not args.stored)
+    _, place = network.located(args.network, 'deblur')
+    count = export.to_safetensors(
+      place,
+      args.output,
+      step=args.step,
+      fold=not args.stored,
+      dtype=args.dtype or 'float32',
+      notes=dict(args.note or ()),
+    )
     say(f'wrote {count:,} values to {args.output}')
     return
-  restorer = Restorer.from_checkpoint(args.directory, step=args.step, tile=args.tile)
+  restorer = network.opened(args.network, 'deblur', args.step, tile=args.tile)
   if args.format == 'onnx':
     export.to_onnx(restorer, args.output, batch=args.batch, layout=args.layout or 'NHWC')
   else:
@@ -82,3 +102,10 @@ def run(args: argparse.Namespace) -> None:
   sizes = ['any' if args.batch is None else args.batch, restorer.tile, restorer.tile]
   sizes.insert(1 if args.layout == 'NCHW' else 3, 3)
   say(f'wrote {args.output}: float32 ({", ".join(map(str, sizes))}) to the same')
+
+
+def _note(text: str) -> tuple[str, str]:
+  name, equals, value = text.partition('=')
+  if not (name and equals):
+    raise argparse.ArgumentTypeError(f'{text!r} is not NAME=TEXT')
+  return name, value

@@ -1,12 +1,12 @@
-"""`degrep info DIR`."""
+"""`degrep info [NETWORK]`."""
 
 import argparse
-import pathlib
 from typing import Any
 
+from degrep_jax import shipped
 from degrep_jax.commands import options
 
-HELP = 'tell what a checkpoint holds: networks, parameters, steps, scores, config'
+HELP = 'tell what ships, or what a checkpoint holds: networks, parameters, steps, scores'
 _NAMES = {
   'encoder': 'E, encoder',
   'pyramid': 'map pyramid',
@@ -26,9 +26,15 @@ _SIZE = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Of the command line."""
   parser.description = (
-    'Tells what a checkpoint holds, of a run or of degrep convert, without reading its weights.'
+    'Tells what a checkpoint holds, of a run or of degrep convert, without reading its weights; '
+    'without arguments, which networks ship with the package.'
   )
-  parser.add_argument('directory', type=pathlib.Path, metavar='DIR', help='a workdir')
+  parser.add_argument(
+    'network',
+    nargs='?',
+    metavar='NETWORK',
+    help='a workdir, a file of degrep export, or a network that ships (default: tells of all)',
+  )
   options.add_step(parser)
   parser.add_argument('--json', action='store_true', help='everything, for programs')
 
@@ -38,15 +44,53 @@ def run(args: argparse.Namespace) -> None:
   import json
 
   from degrep_jax.checkpoints.describe import describe
+  from degrep_jax.commands import network
 
-  found = describe(args.directory, args.step)
+  if args.network is None:
+    found = {name: describe(shipped.path(name)) for name in shipped.names()}
+    found = {name: of | {'measured': shipped.scores(name)} for name, of in found.items()}
+    if args.json:
+      print(json.dumps(found, indent=2))
+    else:
+      _print_shipped(found)
+    return
+  name, place = network.located(args.network, 'deblur')
+  one = describe(place, args.step)
   if args.json:
-    print(json.dumps(found, indent=2))
+    print(json.dumps(one, indent=2))
   else:
-    _print(found)
+    _print(one, shipped.scores(name) if name else {})
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print_shipped(found: dict[str, dict[str, Any]]) -> None:
+  """A row per network that ships."""
+  from degrep_jax.common.console import empty_table, results, say
+
+  if not found:
+    say('No network ships with this copy of degrep_jax: name a workdir or a file of yours.')
+    return
+  table = empty_table('name', 'network', 'parameters', 'MB', 'steps', 'can', texts=(0, 1, 5))
+  for name, of in found.items():
+    size, able = f'{of["bytes"] / 1e6:.1f}', ', '.join(shipped.NETWORKS[name].tasks)
+    table.add_row(
+      name, _title(of['network']), f'{of["parameters"]:,}', size, f'{of["step"]:,}', able
+    )
+  console = results()
+  console.print(table)
+  for name, of in found.items():
+    for line in _measured(of['measured']):
+      console.print(f'{name}: {line}', soft_wrap=True)
+
+
+def _measured(scores: dict[str, Any]) -> list[str]:
+  """A line per set of pictures."""
+  return [
+    f'{name}, {of["pictures"]} pictures: {of["psnr"]:.2f} dB from {of["blurry"]:.2f}'
+    for name, of in scores.items()
+  ]
+
+
+def _print(found: dict[str, Any], measured: dict[str, Any]) -> None:
   from degrep_jax.checkpoints.describe import defaults
   from degrep_jax.common.console import results
   from degrep_jax.evaluation.tables import score_table
@@ -58,6 +102,10 @@ def _print(found: dict[str, Any]) -> None:
   console.print(title, style='bold', soft_wrap=True)
   if sizes := [f'{name} {config[field]}' for field, name in _SIZE.items() if field in config]:
     console.print(', '.join(sizes))
+  for note, text in found.get('notes', {}).items():
+    console.print(f'{note}: {text}', soft_wrap=True)
+  for line in _measured(measured):
+    console.print(line, soft_wrap=True)
   console.print('', _parts(found), sep='\n')
   if any(found['checkpoints'].values()) or len(found['checkpoints']) > 1:
     console.print('', _checkpoints(found), sep='\n')

@@ -1,4 +1,4 @@
-"""`degrep map PATH... --checkpoint DIR --output DIR`."""
+"""`degrep map PATH... [--output DIR] [--checkpoint NETWORK]`."""
 
 import argparse
 import signal
@@ -10,27 +10,21 @@ HELP = 'draw what the encoder reads from photographs: their degradation maps'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Of the command line."""
-  parser.usage = f'{parser.prog} PATH ... --checkpoint DIR [--output DIR] [options]'
+  parser.usage = f'{parser.prog} PATH ... [--output DIR] [--checkpoint NETWORK] [options]'
   parser.formatter_class = argparse.RawDescriptionHelpFormatter
   parser.description = (
     "Draws photographs' degradation maps over them, as PNG: three main components in colours,\n"
     'which mean the same in all pictures of one call, over the grey photograph. What all tiles of\n'
     'the encoder share is left out.'
   )
-  parser.epilog = (
-    'examples:\n'
-    '  degrep map photo.jpg --checkpoint runs/net\n'
-    '  degrep map holiday/ --checkpoint runs/net --output maps --raw'
-  )
+  parser.epilog = 'examples:\n  degrep map photo.jpg\n  degrep map holiday/ --output maps --raw'
   parser.add_argument(
     'paths',
     nargs='+',
     metavar='PATH',
     help='files, folders with all below them, or quoted patterns, as for degrep deblur',
   )
-  parser.add_argument(
-    '--checkpoint', required=True, metavar='DIR', help='a workdir with an encoder'
-  )
+  options.add_checkpoint(parser, 'map')
   parser.add_argument(
     '--output',
     metavar='DIR',
@@ -68,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     raise UserError(f'--overlay is {args.overlay}: it must be in 0 .. 1.')
   plan = jobs.plan(args.paths, args.output, format='PNG', overwrite=args.overwrite, infix='map')
   from degrep_jax.app import maps
-  from degrep_jax.inference.restorer import Restorer
+  from degrep_jax.commands import network
   from degrep_jax.photos import reading
   from degrep_jax.runtime import compilation_cache
 
@@ -76,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
   signal.signal(signal.SIGTERM, signal.default_int_handler)  # temporary files go away then too
   if not args.no_cache:
     compilation_cache.enable()
-  restorer = Restorer.from_checkpoint(args.checkpoint, step=args.step, mode='feathered')
+  restorer = network.opened(args.checkpoint, 'map', args.step, mode='feathered')
   return maps.draw(
     plan,
     restorer,

@@ -2,7 +2,20 @@
 
 import argparse
 
+from degrep_jax import shipped
 from degrep_jax.common.units import quantity
+
+
+def networks_for(task: str) -> str:
+  """What a command takes for a network, and which it takes where none is named."""
+  told = 'a workdir of training or degrep convert, a file of degrep export'
+  able = [name for name in shipped.names() if task in shipped.NETWORKS[name].tasks]
+  return f'{told}, or one that ships: {", ".join(able)} (default: {able[0]})' if able else told
+
+
+def add_checkpoint(parser: argparse._ActionsContainer, task: str) -> None:
+  """--checkpoint, of every command that restores by one network; `task` as in `shipped.TASKS`."""
+  parser.add_argument('--checkpoint', metavar='NETWORK', help=networks_for(task))
 
 
 def add_overwrite(parser: argparse._ActionsContainer) -> None:

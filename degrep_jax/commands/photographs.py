@@ -17,15 +17,16 @@ _FORMATS = {'jpg': 'JPEG', 'jpeg': 'JPEG', 'png': 'PNG', 'webp': 'WEBP', 'tif': 
 _FORMATS |= {'tiff': 'TIFF', 'bmp': 'BMP', 'avif': 'AVIF'}
 
 
-def add_arguments(parser: argparse.ArgumentParser, what: str, examples: str) -> None:
+def add_arguments(parser: argparse.ArgumentParser, what: str, task: str, examples: str) -> None:
   """Paths, files and net.
 
   Args:
     parser: of a command.
     what: metavar of the paths.
+    task: of `shipped.TASKS`.
     examples: what stands below the help.
   """
-  parser.usage = f'{parser.prog} {what} ... --checkpoint DIR [--output DIR] [options]'
+  parser.usage = f'{parser.prog} {what} ... [--output DIR] [--checkpoint NETWORK] [options]'
   parser.formatter_class = argparse.RawDescriptionHelpFormatter
   parser.epilog = examples
   parser.add_argument(
@@ -35,9 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, examples: str) -> 
     help="files, folders with all below them, quoted patterns such as 'trip/**/*.jpg', or - for "
     'the standard input',
   )
-  parser.add_argument(
-    '--checkpoint', required=True, metavar='DIR', help='a workdir of training or degrep convert'
-  )
+  options.add_checkpoint(parser, task)
   parser.add_argument(
     '--output',
     metavar='DIR',
@@ -107,6 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, examples: str) -> 
 
 def run(
   args: argparse.Namespace,
+  task: str,
   restore_by: Callable[['Restorer'], Callable[[Any, Callable[[float], None]], Any]],
   doing: str,
   infix: str,
@@ -116,6 +116,7 @@ def run(
 
   Args:
     args: with the fields of `add_arguments`.
+    task: of `shipped.TASKS`.
     restore_by: makes of a restorer what turns a picture into the result, telling the share of it
       that is done.
     doing: for the progress bar, for example 'deblurring'.
@@ -144,8 +145,8 @@ def run(
   signal.signal(signal.SIGTERM, signal.default_int_handler)
   if any(job.target is None for job in plan.jobs) and sys.stdout.isatty():
     raise UserError('The standard output is a terminal: send it to a file, or name an --output.')
-  from degrep_jax import Restorer
   from degrep_jax.app import batch
+  from degrep_jax.commands import network
   from degrep_jax.photos import reading
   from degrep_jax.runtime import compilation_cache
 
@@ -162,9 +163,10 @@ def run(
     return batch.run(plan, lambda picture, progress: picture, settings, words)
   if not args.no_cache:
     compilation_cache.enable()
-  restorer = Restorer.from_checkpoint(
+  restorer = network.opened(
     args.checkpoint,
-    step=args.step,
+    task,
+    args.step,
     mode=args.mode,
     window=args.window,
     dtype=args.dtype,

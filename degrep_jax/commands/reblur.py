@@ -1,4 +1,4 @@
-"""`degrep reblur SHARP... --like BLURRY --checkpoint DIR [--output DIR]`."""
+"""`degrep reblur SHARP... --like BLURRY [--output DIR] [--checkpoint NETWORK]`."""
 
 import argparse
 import math
@@ -23,12 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   photographs.add_arguments(
     parser,
     'SHARP',
+    'reblur',
     'examples:\n'
-    '  degrep reblur sharp.png --like blurry.jpg --checkpoint runs/joint\n'
-    '  degrep reblur sharp/ --like blurry.jpg --strength 0.5 --checkpoint runs/joint '
-    '--output blurred',
+    '  degrep reblur sharp.png --like blurry.jpg\n'
+    '  degrep reblur sharp/ --like blurry.jpg --strength 0.5 --output blurred',
   )
-  parser.usage = 'degrep reblur SHARP ... --like BLURRY --checkpoint DIR [--output DIR] [options]'
+  parser.usage = (
+    'degrep reblur SHARP ... --like BLURRY [--output DIR] [--checkpoint NETWORK] [options]'
+  )
   parser.add_argument(
     '--like', required=True, type=pathlib.Path, metavar='BLURRY', help='the blurry photograph'
   )
@@ -53,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     restorer.reblur((), like=like)  # a network that cannot says so once, not of every picture
     return lambda sharp, progress: restorer.reblur(sharp, like, args.strength, progress)
 
-  return photographs.run(args, restore_by, 'reblurring', 'reblurred', 'blurred')
+  return photographs.run(args, 'reblur', restore_by, 'reblurring', 'reblurred', 'blurred')
 
 
 def _strength(text: str) -> float:

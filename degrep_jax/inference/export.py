@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from flax import traverse_util
 
 from degrep_jax import checkpoints
 from degrep_jax import run_config as configs
+from degrep_jax.checkpoints import exported
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.files import write_atomically
 from degrep_jax.inference.pictures import require
@@ -25,6 +26,18 @@ from degrep_jax.models import spectral_norm
 
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 LAYOUTS = ('NHWC', 'NCHW')
+STORED = ('float32', 'float16')  # types of the values in a safetensors file
+_OWN = ('network', 'step', 'spectral_norm', 'config')  # metadata that no note may name
+# Fields of a config that say where something lay on the machine of a run.
+_PATHS = (
+  'root',
+  'eval_root',
+  'photographs',
+  'kernels',
+  'held_out_list',
+  'vgg_path',
+  'init_from',
+)
 _ONNX_BYTES = 2**31 - 2**20  # protobuf's limit of 2 GiB, less what is no weight
 
 
@@ -34,49 +47,101 @@ def to_safetensors(
   *,
   step: int | None = None,
   fold: bool = True,
+  dtype: str = 'float32',
+  notes: Mapping[str, str] | None = None,
 ) -> int:
   """Writes the variables of a network, or of the parts of one, as a safetensors file.
 
   An array's name is its path with '/' between the levels, the collection first, as in
   'params/encoder/down_0/conv/kernel'; no level holds a '/'. Split there and nested again they are
   what the module's `apply` takes, folded or not. Kernels are (height, width, in, out). The metadata
-  are texts: 'network' ('' of parts), 'step', 'spectral_norm' ('folded' or 'stored') and 'config',
-  JSON as in config.json.
+  are texts: 'network' ('' of parts), 'step', 'date' of the checkpoint, 'spectral_norm' ('folded' or
+  'stored') and 'config', JSON as in config.json, with the names of folders in place of their paths.
+  The same checkpoint and arguments give the same bytes. `Restorer.from_checkpoint` takes the file.
 
   Args:
-    workdir: of a run, or of `degrep convert`.
+    workdir: of a run, or of `degrep convert`; or such a file.
     path: the file to write.
     step: of the checkpoint; None takes the newest.
     fold: divides every kernel under a spectral norm by its sigma, which leaves plain convolutions;
       otherwise kernels are as they are trained, with the vectors u and v ('spectral/...').
+    dtype: of what is stored, 'float32' or 'float16'.
+    notes: what else the metadata are to say.
 
   Returns:
     The number of values written.
 
   Raises:
-    UserError: no checkpoint, none of that step, nothing but a discriminator there, or a file that
-      cannot be written.
+    UserError: no checkpoint, none of that step, nothing but a discriminator there, values that the
+      type cannot hold, a note of a name that is taken, or a file that cannot be written.
   """
-  saved = checkpoints.load(workdir, step)
-  variables = checkpoints.variables(saved)
+  notes = dict(notes or {})
+  require(dtype in STORED, f'a file of {dtype}: choose one of {", ".join(STORED)}')
+  for name in notes:
+    require(name not in _OWN, f'a note {name}: the file says that itself, choose another name')
+  variables, metadata = _weights_of(workdir, step, fold)
+  flat = traverse_util.flatten_dict(variables, sep='/')
+  with np.errstate(over='ignore'):  # told below
+    arrays = {name: np.ascontiguousarray(x, dtype) for name, x in flat.items()}
+  for name, x in arrays.items():
+    fits = np.isfinite(x).all() or not np.isfinite(flat[name]).all()
+    require(fits, f'{name} of {workdir} holds values that {dtype} cannot: write float32')
+  data = safetensors.numpy.save(arrays, metadata | notes)
+  write_atomically(path, _in_order(data))
+  return sum(x.size for x in arrays.values())
+
+
+def _weights_of(
+  workdir: str | os.PathLike[str], step: int | None, fold: bool
+) -> tuple[dict[str, Any], dict[str, str]]:
+  """The variables of a workdir or a file, and what a file is to say of them."""
+  if exported.is_one(workdir):
+    require(step is None, f'{workdir} is a file, which has no steps: leave out the step')
+    saved = exported.load(workdir)
+    require(fold or not saved.folded, f'{workdir} has folded kernels alone, not stored ones')
+    variables, fields, at, told = saved.variables, saved.config.to_dict(), saved.step, saved.notes
+    fold = fold and not saved.folded
+    spectral = exported.FOLDED if fold or saved.folded else exported.STORED
+  else:
+    state = checkpoints.load(workdir, step)
+    variables, at = checkpoints.variables(state), int(state['step'])
+    config = pathlib.Path(workdir) / configs.FILE
+    fields = configs.parse(config) if config.exists() else {}
+    told = {'date': day} if (day := checkpoints.saved_on(workdir, at)) else {}
+    spectral = exported.FOLDED if fold else exported.STORED
   if not variables['params']:
     raise UserError(f'{workdir} holds a discriminator alone, which restores nothing: no export.')
   if fold:
     variables = spectral_norm.folded(variables)
-  arrays = {
-    '/'.join(names): np.ascontiguousarray(x)
-    for names, x in traverse_util.flatten_dict(variables).items()
-  }
-  config = pathlib.Path(workdir) / configs.FILE
-  fields = configs.parse(config) if config.exists() else {}
-  metadata = {
+  return variables, told | {
     'network': fields.get('model', {}).get('network', ''),
-    'step': str(int(saved['step'])),
-    'spectral_norm': 'folded' if fold else 'stored',
-    'config': json.dumps(fields),
+    'step': str(at),
+    'spectral_norm': spectral,
+    'config': json.dumps(_without_paths(fields)),
   }
-  write_atomically(path, safetensors.numpy.save(arrays, metadata))
-  return sum(x.size for x in arrays.values())
+
+
+def _in_order(data: bytes) -> bytes:
+  """A safetensors file with its metadata in the order of their names: the library writes them in
+  another order every time."""
+  length = int.from_bytes(data[:8], 'little')
+  header = json.loads(data[8 : 8 + length])
+  header['__metadata__'] = dict(sorted(header['__metadata__'].items()))
+  text = json.dumps(header, separators=(',', ':'), ensure_ascii=False).encode()
+  text += b' ' * (-len(text) % 8)  # as the library aligns arrays
+  return len(text).to_bytes(8, 'little') + text + data[8 + length :]
+
+
+def _without_paths(fields: dict[str, Any]) -> dict[str, Any]:
+  """A config that names folders and files by their own names, not by where they lay."""
+  return {
+    name: _without_paths(value)
+    if isinstance(value, dict)
+    else os.path.basename(value)
+    if name in _PATHS
+    else value
+    for name, value in fields.items()
+  }
 
 
 def to_stablehlo(
@@ -161,7 +226,7 @@ def to_onnx(
     'tile': str(restorer.tile),
     'layout': layout,
     'step': str(about['step']),
-    'config': json.dumps(about['config']),
+    'config': json.dumps(_without_paths(about['config'] or {})),
     'versions': _made_by(),
     'date': _today(),
   }

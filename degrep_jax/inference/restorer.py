@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from degrep_jax import checkpoints, run_config
+from degrep_jax import checkpoints, run_config, shipped
+from degrep_jax.checkpoints import exported
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import finished
 from degrep_jax.inference import engines, tiles
@@ -144,7 +145,7 @@ class Restorer:
     self._encoder = encoder
     self._programs: dict[Any, Any] = {}
     self._compiling = threading.Lock()
-    self.about = {'step': None, 'config': None, 'checkpoint': None, 'tile': tile}
+    self.about: dict[str, Any] = {'step': None, 'config': None, 'checkpoint': None, 'tile': tile}
     self.about |= {'parameters': None, 'multiple': multiple} | (about or {})
     self.variables: dict[str, Any] = {}
     if variables is not None:
@@ -163,8 +164,8 @@ class Restorer:
     """The restorer of a workdir of ours, trained or made by `degrep convert`.
 
     Args:
-      directory: the workdir.
-      step: of the checkpoint; None takes the newest.
+      directory: the workdir; or a safetensors file that `degrep export` wrote.
+      step: of the checkpoint; None takes the newest. A file has no others.
       config: of the run; None reads the one beside the checkpoint.
       tile: None takes that of the run's evaluation, for converted weights 256.
       **options: as for the class.
@@ -174,26 +175,45 @@ class Restorer:
         or of parts of a network alone, or an argument that has no such value.
     """
     directory = pathlib.Path(directory)
-    saved = checkpoints.load_network(directory, step)
-    config = run_config.load(directory) if config is None else config
+    if exported.is_one(directory):
+      require(step is None, f'{directory} is a file, which has no steps: leave out the step')
+      saved = exported.load(directory)
+    else:
+      saved = _of_workdir(directory, step, config)
+    config = saved.config if config is None else config
     native = config.get('eval', {}).get('tile', TILE)
     try:
       network = factory.build_network(config.model, axis_name=None)
     except AttributeError as error:
-      path = directory / run_config.FILE
+      path = directory if exported.is_one(directory) else directory / run_config.FILE
       raise UserError(f'{path} does not describe a network: {error}.') from None
-    variables = checkpoints.variables(saved)
     picture = jax.ShapeDtypeStruct((1, native, native, 3), jnp.float32)
     inputs = [picture] * factory.NETWORKS[config.model.network].inputs
     expected = jax.eval_shape(network.init, jax.random.key(0), *inputs)
-    checkpoints.require_same_shapes(directory, variables, expected)
+    if saved.folded:
+      expected = {name: tree for name, tree in expected.items() if name != 'spectral'}
+    checkpoints.require_same_shapes(directory, saved.variables, expected)
     about = {
-      'step': int(saved['step']),
+      'step': saved.step,
       'config': config.to_dict(),
-      'checkpoint': str(directory.absolute() / checkpoints.FOLDER / str(int(saved['step']))),
+      'checkpoint': str(saved.path.absolute()),
       'tile': native,
     }
-    return cls(network, variables, tile=native if tile is None else tile, about=about, **options)
+    tile = native if tile is None else tile
+    return cls(network, saved.variables, tile=tile, about=about, **options)
+
+  @classmethod
+  def pretrained(cls, name: str | None = None, **options: Any) -> 'Restorer':
+    """The restorer of a network that ships with the package.
+
+    Args:
+      name: 'small' for instance; `degrep info` lists them. None takes the best that deblurs.
+      **options: as for `from_checkpoint`.
+
+    Raises:
+      UserError: no network of that name ships, or an argument that has no such value.
+    """
+    return cls.from_checkpoint(shipped.path(name or shipped.best('deblur')), **options)
 
   @property
   def programs(self) -> int:
@@ -464,6 +484,18 @@ class Restorer:
     # it was saved from gives.
     prepared = _prepared(jax.device_get(variables), self.dtype)
     self.variables = self._engine.place(prepared)
+
+
+def _of_workdir(
+  workdir: pathlib.Path, step: int | None, config: ml_collections.ConfigDict | None
+) -> exported.Exported:
+  """What a file of the same network would hold."""
+  saved = checkpoints.load_network(workdir, step)
+  config = run_config.load(workdir) if config is None else config
+  at, variables = int(saved['step']), checkpoints.variables(saved)
+  return exported.Exported(
+    workdir / checkpoints.FOLDER / str(at), variables, {}, config, at, folded=False, notes={}
+  )
 
 
 def _prepared(variables: dict[str, Any], dtype: str) -> dict[str, Any]:

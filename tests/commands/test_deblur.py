@@ -216,7 +216,7 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
 @pytest.mark.parametrize(
   ('arguments', 'words'),
   [
-    (['deblur'], 'required: PATH, --checkpoint; see degrep deblur --help'),
+    (['deblur'], 'required: PATH; see degrep deblur --help'),
     (['deblur', 'in', '--checkpoint', 'none', '--output', 'out'], 'none holds no checkpoint'),
     (['deblur', 'no', '--checkpoint', 'none', '--output', 'out'], 'no cannot be opened'),
     (['deblur', '*.gif', '--checkpoint', 'none', '--output', 'out'], '*.gif matches no file'),

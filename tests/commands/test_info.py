@@ -155,7 +155,7 @@ def test_converted_weights(golden, tmp_path, capsys, kind, part, network):
   assert found['parts'] == {part: count}
   assert (found['network'], found['step'], found['best']) == (network, 0, None)
   assert found['scores'] == {}
-  commands_info.run(argparse.Namespace(directory=tmp_path / 'out', step=None, json=False))
+  commands_info.run(argparse.Namespace(network=str(tmp_path / 'out'), step=None, json=False))
   assert f'{count:,}' in capsys.readouterr().out
 
 

@@ -293,6 +293,8 @@ def test_what_is_there_is_left_alone(joint, command, tmp_path):
     ('stablehlo', '--stored'),
     ('stablehlo', '--layout=NCHW'),
     ('onnx', '--stored'),
+    ('onnx', '--dtype=float16'),
+    ('stablehlo', '--note=data=mine'),
   ],
 )
 def test_flags_of_the_other_form_are_refused(command, tmp_path, form, flag):

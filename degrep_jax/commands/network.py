@@ -1,0 +1,57 @@
+"""From what a command line names, or does not, to the network that restores."""
+
+import difflib
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+from degrep_jax import shipped
+from degrep_jax.common.errors import UserError
+
+if TYPE_CHECKING:
+  from degrep_jax import Restorer
+
+
+def opened(
+  checkpoint: str | None, task: str, step: int | None = None, **options: Any
+) -> 'Restorer':
+  """The restorer of a command, which says first where it is one that ships.
+
+  Args:
+    checkpoint: a workdir, a file, or the name of a network that ships; None takes the best of these
+      for the task.
+    task: of `shipped.TASKS`.
+    step: of a workdir's checkpoint.
+    **options: as for `Restorer.from_checkpoint`.
+
+  Raises:
+    UserError: as `located`, a step of a network that has none, or as `Restorer.from_checkpoint`.
+  """
+  from degrep_jax.common.console import say
+  from degrep_jax.inference.restorer import Restorer
+
+  name, place = located(checkpoint, task)
+  if not name:
+    return Restorer.from_checkpoint(place, step=step, **options)
+  if step is not None:
+    raise UserError(f'{name} has no steps to choose from: leave out --step.')
+  restorer = Restorer.from_checkpoint(place, **options)
+  say(f'Network: {name}, {restorer.title} of {restorer.about["parameters"]:,} parameters.')
+  return restorer
+
+
+def located(checkpoint: str | None, task: str) -> tuple[str, str]:
+  """(name, file) of a network that ships, ('', as it was given) of a workdir or another file.
+
+  Raises:
+    UserError: none ships that can do it, or a name that is almost that of one.
+  """
+  if checkpoint is None:
+    checkpoint = shipped.best(task)
+  if checkpoint in shipped.names():
+    return checkpoint, str(shipped.path(checkpoint))
+  if not pathlib.Path(checkpoint).exists():
+    if checkpoint in shipped.NETWORKS:
+      shipped.path(checkpoint)  # says what ships instead
+    if meant := difflib.get_close_matches(checkpoint, shipped.names(), n=1):
+      raise UserError(f'there is no workdir or network {checkpoint}: is {meant[0]} meant?')
+  return '', checkpoint

@@ -1,0 +1,34 @@
+"""The networks that ship with the package.
+
+Each is a file of `degrep export` in this folder, `<name>.safetensors`, with its config, step, date
+and what it was trained on inside; `scores.json` beside them is what `experiments/model_scores.py`
+measured. No weights are read here: `Restorer.pretrained` does.
+"""
+
+from degrep_jax.shipped.networks import (
+  FOLDER,
+  NETWORKS,
+  SCORES,
+  TASKS,
+  Shipped,
+  best,
+  default,
+  names,
+  path,
+  scores,
+  sha256,
+)
+
+__all__ = [
+  'FOLDER',
+  'NETWORKS',
+  'SCORES',
+  'TASKS',
+  'Shipped',
+  'best',
+  'default',
+  'names',
+  'path',
+  'scores',
+  'sha256',
+]

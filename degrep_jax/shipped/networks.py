@@ -1,0 +1,80 @@
+"""Which networks ship with the package, and where their weights and scores are.
+
+A table, and files in this folder: nothing is imported that `degrep --help` would wait for.
+"""
+
+import hashlib
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+from degrep_jax.common.errors import UserError
+
+FOLDER = pathlib.Path(__file__).parent
+SCORES = 'scores.json'
+TASKS = {'deblur': 'deblurs', 'map': 'has a degradation map', 'reblur': 'blurs pictures'}
+
+
+class Shipped(NamedTuple):
+  """A network that ships.
+
+  Attributes:
+    network: its name in `factory.NETWORKS`.
+    config: in configs/, what trains it.
+    tasks: of `TASKS`, what it can do.
+  """
+
+  network: str
+  config: str
+  tasks: tuple[str, ...]
+
+
+# The first that can do something is taken where none is named.
+NETWORKS = {
+  'small': Shipped('msdi_net', 'small_deblur', ('deblur', 'map')),
+  'small_joint': Shipped('joint', 'small_joint', ('deblur', 'map', 'reblur')),
+  'small_hinet': Shipped('hinet', 'small_hinet', ('deblur',)),
+}
+
+
+def names() -> list[str]:
+  """Of those whose weights are here."""
+  return [name for name in NETWORKS if _file(name).is_file()]
+
+
+def default(task: str) -> str | None:
+  """The first that can do something of `TASKS`; None where none is here."""
+  return next((name for name in names() if task in NETWORKS[name].tasks), None)
+
+
+def best(task: str) -> str:
+  """As `default`; raises UserError where none is here."""
+  name = default(task)
+  if name is None:
+    raise UserError(f'no network ships here that {TASKS[task]}: name a workdir of yours.')
+  return name
+
+
+def path(name: str) -> pathlib.Path:
+  """The file of a network's weights; raises UserError, listing what ships, where it is not here."""
+  if name not in names():
+    there = f'there are {", ".join(names())}' if names() else 'none ships here'
+    raise UserError(f'no network {name} ships: {there}; train one, or name a workdir of yours.')
+  return _file(name)
+
+
+def scores(name: str) -> dict[str, Any]:
+  """What was measured of the weights that are here: set of pictures to its scores; empty where
+  others were measured, or none."""
+  file = FOLDER / SCORES
+  found = json.loads(file.read_text()).get(name, {}) if file.is_file() else {}
+  return found.get('sets', {}) if found.get('sha256') == sha256(path(name)) else {}
+
+
+def sha256(file: pathlib.Path) -> str:
+  """Of a file, as hexadecimal digits: which weights a score is of."""
+  return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _file(name: str) -> pathlib.Path:
+  return FOLDER / f'{name}.safetensors'
