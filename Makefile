@@ -5,10 +5,29 @@ BIN := $(VENV)/bin
 # The versions that were tested together; make CONSTRAINTS= takes the newest instead.
 CONSTRAINTS ?= constraints.txt
 
-.PHONY: demo test test-slow test-promises test-page test-all test-portable parity bench bench-input chaos lint docs docs-serve clean
+.PHONY: demo model test test-slow test-promises test-page test-all test-portable parity bench bench-input chaos lint docs docs-serve clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m degrep_jax.main --config=configs/demo.py --workdir=runs/demo
+
+# The networks that ship, trained anew, which takes hours; after an interruption the same command
+# goes on: make model GOPRO=GOPRO_Large PAIRS=folder PHOTOS=folder. What is not named is left out.
+MODEL ?= runs/model
+MODEL_FLAGS ?=
+part = $(if $(2),--config.data.parts.$(1).root=$(abspath $(2)),--config.data.parts.$(1).weight=0)
+data = $(call part,gopro,$(GOPRO)) $(call part,pairs,$(PAIRS)) $(call part,photos,$(PHOTOS))
+commit = $(shell git rev-parse HEAD 2> /dev/null || echo unknown)
+model: $(VENV)/ready
+	@test -n "$(GOPRO)$(PHOTOS)" || { echo "Name pictures to train on:" \
+	  "make model GOPRO=folder PAIRS=folder PHOTOS=folder" >&2; exit 2; }
+	$(BIN)/python -m degrep_jax.main --config=small_joint --workdir=$(MODEL)/joint $(data) \
+	  $(MODEL_FLAGS)
+	$(BIN)/python -m degrep_jax.main --config=small_deblur --workdir=$(MODEL)/deblur $(data) \
+	  --config.train.init_from=$(MODEL)/joint $(MODEL_FLAGS)
+	for name in joint:small_joint deblur:small; do $(BIN)/degrep export $(MODEL)/$${name%:*} \
+	  --format safetensors --dtype float16 --note commit=$(commit) \
+	  --note data="$(notdir $(GOPRO) $(PAIRS) $(PHOTOS))" \
+	  --output $(MODEL)/$${name#*:}.safetensors --overwrite || exit $$?; done
 
 test: $(VENV)/ready-test
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder

@@ -35,6 +35,7 @@ RUNS = {
   'full': {'mode': 'full'},
   'full without TLC': {'mode': 'full', 'window': 0},
   'tiles in bfloat16': {'mode': 'tiles', 'dtype': 'bfloat16'},
+  'feathered by ONNX': {'mode': 'feathered', 'engine': 'onnx'},
 }
 WIDTHS = (11, 10, 11, 11, 10)  # of the table's columns
 
@@ -42,7 +43,7 @@ _NETWORK = flags.DEFINE_enum(
   'network', 'hinet', factory.NETWORKS, 'Random weights of this network.'
 )
 _WIDTH = flags.DEFINE_integer('width', 8, 'Of that network.')
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run whose network is taken instead.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Run or file whose network is taken instead.')
 _SIZE = flags.DEFINE_string('size', '1999x1333', 'Width and height of the photograph.')
 _MEMORY = flags.DEFINE_float('memory', 4, 'GiB that the mode full may take.')
 _RUNS = flags.DEFINE_list('runs', list(RUNS)[:4], f'Which of {", ".join(RUNS)}.')

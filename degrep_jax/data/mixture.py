@@ -65,7 +65,7 @@ def parts_of(data: ml_collections.ConfigDict) -> dict[str, ml_collections.Config
   """The settings of each part of a mixture: those of `config.data`, changed by its own fields.
 
   Besides fields of `config.data` a part may set `weight`, by default 1, and `evaluate`, by default
-  True: whether its held-out pairs are scored.
+  True: whether its held-out pairs are scored. A part of weight 0 without a folder is left out.
 
   Raises:
     UserError: no parts, a field that no part has, a weight that is unfit, nothing to evaluate.
@@ -91,7 +91,8 @@ def parts_of(data: ml_collections.ConfigDict) -> dict[str, ml_collections.Config
       raise UserError(f'{place}.source is mixture: name the source of the part.')
     if not (math.isfinite(part.weight) and part.weight >= 0):
       raise UserError(f'{place}.weight is {part.weight}: it must be 0 or more.')
-    settings[name] = part
+    if part.weight or part.root or part.eval_root or part.source == 'synthetic':
+      settings[name] = part
   if not any(part.weight for part in settings.values()):
     raise UserError('config.data.parts has weights of 0 alone: raise one.')
   if not any(part.evaluate for part in settings.values()):
