@@ -11,6 +11,7 @@ from skimage import filters, restoration
 from degrep_jax import metrics
 from degrep_jax.common.pixels import to_float, to_uint8
 from degrep_jax.data.pairs import Source
+from degrep_jax.evaluation import scoring
 
 TUNED_ON = 4  # pairs
 UNSHARP, DECONVOLVED = 'unsharp mask', 'Gaussian deconvolution'
@@ -42,22 +43,21 @@ def deconvolved(picture: np.ndarray, method: str, sigma: float, setting: float) 
   return to_uint8(np.clip(restored, 0, 1)[edge:-edge, edge:-edge].astype(np.float32))
 
 
-class Filter:
-  """A method of `scoring` that is a function of the blurry picture."""
-
-  saves = False
+class Filter(scoring.Method):
+  """A function of the blurry picture."""
 
   def __init__(self, label: str, function: Callable[[np.ndarray], np.ndarray], setting: Any):
-    self.label, self._function, self._setting = label, function, setting
+    super().__init__(label)
+    self._function, self._setting = function, setting
 
   def about(self) -> dict[str, Any]:
     """The parameters."""
     return {'kind': 'filter', 'setting': self._setting}
 
-  def restore(self, source: Source) -> Iterator[np.ndarray]:
-    """Yields a picture per pair, uint8 (H, W, 3)."""
+  def restore(self, source: Source) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the filtered picture of every pair."""
     for item in range(len(source)):
-      yield self._function(source.pair(item).blurry)
+      yield {self.label: self._function(source.pair(item).blurry)}
 
 
 METHODS = {UNSHARP: (unsharp, UNSHARP_GRID), DECONVOLVED: (deconvolved, DECONVOLVED_GRID)}

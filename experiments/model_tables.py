@@ -4,15 +4,33 @@ from typing import Any
 
 import fields
 
+from degrep_jax import shipped
+from degrep_jax.checkpoints.describe import describe
 from degrep_jax.evaluation import scoring
 
 
 def markdown(found: dict[str, Any]) -> str:
   """Of what was measured: part to figures, as in scores.json."""
-  tables = [_pairs(found['pairs'])] if 'pairs' in found else []
+  tables = [_trained()] if shipped.names() else []
+  if 'pairs' in found:
+    tables.append(_pairs(found['pairs']))
   if found.keys() - {'pairs'}:
     tables.append(_care(found))
   return '\n\n'.join(tables)
+
+
+def _trained() -> str:
+  """What the files that ship say of their training."""
+  rows = []
+  for name in shipped.names():
+    of = describe(shipped.path(name))
+    notes, steps = of['notes'], f'{of["step"]:,}'
+    examples = f'{of["step"] * of["config"]["train.batch_size"]:,}'
+    size = f'{of["bytes"] / 1e6:.1f}'
+    told = [notes.get(note, '')[:10] for note in ('hours', 'date', 'commit')]
+    rows.append([name, f'{of["parameters"]:,}', size, steps, examples, *told])
+  head = ['network', 'parameters', 'MB', 'steps', 'crops seen', 'hours', 'day', 'commit']
+  return fields.markdown(head, rows)
 
 
 def _pairs(pairs: dict[str, Any]) -> str:
@@ -42,8 +60,9 @@ def _care(found: dict[str, Any]) -> str:
   rows: dict[str, list[str]] = {}
   for label in labels:
     if of := found.get('photos', {}).get(label):
-      rows.setdefault('sharp photographs to themselves, dB: mean', []).append(f'{float(of["psnr"]):.1f}')
-      rows.setdefault('... the least', []).append(f'{float(of["least"]):.1f}')
+      for row, figure in (('mean', of['psnr']), ('least', of['least'])):
+        name = f'sharp photographs to themselves, dB: {row}'
+        rows.setdefault(name, []).append(f'{float(figure):.1f}')
     for mode, change in found.get('flat', {}).get(label, {}).items():
       rows.setdefault(f'flat pictures, largest change, {mode}', []).append(str(change))
     for run, of in found.get('time', {}).get(label, {}).items():

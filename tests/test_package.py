@@ -12,6 +12,7 @@ import sysconfig
 import child
 import pytest
 
+from degrep_jax import shipped
 from degrep_jax.common import shipped_configs
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -121,5 +122,7 @@ def test_an_installed_wheel_trains_and_tells(tmp_path):
     flags = '--config.train.steps=2', '--config.data.crop=32'
     succeeded(degrep, f'--config={config}', '--workdir=run', *flags)
     assert (tmp_path / 'run' / 'report.json').exists()
+  listed = succeeded(degrep, 'info')
+  assert all(f'{name} ' in listed for name in shipped.names())
   told = succeeded(degrep, 'info', 'run')
   assert ['model.width', '4', '64'] in [line.split() for line in told.splitlines()]

@@ -111,3 +111,13 @@ def test_a_net_without_a_map_shows_none(tmp_path):
   seen = page.deblur(photo(page, PHOTOGRAPH, tmp_path), 'x.png')
   assert seen.map is None
   np.testing.assert_array_equal(seen.after, 255 - PHOTOGRAPH)
+
+
+def test_another_network_blurs_where_the_first_cannot(restorer, tmp_path):
+  class Deblurrer:
+    can_reblur = False
+
+  assert studio.Studio(Deblurrer(), tmp_path, 10_000).reblurrer is None
+  both = studio.Studio(Deblurrer(), tmp_path, 10_000, reblurrer=restorer)
+  assert both.reblurrer is restorer
+  assert studio.Studio(restorer, tmp_path, 10_000).reblurrer is restorer

@@ -119,6 +119,13 @@ def test_a_config_of_parts_is_opened(tmp_path, capsys):
   assert train.crop(0, 32, np.random.default_rng(0))[0].shape == (32, 32, 3)
 
 
+def test_a_part_of_weight_zero_needs_no_folder(tmp_path):
+  config = _config(tmp_path, photos={'weight': 0.0, 'root': ''})
+  run_config.check(config, devices=1)
+  assert [*mixture.parts_of(config.data)] == ['gopro', 'embedded']
+  assert all(name.startswith('gopro/') for name in open_source(config.data, 'test').names)
+
+
 def test_a_weight_of_zero_leaves_a_part_out_of_the_training(tmp_path, capsys):
   config = _config(tmp_path, photos={'weight': 0.0}, embedded={'weight': 0})
   open_source(config.data, 'train')
