@@ -9,8 +9,8 @@ sharp photographs at any depth. What is not there gets a weight of 0, as in
 --config.data.parts.pairs.weight=0. Then, on the same data, small_deblur.py; small_hinet.py is its
 control.
 
-Machine: 2 CPU cores and 3 GB: 0.38 s of both cores a step (AMD Zen 5), some 65 minutes. Expect: in the
-first 300 steps pictures worse than they came, then a reblur L1 that falls below the deblur L1
+Machine: 2 CPU cores and 3 GB: 0.38 s of both cores a step (AMD Zen 5), some 65 minutes. Expect: in
+the first 300 steps pictures worse than they came, then a reblur L1 that falls below the deblur L1
 (0.035 and 0.041 by step 300). The end is not measured yet.
 """
 
