@@ -20,7 +20,7 @@ from side_by_side import (
 
 from degrep_jax.convert.state_dicts import from_pytorch
 from degrep_jax.models.variables import FROZEN, split
-from degrep_jax.runtime import compiling, devices, malloc
+from degrep_jax.runtime import compiling, devices
 from degrep_jax.training import state, steps
 
 
@@ -92,7 +92,6 @@ STEPS = {'joint_step': joint_step, 'deblur_step': deblur_step}
 def step(task: str, folder: pathlib.Path, batch: tuple[np.ndarray, np.ndarray]):
   """(losses of the first step, seconds of the others, seconds of compiling) of our step on a blurry
   and a sharp batch."""
-  malloc.keep_freed()  # as a training does
   optimizer = state.make_optimizer(lambda count: RATES[task], *BETAS, CLIP)
   create, variables, step, terms = STEPS[task](folder, optimizer)
   now = jax.pmap(create)(*devices.replicate(variables))
@@ -100,7 +99,7 @@ def step(task: str, folder: pathlib.Path, batch: tuple[np.ndarray, np.ndarray]):
   pictures = devices.shard(dict(zip(('blurry', 'sharp'), batch, strict=True)))
   start = time.perf_counter()
   mapped = jax.pmap(step, axis_name=devices.AXIS, donate_argnums=0)
-  compiled = compiling.compiled(mapped.lower(now, pictures))
+  compiled = compiling.compiled(mapped.lower(now, pictures), keep_barriers=True)
   compile_seconds = time.perf_counter() - start
 
   def run():

@@ -4,14 +4,14 @@ They are experimental. One that the installed jaxlib does not know is left out, 
 nothing else.
 """
 
+import ctypes
 import functools
 import gc
+import os
 from collections.abc import Callable
 from typing import Any
 
 import jax
-
-from degrep_jax.runtime import malloc
 
 # By platform.
 _OPTIONS = {
@@ -57,7 +57,9 @@ def compiled(lowered: Any, keep_barriers: bool = False) -> Any:
   program = lowered.compile(options(keep_barriers))
   del lowered
   gc.collect()
-  malloc.trim()
+  trim = getattr(ctypes.CDLL(None), 'malloc_trim', None) if os.name == 'posix' else None
+  if trim is not None:  # glibc's alone
+    trim(0)
   return program
 
 

@@ -21,7 +21,7 @@ from degrep_jax.evaluation.held_out import Evaluator, dataset_of
 from degrep_jax.evaluation.panel import panel
 from degrep_jax.evaluation.tables import write_json
 from degrep_jax.models.variables import count_parameters
-from degrep_jax.runtime import devices, malloc, processes, signals
+from degrep_jax.runtime import devices, processes, signals
 from degrep_jax.runtime.workdir import full_disk_told, locked
 from degrep_jax.training import finite
 from degrep_jax.training.recorder import Recorder
@@ -115,7 +115,6 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
     UserError: a config, picture or workdir that cannot be used; nothing in the workdir is lost.
     signals.Interrupted: SIGTERM or SIGINT; what was trained is saved.
   """
-  malloc.keep_freed()
   configs.check(config, jax.device_count(), jax.local_device_count())
   sources = [open_source(config.data, split) for split in ('train', 'test')]
   stage = open_stage(config)
