@@ -134,7 +134,10 @@ def _blocked_filter_gradient(
     )
     return total + product, None
 
-  zeros = jnp.zeros((features, k * k * channels), jnp.promote_types(x.dtype, jnp.float32))
+  # Zeros that are there no sooner than the cotangent: constants XLA makes and copies at the start
+  # of a step, for every loop of it.
+  zero = 0 * cotangent[0, 0, 0, 0].astype(jnp.promote_types(x.dtype, jnp.float32))
+  zeros = jnp.full((features, k * k * channels), zero)
   total, _ = lax.scan(add, zeros, jnp.arange(n * blocks))
   return total.T.reshape(kernel.shape).astype(kernel.dtype)
 
@@ -146,6 +149,19 @@ _space_to_depth_filter_gradient = _gradient(_space_to_depth_conv, 1)
 _im2col_input_gradient = _gradient(_im2col_conv, 0)
 _im2col_filter_gradient = _gradient(_im2col_conv, 1)
 _padded_filter_gradient = _gradient(_padded_conv, 1)
+
+
+def _when_due(gradient: _Gradient) -> _Gradient:
+  """That does nothing with x before the cotangent is there: XLA would pad and copy x where it is
+  made, and keep the copy beside it."""
+  if gradient is _plain_filter_gradient:
+    return gradient
+
+  def run(x, kernel, cotangent, stride, padding):
+    x, _ = lax.optimization_barrier((x, cotangent))
+    return gradient(x, kernel, cotangent, stride, padding)
+
+  return run
 
 
 def _cpu_input_gradient(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> _Gradient:
@@ -218,7 +234,9 @@ def _conv2d_backward(stride, padding, residuals, cotangent):
     return lax.platform_dependent(*residuals, cotangent, cpu=on_cpu, default=plain)
 
   of_input = choose(_cpu_input_gradient(*residuals, stride, padding), _plain_input_gradient)
-  of_kernel = choose(_cpu_filter_gradient(*residuals, stride, padding), _plain_filter_gradient)
+  of_kernel = choose(
+    _when_due(_cpu_filter_gradient(*residuals, stride, padding)), _plain_filter_gradient
+  )
   return of_input, of_kernel
 
 

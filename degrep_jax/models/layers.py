@@ -47,6 +47,25 @@ def leaky_relu(x: jax.Array) -> jax.Array:
 
 
 @jax.custom_vjp
+def inner_leaky_relu(x: jax.Array) -> jax.Array:
+  """`leaky_relu` of what a convolution reads next, which keeps the result for its own gradient: the
+  signs are taken from there, and x is not kept as well."""
+  return leaky_relu(x)
+
+
+def _inner_leaky_relu_forward(x):
+  y = leaky_relu(x)
+  return y, y
+
+
+def _inner_leaky_relu_backward(y, cotangent):
+  return (jnp.where(y >= 0, cotangent, 0.2 * cotangent),)
+
+
+inner_leaky_relu.defvjp(_inner_leaky_relu_forward, _inner_leaky_relu_backward)
+
+
+@jax.custom_vjp
 def _biased(y: jax.Array, bias: jax.Array) -> jax.Array:
   """y + bias; in float32, in which the bias' gradient then is summed over all pixels."""
   return (widened(y) + widened(bias)).astype(y.dtype)
@@ -157,8 +176,9 @@ def _affine(
 
 def _spread(values: jax.Array, x: jax.Array, rest: float = 0) -> jax.Array:
   """Values of the first channels `(..., c)` as those of all of x, `rest` for the others."""
-  widths = [(0, 0)] * (values.ndim - 1) + [(0, x.shape[-1] - values.shape[-1])]
-  return jnp.pad(values, widths, constant_values=rest)
+  others = x.shape[-1] - values.shape[-1]
+  widths = [(0, 0)] * (values.ndim - 1) + [(0, others)]
+  return jnp.pad(values, widths, constant_values=rest) if others else values
 
 
 @jax.custom_vjp
@@ -171,20 +191,20 @@ def _normalised_forward(x, scale, bias):
   wide, c, count = widened(x), len(scale), x.shape[1] * x.shape[2]
   mean = over_positions(wide)[..., :c] / count
   variance = over_positions(jnp.square(wide[..., :c] - mean)) / count
-  return _affine(x, scale, bias, mean, variance), (x, scale, bias, mean, variance)
+  return _affine(x, scale, bias, mean, variance), (x[..., :c], scale, bias, mean, variance)
 
 
 def _normalised_backward(residuals, cotangent):
   """Of y = scale * z + bias and z = (x - mean) * inverse; dx = scale * inverse * (dy - mean(dy) - z
   * mean(dy * z)), means over the positions."""
   x, scale, bias, mean, variance = residuals
-  wide, dy, c, count = widened(x), widened(cotangent), len(scale), x.shape[1] * x.shape[2]
-  inverse = lax.rsqrt(variance + NORM_EPS)
+  dy, c, count = widened(cotangent), len(scale), x.shape[1] * x.shape[2]
+  deviation, inverse = widened(x) - mean, lax.rsqrt(variance + NORM_EPS)
   dbias = over_positions(dy)[..., :c]
-  dscale = over_positions(dy[..., :c] * (wide[..., :c] - mean)) * inverse
+  dscale = over_positions(dy[..., :c] * deviation) * inverse
   slope = scale * inverse
-  along = (wide - _spread(mean, wide)) * _spread(slope * inverse * dscale / count, wide)
-  dx = dy * _spread(slope, wide, 1) - (along + _spread(slope * dbias / count, wide))
+  means = slope * (dbias + deviation * inverse * dscale) / count
+  dx = dy * _spread(slope, dy, 1) - _spread(means, dy)
   dscale, dbias = (
     total.sum((0, 1, 2)).astype(of.dtype) for total, of in ((dscale, scale), (dbias, bias))
   )

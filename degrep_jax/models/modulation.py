@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from degrep_jax.models.layers import BatchNorm, Conv, leaky_relu, resize_nearest
+from degrep_jax.models.layers import BatchNorm, Conv, inner_leaky_relu, resize_nearest
 
 
 def _scale_and_shift(hidden: jax.Array, features: int) -> list[jax.Array]:
@@ -35,7 +35,7 @@ class SpadeModulation(nn.Module):
     hidden = nn.relu(Conv(self.hidden, name='shared')(map_))
     gamma, beta = _scale_and_shift(hidden, channels)
     y = BatchNorm(self.axis_name, name='norm')(feature, train) * (1 + gamma) + beta
-    return feature + Conv(channels, spectral=True, name='conv')(leaky_relu(y), train)
+    return feature + Conv(channels, spectral=True, name='conv')(inner_leaky_relu(y), train)
 
 
 class ConcatModulation(nn.Module):
@@ -55,11 +55,11 @@ class ConcatModulation(nn.Module):
   def __call__(self, feature: jax.Array, map_: jax.Array, train: bool = False) -> jax.Array:
     channels = feature.shape[-1]
     both = jnp.concatenate([feature, resize_nearest(map_, feature.shape[1:3])], axis=-1)
-    hidden = leaky_relu(Conv(map_.shape[-1], kernel=1, name='mix')(both))
+    hidden = inner_leaky_relu(Conv(map_.shape[-1], kernel=1, name='mix')(both))
     for i in range(2):
-      hidden = leaky_relu(Conv(self.hidden, name=f'shared_{i}')(hidden))
+      hidden = inner_leaky_relu(Conv(self.hidden, name=f'shared_{i}')(hidden))
     gamma, beta = _scale_and_shift(hidden, channels)
-    y = leaky_relu(feature * (1 + gamma) + beta)
+    y = inner_leaky_relu(feature * (1 + gamma) + beta)
     return feature + Conv(channels, spectral=True, name='conv')(y, train)
 
 
@@ -78,6 +78,6 @@ class SamModulation(nn.Module):
   def __call__(self, feature: jax.Array, map_: jax.Array, train: bool = False) -> jax.Array:
     del train
     map_ = resize_nearest(map_, feature.shape[1:3])
-    hidden = leaky_relu(Conv(self.hidden, name='shared')(map_))
+    hidden = inner_leaky_relu(Conv(self.hidden, name='shared')(map_))
     gamma, beta = _scale_and_shift(hidden, feature.shape[-1])
     return feature * (1 + gamma) + beta

@@ -12,6 +12,7 @@ from degrep_jax.models.layers import (
   HalfInstanceNorm,
   UpConv,
   depth_to_space,
+  inner_leaky_relu,
   leaky_relu,
   rematerialised,
   space_to_depth,
@@ -41,9 +42,9 @@ class ConvBlock(nn.Module):
     y = Conv(self.features, name='conv_1')(x)
     if self.norm:
       y = HalfInstanceNorm(name='norm')(y)
-    y = leaky_relu(y)
+    y = inner_leaky_relu(y)
     if self.mixing:
-      y = leaky_relu(Conv(self.features, kernel=1, use_bias=False, name='conv_3')(y))
+      y = inner_leaky_relu(Conv(self.features, kernel=1, use_bias=False, name='conv_3')(y))
     y = leaky_relu(Conv(self.features, name='conv_2')(y))
     return y + Conv(self.features, kernel=1, use_bias=not self.mixing, name='identity')(x)
 

@@ -40,7 +40,6 @@ class Stage(NamedTuple):
     create: () -> the state before the first step, freshly drawn.
     prepare: what becomes of it before it is trained: the same, or with parts of other runs.
     step: (state, constants, batch) -> (state, metrics), to be pmapped.
-    keep_barriers: whether the step needs its barriers to be economical, see `compiling.options`.
     constants: arrays that a step reads and nothing saves.
     schedule: of the learning rate.
   """
@@ -49,7 +48,6 @@ class Stage(NamedTuple):
   create: Callable[[], Any]
   prepare: Callable[[Any], Any]
   step: Callable[..., Any]
-  keep_barriers: bool
   constants: dict[str, Any]
   schedule: optax.Schedule
 
@@ -57,12 +55,12 @@ class Stage(NamedTuple):
     """The pmapped step, which takes the state's memory, compiled for `arguments`: arrays with a
     leading axis of devices or, of one process, their shapes. on: these devices, by default all."""
     pmapped = jax.pmap(self.step, axis_name=devices.AXIS, donate_argnums=0, devices=on)
-    return compiling.compiled(pmapped.lower(*arguments), self.keep_barriers)
+    return compiling.compiled(pmapped.lower(*arguments), keep_barriers=True)
 
   @property
   def compiler_options(self) -> dict[str, str]:
     """Of the pmapped step."""
-    return compiling.options(self.keep_barriers)
+    return compiling.options(keep_barriers=True)
 
 
 def open_stage(config: ml_collections.ConfigDict, constants: dict[str, Any] | None = None) -> Stage:
@@ -88,10 +86,6 @@ def build_optimizer(
     hyper.learning_rate, hyper.final_learning_rate, hyper.schedule_steps, hyper.warmup_steps
   )
   return make_optimizer(schedule, hyper.beta1, hyper.beta2, hyper.clip_norm), schedule
-
-
-def _keep_barriers(train: ml_collections.ConfigDict) -> bool:
-  return train.remat or train.accumulate_steps > 1
 
 
 def _economy(train: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -146,7 +140,6 @@ def _joint(config: ml_collections.ConfigDict, constants: dict[str, Any] | None) 
       official_order=config.train.official_order,
       **_economy(config.train),
     ),
-    keep_barriers=_keep_barriers(config.train),
     constants=constants,
     schedule=schedule,
   )
@@ -182,7 +175,6 @@ def _deblur(config: ml_collections.ConfigDict, constants: dict[str, Any] | None)
     create=create,
     prepare=prepare,
     step=step,
-    keep_barriers=_keep_barriers(config.train),
     constants=constants or {},
     schedule=schedule,
   )

@@ -96,7 +96,27 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
   """Adam on gradients clipped to a global norm; generators and discriminator each have a state of
   their own."""
-  return optax.chain(_clip_by_global_norm(clip_norm), optax.adam(schedule, b1=beta1, b2=beta2))
+  adam = optax.chain(_scale_by_adam(beta1, beta2), optax.scale_by_learning_rate(schedule))
+  return optax.chain(_clip_by_global_norm(clip_norm), adam)
+
+
+def _scale_by_adam(beta1: float, beta2: float) -> optax.GradientTransformation:
+  """Optax's, but for a barrier: the direction is computed from the new moments.
+
+  XLA would compute it from the old ones once more, and to that end copy them and the parameters at
+  the start of a step: 0.9 GiB of 6.6 for MSDI-Net at full width.
+  """
+  adam = optax.scale_by_adam(beta1, beta2)
+
+  def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    _, state = adam.update(gradients, state, params)
+    mu, nu = (jax.tree.map(jax.lax.optimization_barrier, tree) for tree in (state.mu, state.nu))
+    mean = optax.tree.bias_correction(mu, beta1, state.count)
+    square = optax.tree.bias_correction(nu, beta2, state.count)
+    direction = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + 1e-8), mean, square)
+    return direction, state._replace(mu=mu, nu=nu)
+
+  return optax.GradientTransformation(adam.init, update)
 
 
 def _clip_by_global_norm(largest: float) -> optax.GradientTransformation:

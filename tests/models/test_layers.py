@@ -182,6 +182,13 @@ def test_leaky_relus_slope():
   np.testing.assert_allclose(found, [-2, 0, 3], rtol=2 * U)  # of 0.2 and of the product
 
 
+def test_the_inner_leaky_relu_is_the_same_with_the_same_slopes():
+  x = np.array([-10.0, -0.5, 0, 3])
+  value, gradient = float64.jit(jax.vmap(jax.value_and_grad(layers.inner_leaky_relu)))(x)
+  np.testing.assert_allclose(value, [-2, -0.1, 0, 3], rtol=CLOSE)
+  np.testing.assert_allclose(gradient, [0.2, 0.2, 1, 1], rtol=CLOSE)
+
+
 @pytest.mark.parametrize(
   ('layer', 'fan'),
   [

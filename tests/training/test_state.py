@@ -1,9 +1,12 @@
 """The optimiser and its schedule by formula."""
 
+import functools
+
 import float64
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from float64 import CLOSE, apart
 from rounding import U
@@ -28,6 +31,34 @@ def test_a_larger_loss_moves_no_further():
   assert apart(update(large), update(gradient)) < CLOSE
   small = jax.tree.map(lambda g: g * 1e-4, gradient)  # below the bound: passes as it is
   assert apart(update(small)[1], jax.tree.map(lambda g: (1 - BETA1) * g, small)) < CLOSE
+
+
+def test_the_optimiser_is_optax_adam_on_clipped_gradients():
+  """Its state too, which checkpoints hold: of the same types in the same places."""
+  ours = state.make_optimizer(lambda count: RATE / (1 + count), BETA1, BETA2, CLIP)
+  optaxs = optax.chain(
+    optax.clip_by_global_norm(CLIP), optax.adam(lambda count: RATE / (1 + count), BETA1, BETA2)
+  )
+  draw = np.random.default_rng(0).normal
+  gradients = [{'a': size * draw(size=5), 'b': size * draw(size=(2, 3))} for size in (1, 1e-4, 3)]
+
+  def moved(optimizer, *gradients):
+    params = jax.tree.map(jnp.ones_like, gradients[0])
+    opt_state = optimizer.init(params)
+    for gradient in gradients:
+      updates, opt_state = optimizer.update(gradient, opt_state, params)
+      params = optax.apply_updates(params, updates)
+    return params, opt_state
+
+  (params, found), (expected, wanted) = (
+    float64.jit(functools.partial(moved, optimizer))(*gradients) for optimizer in (ours, optaxs)
+  )
+  # The step's size alone is compared: the parameters are 1 and a few 1e-4.
+  less = functools.partial(jax.tree.map, lambda x: x - 1)
+  assert apart(less(params), less(expected)) < CLOSE
+  assert jax.tree.structure(found) == jax.tree.structure(wanted)
+  for name in ('mu', 'nu'):
+    assert apart(getattr(found[1][0], name), getattr(wanted[1][0], name)) < CLOSE
 
 
 @pytest.mark.parametrize(
