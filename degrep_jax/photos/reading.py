@@ -40,6 +40,8 @@ _SAMSUNG_VIDEO = b'MotionPhoto_Data'
 _ENTRIES = 0xB002  # of a file's index of several pictures
 _MODES = ('1', 'L', 'LA', 'La', 'P', 'PA', 'RGB', 'RGBA', 'RGBa', 'RGBX', 'YCbCr')
 _NO_INTEGERS = 'holds values that are neither 8- nor 16-bit integers: convert it'
+# What decoders say of files that are whole and beyond them.
+_UNSUPPORTED = re.compile(r'\bun(supported|implemented)\b|\bnot (supported|implemented)\b', re.I)
 _KEPT_SEGMENTS = {'APP13': 0xED, 'COM': 0xFE}  # captions by IPTC, comments
 
 
@@ -52,6 +54,7 @@ def quiet(max_pixels: int = MAX_PIXELS) -> None:
   """
   warnings.filterwarnings('ignore', module='PIL')
   logging.getLogger('tifffile').disabled = True
+  logging.getLogger('PIL').setLevel(logging.CRITICAL)
   Image.MAX_IMAGE_PIXELS = max_pixels
 
 
@@ -98,6 +101,8 @@ def read(data: bytes, name: str, max_pixels: int = MAX_PIXELS, *, salvage: bool 
   except Exception as error:  # decoders raise whatever a damaged file makes them stumble over
     reason = _reason(error)
     found = _salvaged(data, max_pixels)
+    if found is None and _UNSUPPORTED.search(reason):
+      raise UserError(f'{name} is of a rare form ({reason}): convert it to a usual one.') from error
     if found is None:
       raise UserError(f'{name} is damaged and cannot be decoded ({reason}).') from error
     photo, share = found

@@ -570,6 +570,12 @@ def test_truncated_files(kind, part):
   refused(data[: int(part * len(data))], 'damaged')
 
 
+def test_a_form_that_decoders_do_not_know_is_no_damage():
+  data = bytearray(files.pillow(files.noise(4, 6, 3), 'BMP'))
+  struct.pack_into('<H', data, 28, 2)  # bits of a pixel, as Windows CE knew them
+  refused(bytes(data), 'rare form', 'pixel depth (2)', 'convert it')
+
+
 @pytest.mark.parametrize('format', ['PNG', 'BMP', 'TIFF'])
 def test_decompression_bombs(format):
   small = files.noise(2, 2, 1)
