@@ -20,8 +20,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PARITY = 'parity'  # property of a test's report: differences that it compared
 COMPILED = pytest.StashKey[str]()
-MAPS = pathlib.Path('/proc/self/maps')  # a line for each
-FEW_MAPS = 20_000  # Linux grants a process 65,530
+PROCESS = pathlib.Path('/proc/self')
+LARGE, MANY_MAPS = 2 * 2**30, 20_000  # bytes; Linux grants a process 65,530 memory maps
 
 
 def pytest_configure(config):
@@ -57,12 +57,20 @@ def golden():
   return pathlib.Path(os.environ.get('DEGREP_GOLDEN') or default)
 
 
+def _is_large():
+  """Whether this process has come to much memory or many memory maps. Only Linux tells."""
+  if not (PROCESS / 'maps').exists():
+    return True
+  pages = int((PROCESS / 'statm').read_text().split()[1])
+  maps = (PROCESS / 'maps').read_bytes().count(b'\n')
+  return pages * resource.getpagesize() > LARGE or maps > MANY_MAPS
+
+
 @pytest.fixture(scope='module', autouse=True)
-def _few_memory_maps():
-  """XLA crashes where a process has no memory map left: each program takes some, a large one
-  thousands."""
+def _few_programs_in_memory():
+  """Each takes memory maps, a large one thousands, and XLA crashes where none is left."""
   yield
-  if 'jax' in sys.modules and (not MAPS.exists() or MAPS.read_bytes().count(b'\n') > FEW_MAPS):
+  if 'jax' in sys.modules and _is_large():
     sys.modules['jax'].clear_caches()
 
 
