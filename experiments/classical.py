@@ -23,8 +23,9 @@ DECONVOLVED_GRID = [
 
 
 def unsharp(picture: np.ndarray, radius: float, amount: float) -> np.ndarray:
-  """Unsharp masking of a picture (H, W, 3) uint8."""
-  return to_uint8(filters.unsharp_mask(to_float(picture), radius, amount, channel_axis=-1))
+  """Unsharp masking of a picture (H, W, 3) uint8, by a Gaussian of `radius` px."""
+  x = to_float(picture)
+  return to_uint8(x + amount * (x - filters.gaussian(x, radius, channel_axis=-1)))
 
 
 def deconvolved(picture: np.ndarray, method: str, sigma: float, setting: float) -> np.ndarray:

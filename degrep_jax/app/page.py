@@ -96,9 +96,9 @@ def _lay_out_deblurring(studio: Studio, examples: Examples) -> None:
     with gradio.Column(scale=1):
       blurry = _drop_zone('Drop a blurry photograph', 'photograph', 300)
       gradio.Examples(
-        [[str(path)] for path, _ in examples],
+        [[str(path)] for path, _ in examples] + [[str(studio.clock())]],
         blurry,
-        label='Photographs inside scikit-image, blurred here',
+        label='Photographs inside scikit-image, blurred here; a clock, by its camera',
         api_visibility='private',
       )
     with gradio.Column(scale=3):
