@@ -6,9 +6,11 @@ import pytest
 import tiny_deblur
 import tiny_joint
 from command import refused, run, succeeded
+from float64 import COMPILER
 
 from degrep_jax.common.errors import UserError
 from degrep_jax.models.variables import count_parameters
+from degrep_jax.runtime import compiling
 from degrep_jax.training import plan, stages
 
 GIB = 2**30
@@ -63,7 +65,11 @@ def test_the_nearest_settings_keep_the_batch():
 
 @pytest.fixture(scope='module')
 def hinet():
-  return plan.line(HINET)
+  with pytest.MonkeyPatch.context() as patch:
+    options = compiling.options()
+    # Machine code has no part in the analysis.
+    patch.setattr(compiling, 'options', lambda *_: options | COMPILER)
+    return plan.line(HINET)
 
 
 def test_arguments_and_outputs_are_the_state_and_the_pictures(hinet):

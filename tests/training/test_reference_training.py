@@ -7,6 +7,7 @@ import jax
 import pytest
 import reference
 import reference_steps
+from float64 import COMPILER
 from reference_steps import COLUMNS
 
 from degrep_jax.runtime import devices
@@ -20,14 +21,14 @@ def _run(figures, stage):
   step, train_state, net, pair = reference_steps.build(figures, stage)
   now, batch = devices.replicate(train_state), devices.shard(pair)
   lowered = jax.pmap(step, axis_name=devices.AXIS).lower(now, batch)
-  # Unoptimised machine code: compiling takes longer than running the steps.
-  step = lowered.compile(compiler_options={'xla_backend_optimization_level': '0'})
+  step = lowered.compile(compiler_options=COMPILER)
   rows = []
   for _ in figures.about[stage]['rows']:
     now, metrics = step(now, batch)
     rows.append(reference_steps.columns(stage, devices.unreplicate(metrics)))
   pictures = (pair['blurry'], pair['sharp']) if stage == 'joint_train' else (pair['blurry'],)
-  return rows, jax.jit(net.apply)(devices.unreplicate(now).variables, *pictures)
+  apply = jax.jit(net.apply, compiler_options=COMPILER)
+  return rows, apply(devices.unreplicate(now).variables, *pictures)
 
 
 @pytest.mark.parametrize('stage', COLUMNS)
