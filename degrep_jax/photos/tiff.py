@@ -100,6 +100,8 @@ def decode(data: bytes) -> np.ndarray:
       values = np.moveaxis(values, 0, -1)
     values = values.reshape(*values.shape[:2], page.samplesperpixel)
     top = 2**page.bitspersample - 1
+    if top < 255:
+      values, top = values.astype(np.uint8) * (255 // top), 255
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
       values = np.concatenate([top - values[..., :1], values[..., 1:]], axis=-1)
     if page.extrasamples[:1] == (tifffile.EXTRASAMPLE.ASSOCALPHA,):

@@ -53,6 +53,13 @@ def test_few_bits_fill_sixteen(bits, channels):
   np.testing.assert_array_equal(back, np.rint(few * (65535 / (2**bits - 1))))
 
 
+@pytest.mark.parametrize('photometric', ['minisblack', 'miniswhite'])
+def test_one_bit_becomes_black_and_white(photometric):
+  values = files.noise(13, 9, 1) > 128
+  white = 255 * (values if photometric == 'minisblack' else ~values)
+  np.testing.assert_array_equal(tiff.decode(files.tiff(values, photometric=photometric)), white)
+
+
 def test_tags_of_bigtiff_are_kept():
   data = files.pillow(
     files.noise(12, 20, 3), 'TIFF', big_tiff=True, exif=files.exif(6).tobytes(),
