@@ -37,9 +37,9 @@ def options(keep_barriers: bool = False) -> dict[str, str]:
   """The options of a program for the default backend, for `Lowered.compile`.
 
   Args:
-    keep_barriers: of a program that computes something again, or one part after another, to save
-      memory: XLA's CPU backend drops barriers before it merges and orders operations, and would
-      keep what is to be computed again and compute the parts side by side.
+    keep_barriers: of a program whose barriers save memory, as those of a training step: they say
+      that something is computed again, one part after another, or not before it is due. XLA's CPU
+      backend drops them before it merges and orders operations.
   """
   platform = jax.default_backend()
   wanted = _OPTIONS.get(platform, {})
