@@ -3,7 +3,7 @@
 python -m degrep_jax.main --config=configs/gopro_small.py --workdir=runs/gopro_small \
   --config.data.root=GOPRO_Large
 
-Machine: one GPU of 8 GB, or 2 CPU cores with patience. Expect: see the README's results.
+Machine: one GPU of 8 GB, or 2 CPU cores with patience. Expect: unmeasured here.
 """
 
 import ml_collections

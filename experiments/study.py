@@ -98,7 +98,7 @@ def settings(args: argparse.Namespace, net: str = MAP) -> ConfigDict:
     config.train.steps = 500
     config.train.batch_size = 4
   else:
-    # Table 1's encoder learns its map late, if at all; see the README's results.
+    # Table 1's encoder learns its map late, if at all; see configs/demo.py.
     config.model.encoder, config.model.modulation = 'official_v2', 'sam'
     config.train.steps = 60_000
   if args.steps is not None:

@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 #   models before run_config: likewise, `models.factory` reads `config.model`.
 #   inference before evaluation: what is scored comes from the one `Restorer`; colours of maps are
 #     made there, since commands, the page and the figures of evaluations draw by them.
-#   main before cli: `degrep train` is the trainer under another name.
+#   main before cli: `degrep --config=X` is the trainer under another name.
 ORDER = (
   'common',
   'metrics',

@@ -8,7 +8,6 @@ import copy
 import functools
 import itertools
 import os
-import pathlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -20,19 +19,17 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from degrep_jax import checkpoints, run_config, shipped
-from degrep_jax.checkpoints import exported
-from degrep_jax.common.errors import UserError
+from degrep_jax import shipped
 from degrep_jax.common.pixels import finished
-from degrep_jax.inference import engines, tiles
+from degrep_jax.inference import engines, saved_networks, tiles
 from degrep_jax.inference.pictures import as_picture, fitted, in_the_form_of, pairs, require
+from degrep_jax.inference.saved_networks import TILE
 from degrep_jax.inference.windows import Windows
 from degrep_jax.models import factory, local_norm, spectral_norm
 from degrep_jax.models.variables import DTYPES, cast, count_parameters
 
 MODES = ('tiles', 'feathered', 'full')
 ENCODERS = ('tiles', 'resized')
-TILE = 256  # px, where no config says otherwise
 MEMORY = 4 * 2**30  # bytes
 _BATCH_PIXELS = 2**18  # of the tiles that a device takes at a time by default
 
@@ -174,33 +171,9 @@ class Restorer:
       UserError: no checkpoint, none of that step, one of other networks than the config beside it
         or of parts of a network alone, or an argument that has no such value.
     """
-    directory = pathlib.Path(directory)
-    if exported.is_one(directory):
-      require(step is None, f'{directory} is a file, which has no steps: leave out the step')
-      saved = exported.load(directory)
-    else:
-      saved = _of_workdir(directory, step, config)
-    config = saved.config if config is None else config
-    native = config.get('eval', {}).get('tile', TILE)
-    try:
-      network = factory.build_network(config.model, axis_name=None)
-    except AttributeError as error:
-      path = directory if exported.is_one(directory) else directory / run_config.FILE
-      raise UserError(f'{path} does not describe a network: {error}.') from None
-    picture = jax.ShapeDtypeStruct((1, native, native, 3), jnp.float32)
-    inputs = [picture] * factory.NETWORKS[config.model.network].inputs
-    expected = jax.eval_shape(network.init, jax.random.key(0), *inputs)
-    if saved.folded:
-      expected = {name: tree for name, tree in expected.items() if name != 'spectral'}
-    checkpoints.require_same_shapes(directory, saved.variables, expected)
-    about = {
-      'step': saved.step,
-      'config': config.to_dict(),
-      'checkpoint': str(saved.path.absolute()),
-      'tile': native,
-    }
-    tile = native if tile is None else tile
-    return cls(network, saved.variables, tile=tile, about=about, **options)
+    saved = saved_networks.load(directory, step, config)
+    tile = saved.about['tile'] if tile is None else tile
+    return cls(saved.module, saved.variables, tile=tile, about=saved.about, **options)
 
   @classmethod
   def pretrained(cls, name: str | None = None, **options: Any) -> 'Restorer':
@@ -484,18 +457,6 @@ class Restorer:
     # it was saved from gives.
     prepared = _prepared(jax.device_get(variables), self.dtype)
     self.variables = self._engine.place(prepared)
-
-
-def _of_workdir(
-  workdir: pathlib.Path, step: int | None, config: ml_collections.ConfigDict | None
-) -> exported.Exported:
-  """What a file of the same network would hold."""
-  saved = checkpoints.load_network(workdir, step)
-  config = run_config.load(workdir) if config is None else config
-  at, variables = int(saved['step']), checkpoints.variables(saved)
-  return exported.Exported(
-    workdir / checkpoints.FOLDER / str(at), variables, {}, config, at, folded=False, notes={}
-  )
 
 
 def _prepared(variables: dict[str, Any], dtype: str) -> dict[str, Any]:
