@@ -3,8 +3,8 @@
 python experiments/before_after.py
 python experiments/before_after.py PHOTO... --network=small --notes='GoPro (Nah et al.), CC BY 4.0'
 
-Without a photograph it takes scikit-image's clock, which a moving camera took. Each is shown whole,
-with magnified crops of the two places where most has changed.
+Without a photograph it takes that of the tests, which this project's model of a moving camera
+blurred. Each is shown whole, with magnified crops of the two places where most has changed.
 """
 
 import argparse
@@ -13,15 +13,15 @@ from collections.abc import Iterator
 
 import frames
 import study
-from skimage import data
 
 from degrep_jax import Restorer, shipped
 from degrep_jax.common.pixels import to_8_bits
 from degrep_jax.photos import reading
 
-FIGURE = pathlib.Path(__file__).parents[1] / 'docs' / 'figures' / 'before_after.png'
-CLOCK = pathlib.Path(data.__file__).with_name('clock_motion.png')
-CLOCK_NOTES = "The clock is scikit-image's, by Stefan van der Walt: CC0, blurred by a real camera."
+ROOT = pathlib.Path(__file__).parents[1]
+FIGURE = ROOT / 'docs' / 'figures' / 'before_after.png'
+COFFEE = ROOT / 'tests' / 'shipped' / 'coffee_blurry.png'
+COFFEE_NOTES = "scikit-image's coffee, by Rachel Michetti: CC0, blurred by a model of a moving camera."
 
 
 def drawn(paths: list[pathlib.Path], restorer: Restorer, side: int) -> Iterator[frames.Frame]:
@@ -35,10 +35,10 @@ def drawn(paths: list[pathlib.Path], restorer: Restorer, side: int) -> Iterator[
 
 def main(args: argparse.Namespace) -> None:
   """Draws the figure."""
-  paths, name = args.photos or [CLOCK], args.network or shipped.best('deblur')
+  paths, name = args.photos or [COFFEE], args.network or shipped.best('deblur')
   restorer = Restorer.pretrained(name)
-  notes = args.notes if args.photos else CLOCK_NOTES
-  notes = f'By {name}: {restorer.title}, {restorer.about["parameters"]:,} parameters. {notes}'
+  notes = args.notes if args.photos else COFFEE_NOTES
+  notes = f'By {name}: {restorer.title}, {restorer.about["parameters"]:,} parameters.\n{notes}'
   frames.page([*drawn(paths, restorer, args.crop)], args.output, notes.strip())
   print(f'wrote {args.output}')
 

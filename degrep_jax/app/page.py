@@ -96,9 +96,9 @@ def _lay_out_deblurring(studio: Studio, examples: Examples) -> None:
     with gradio.Column(scale=1):
       blurry = _drop_zone('Drop a blurry photograph', 'photograph', 300)
       gradio.Examples(
-        [[str(path)] for path, _ in examples] + [[str(studio.clock())]],
+        [[str(path)] for path, _ in examples],
         blurry,
-        label='Photographs inside scikit-image, blurred here; a clock, by its camera',
+        label='Photographs inside scikit-image, blurred here',
         api_visibility='private',
       )
     with gradio.Column(scale=3):

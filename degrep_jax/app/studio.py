@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import skimage.data
 
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import to_8_bits
@@ -20,7 +19,6 @@ from degrep_jax.photos import reading, writing
 from degrep_jax.photos.photo import FORMATS, Photo, fitted
 
 SHOWN = 2048  # px of a picture's longer side on the page; the file to save is whole
-_CLOCK = 'clock_motion.png'
 _EXAMPLES = Blur(shake=12.0, rotation=0.8, object_motion=12.0, sub_frames=11, noise=1.0)
 
 
@@ -121,13 +119,6 @@ class Studio:
         path.write_bytes(writing.encode(Photo(pixels, 'PNG')))
       pairs.append((paths[0], paths[1]))
     return pairs
-
-  def clock(self) -> pathlib.Path:
-    """A file of the embedded photograph that a moving camera took: nobody has its sharp partner."""
-    path = self._folder / 'examples' / _CLOCK
-    path.parent.mkdir(exist_ok=True)
-    shutil.copyfile(pathlib.Path(skimage.data.__file__).with_name(_CLOCK), path)
-    return path
 
   def _write(self, photo: Photo, name: str) -> pathlib.Path:
     """The file to save. It replaces the one before, of which the page has its own copy by now."""

@@ -121,11 +121,3 @@ def test_another_network_blurs_where_the_first_cannot(restorer, tmp_path):
   both = studio.Studio(Deblurrer(), tmp_path, 10_000, reblurrer=restorer)
   assert both.reblurrer is restorer
   assert studio.Studio(restorer, tmp_path, 10_000).reblurrer is restorer
-
-
-def test_the_clock_is_a_photograph(page):
-  file = page.clock()
-  assert file.parent.name == 'examples'
-  shown = page.read(file, file.name).pixels
-  np.testing.assert_array_equal(shown[..., 0], np.asarray(Image.open(file)))
-  assert shown.shape == (300, 400, 3)
