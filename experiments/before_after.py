@@ -21,7 +21,7 @@ from degrep_jax.photos import reading
 ROOT = pathlib.Path(__file__).parents[1]
 FIGURE = ROOT / 'docs' / 'figures' / 'before_after.png'
 COFFEE = ROOT / 'tests' / 'shipped' / 'coffee_blurry.png'
-COFFEE_NOTES = "scikit-image's coffee, by Rachel Michetti: CC0, blurred by a model of a moving camera."
+COFFEE_NOTES = "scikit-image's coffee, by Rachel Michetti: CC0, under a model of a moving camera."
 
 
 def drawn(paths: list[pathlib.Path], restorer: Restorer, side: int) -> Iterator[frames.Frame]:
