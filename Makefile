@@ -9,6 +9,9 @@ CONSTRAINTS ?= constraints.txt
 
 demo: $(VENV)/ready
 	$(BIN)/python -m degrep_jax.main --config=configs/demo.py --workdir=runs/demo
+	@echo "And a photograph by a network that ships:"
+	$(BIN)/degrep deblur tests/shipped/coffee_blurry.png --output runs/demo/coffee.png --overwrite \
+	  --compare
 
 # The networks that ship, trained anew, which takes hours; after an interruption the same command
 # goes on: make model GOPRO=GOPRO_Large PAIRS=folder PHOTOS=folder. What is not named is left out.
