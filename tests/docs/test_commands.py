@@ -1,6 +1,7 @@
 """The programs take every command that the documentation names."""
 
 import importlib
+import json
 import re
 import shlex
 
@@ -11,12 +12,22 @@ from degrep_jax import cli
 
 # Not by importing it: experiments define flags of the same names.
 FLAGS = re.findall(r"flags\.DEFINE_\w+\(\s*'(\w+)'", (ROOT / 'degrep_jax' / 'main.py').read_text())
-PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md')), ROOT / 'docs/quickstart.ipynb']
 
 
-def _lines(text):
+def _text(page):
+  """Of a page; cells of a notebook that hold code become code blocks."""
+  if page.suffix != '.ipynb':
+    return page.read_text()
+  cells = [
+    (cell['cell_type'], ''.join(cell['source'])) for cell in json.loads(page.read_text())['cells']
+  ]
+  return '\n'.join(f'```\n{text}\n```' if kind == 'code' else text for kind, text in cells)
+
+
+def _lines(page):
   """The lines of a page's code blocks, continued ones joined."""
-  for block in re.findall(r'^```(?:\w*)\n(.*?)^```', text, re.M | re.S):
+  for block in re.findall(r'^```(?:\w*)\n(.*?)^```', _text(page), re.M | re.S):
     yield from block.replace('\\\n', ' ').splitlines()
 
 
@@ -35,7 +46,7 @@ def _commands(program):
   """[(page, what follows the program's name)] of all pages."""
   found = []
   for page in PAGES:
-    for line in _lines(page.read_text()):
+    for line in _lines(page):
       words = _words(line)
       if program in words:
         place = words.index(program) + 1
@@ -84,7 +95,7 @@ def _require_flags(arguments):
   [
     (script, re.findall(r'--(\w+)', rest))
     for page in PAGES
-    for line in _lines(page.read_text())
+    for line in _lines(page)
     for script, rest in re.findall(r'python (experiments/\w+\.py)(.*)', line)
   ],
 )
