@@ -203,6 +203,8 @@ def evaluate_run(
   restorer = Restorer.from_checkpoint(
     workdir, step=step, config=config, mode='tiles', batch=config.eval.batch_size
   )
+  if (workdir / configs.FILE).exists():  # what it was trained by stands beside the scores
+    restorer.about['config'] = configs.load(workdir).to_dict()
   totals = write_evaluation(restorer, source, workdir, 'evaluation', dataset_of(config.data))
   panel(spread_samples(restorer, source), workdir / 'evaluation.png')
   say(f'step {restorer.about["step"]}\n{format_table(totals)}')
