@@ -102,7 +102,7 @@ def test_what_cannot_be_read_is_named_as_it_was_called(page, tmp_path):
 
 def test_a_net_without_a_map_shows_none(tmp_path):
   class HINet:
-    has_map = False
+    has_map = can_reblur = False
 
     def deblur(self, picture):
       return 255 - picture

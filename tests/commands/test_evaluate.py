@@ -252,7 +252,7 @@ def test_what_a_protocol_asks_of_the_network(
       yield from pictures
 
   def from_checkpoint(path, *, step, **options):
-    calls.append((path.name, step, options))
+    calls.append((pathlib.Path(path).name, step, options))
     restorer = Same()
     vars(restorer).update(options)
     return restorer
