@@ -24,11 +24,10 @@ import side_by_side
 from absl import app, flags
 from rich.console import Console
 from rich.table import Table
-from side_by_side import CHECKPOINT, JSON, REPO, WIDTH
+from side_by_side import CHECKPOINT, REPO, WIDTH
 
 from degrep_jax.common.console import say
 from degrep_jax.common.errors import UserError
-from degrep_jax.common.files import write_atomically
 from degrep_jax.common.pixels import to_float
 
 SIDES = {'pytorch': 'released, PyTorch', 'jax': 'ours, JAX', 'onnx': 'ours, ONNX Runtime'}
@@ -182,9 +181,8 @@ def main(argv: list[str]) -> int:
     show(rows)
     for name, size in sizes.items():
       say(f'{name}: {size / 2**20:,.0f} MiB')
-    if JSON.value:
-      about = {'width': WIDTH.value, 'cpus': os.cpu_count(), 'bytes': sizes, 'sides': rows}
-      write_atomically(JSON.value, (json.dumps(about, indent=2) + '\n').encode())
+    about = {'width': WIDTH.value, 'cpus': os.cpu_count(), 'bytes': sizes, 'sides': rows}
+    side_by_side.write_figures(about)
   except UserError as error:
     print(f'benchmark_onnx: {error}', file=sys.stderr)
     return 2

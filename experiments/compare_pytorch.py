@@ -29,7 +29,6 @@ from side_by_side import CHECKPOINT, NETWORKS, TASKS, WIDTH, read_arrays
 
 from degrep_jax.common.console import say
 from degrep_jax.common.errors import UserError
-from degrep_jax.common.files import write_atomically
 from degrep_jax.common.pixels import to_float, to_uint8
 from degrep_jax.metrics import psnr
 
@@ -186,11 +185,9 @@ def main(argv: list[str]) -> int:
         with tempfile.TemporaryDirectory(dir=root) as folder:
           rows.append(compare(task, pathlib.Path(folder), pictures))
     show(rows)
-    if side_by_side.JSON.value:
-      about = {'width': WIDTH.value, 'checkpoint': CHECKPOINT.value, 'cpus': os.cpu_count()}
-      about |= {'device': _DEVICE.value, 'batch': _BATCH.value}
-      text = json.dumps(about | {'pictures': len(pictures['sharp']), 'rows': rows}, indent=2)
-      write_atomically(side_by_side.JSON.value, (text + '\n').encode())
+    about = {'width': WIDTH.value, 'checkpoint': CHECKPOINT.value, 'cpus': os.cpu_count()}
+    about |= {'device': _DEVICE.value, 'batch': _BATCH.value}
+    side_by_side.write_figures(about | {'pictures': len(pictures['sharp']), 'rows': rows})
   except UserError as error:
     print(f'compare_pytorch: {error}', file=sys.stderr)
     return 2

@@ -5,6 +5,7 @@ has only one of JAX and PyTorch in memory, so that its peak is that side's own.
 """
 
 import importlib.util
+import json
 import os
 import pathlib
 import resource
@@ -18,6 +19,7 @@ import numpy as np
 from absl import flags
 
 from degrep_jax.common.errors import UserError
+from degrep_jax.common.files import write_atomically
 from degrep_jax.data.pairs import FolderPairs
 from degrep_jax.data.synthetic.pairs import Blur, SyntheticPairs
 
@@ -153,3 +155,9 @@ def peak_mib() -> float:
   """Peak memory of this process."""
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
   return peak / (2**20 if sys.platform == 'darwin' else 2**10)
+
+
+def write_figures(figures: dict) -> None:
+  """Writes what was measured to --json, if it is named; raises UserError where that fails."""
+  if JSON.value:
+    write_atomically(JSON.value, (json.dumps(figures, indent=2) + '\n').encode())
