@@ -1,5 +1,7 @@
 """Training batches by tf.data: repeatable, resumable at any step and shared between processes."""
 
+from __future__ import annotations  # TensorFlow's names in annotations would import it
+
 import atexit
 import itertools
 import weakref
@@ -7,19 +9,16 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TypeVar
 
 import numpy as np
-import tensorflow as tf
 
 from degrep_jax.common.console import say
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import to_float
+from degrep_jax.common.tensorflow import tf
 from degrep_jax.data.pairs import Source
 
 Read = TypeVar('Read')
 
 ATTEMPTS = 16  # items tried for an example before its own error counts after all
-
-# TensorFlow only feeds pictures here; left alone it would take the memory of JAX's GPUs.
-tf.config.set_visible_devices([], 'GPU')
 
 _open_batches: weakref.WeakSet[Generator] = weakref.WeakSet()
 

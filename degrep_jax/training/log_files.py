@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-from clu import metric_writers
 
 from degrep_jax.common.files import write_atomically
+from degrep_jax.common.tensorflow import metric_writers, tf
 from degrep_jax.runtime import processes
 
 FILE = 'metrics.jsonl'

@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 import ml_collections
-from clu.periodic_actions import Profile
 
 from degrep_jax import checkpoints
 from degrep_jax.common.console import say
+from degrep_jax.common.tensorflow import periodic_actions
 from degrep_jax.evaluation.held_out import Evaluator
 from degrep_jax.evaluation.tables import format_table
 from degrep_jax.runtime import devices, processes, signals
@@ -137,7 +137,7 @@ class Run:
 def _profiler(log: ml_collections.ConfigDict, workdir: pathlib.Path, first: int) -> Callable:
   """Traces the steps that the config names into `<workdir>/plugins/profile`."""
   before = log.profile_first_step - 1
-  profile = Profile(
+  profile = periodic_actions.Profile(
     logdir=workdir,
     num_profile_steps=log.profile_steps,
     profile_duration_ms=None,
