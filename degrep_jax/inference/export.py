@@ -38,7 +38,6 @@ _PATHS = (
   'vgg_path',
   'init_from',
 )
-_ONNX_BYTES = 2**31 - 2**20  # protobuf's limit of 2 GiB, less what is no weight
 
 
 def to_safetensors(
@@ -199,11 +198,6 @@ def to_onnx(
   """
   require(layout in LAYOUTS, f'a layout {layout!r}: choose one of {", ".join(LAYOUTS)}')
   require(restorer.dtype == 'float32', f'{restorer.dtype}: ONNX takes float32 here')
-  size = sum(x.nbytes for x in jax.tree.leaves(restorer.variables))
-  require(
-    size <= _ONNX_BYTES,
-    f'{size / 2**30:.1f} GiB of weights: an ONNX file holds 2 at most; export safetensors',
-  )
   try:
     from degrep_jax.inference import to_onnx as converter
   except ImportError:

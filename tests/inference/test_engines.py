@@ -83,6 +83,9 @@ def test_what_the_engine_onnx_does_not_take(monkeypatch):
   }.items():
     with pytest.raises(UserError, match=words):
       plain_nets.restorer(**{'engine': 'onnx'} | dict([options]))
+  large = {'params': np.broadcast_to(np.float32(0), 2**29)}
+  with pytest.raises(UserError, match='GiB of weights: ONNX holds 2 at most; take the engine jax'):
+    engines.OnnxRuntime().program(lambda variables, x: x, large, [PICTURES[0][None]])
   monkeypatch.setitem(sys.modules, 'onnxruntime', None)
   with pytest.raises(UserError, match=r"run pip install '\.\[onnx\]' in the clone"):
     plain_nets.restorer(engine='onnx')

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import onnx
 
+from degrep_jax.inference.pictures import require
 from degrep_jax.inference.to_onnx import shapes, sums, values
 from degrep_jax.inference.to_onnx.graph import OPSET, Graph
 from degrep_jax.inference.to_onnx.simplify import simplify
@@ -22,6 +23,8 @@ from degrep_jax.inference.to_onnx.writer import Writer
 from degrep_jax.models.layers import NORM_EPS, HalfInstanceNorm
 
 __all__ = ['OPSET', 'convert']
+
+_BYTES = 2**31 - 2**20  # protobuf's limit of 2 GiB, less what is no weight
 
 
 def convert(
@@ -44,8 +47,15 @@ def convert(
     The model, weights inside.
 
   Raises:
+    UserError: weights of more than 2 GiB.
     NotImplementedError: the function does what has no form here.
   """
+  size = sum(x.nbytes for x in jax.tree.leaves(variables))
+  require(
+    size <= _BYTES,
+    f'{size / 2**30:.1f} GiB of weights: ONNX holds 2 at most; take the engine jax, or export '
+    'safetensors',
+  )
   with nn.intercept_methods(_with_onnx_norms):
     jaxpr, results = jax.make_jaxpr(function, return_shape=True)(variables, *inputs.values())
   orders = {name: _order(len(x.shape), layout) for name, x in (inputs | results).items()}
