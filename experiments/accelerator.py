@@ -40,7 +40,7 @@ import accelerator_tables
 
 from degrep_jax.common.console import duration, say
 from degrep_jax.common.errors import UserError, fail
-from degrep_jax.common.files import write_atomically
+from degrep_jax.common.files import write_atomically, write_json
 
 CONFIGS = ('gopro_joint', 'gopro_deblur', 'gopro_hinet')
 # float32: all bits; TF32: JAX's default for float32 on newer NVIDIA GPUs; bfloat16: config.train's.
@@ -185,8 +185,7 @@ def read_rows(output: pathlib.Path, tiny: bool) -> dict[str, dict[str, Any]]:
 
 def write_rows(output: pathlib.Path, rows: dict[str, dict[str, Any]], tiny: bool) -> None:
   """Writes what `read_rows` reads."""
-  text = json.dumps({'tiny': tiny, 'rows': list(rows.values())}, indent=2)
-  write_atomically(output, (text + '\n').encode())
+  write_json(output, {'tiny': tiny, 'rows': list(rows.values())})
 
 
 def pending(tasks: Iterable[Task], rows: dict[str, dict[str, Any]]) -> list[Task]:

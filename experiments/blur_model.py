@@ -13,7 +13,6 @@ above their sharp ones.
 """
 
 import itertools
-import json
 import pathlib
 import sys
 
@@ -24,7 +23,7 @@ from ml_collections import config_flags
 
 from degrep_jax.common.console import empty_table, results, say
 from degrep_jax.common.errors import UserError, fail
-from degrep_jax.common.files import make_folder_of, write_atomically
+from degrep_jax.common.files import make_folder_of, write_json
 from degrep_jax.common.pixels import write_png
 from degrep_jax.data.mixture import parts_of
 from degrep_jax.data.source import open_source
@@ -190,7 +189,7 @@ def main(_):
   console = results()
   console.width = max(console.width, 30 + 26 * len(values))  # cells are read whole or not at all
   console.print(table)
-  write_atomically(output / 'blur_model.json', json.dumps(figures, indent=2).encode())
+  write_json(output / 'blur_model.json', figures)
   gap = np.full((len(blocks[0]), 8, 3), 255, np.uint8)
   write_png(
     output / 'blur_model.png',

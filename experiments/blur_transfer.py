@@ -45,9 +45,10 @@ from fields import REGIONS
 from matplotlib.figure import Figure
 
 from degrep_jax import metrics
+from degrep_jax.common.files import write_json
 from degrep_jax.data.synthetic.exposure import BlurExample
 from degrep_jax.evaluation.bootstrap import paired_difference
-from degrep_jax.evaluation.tables import write_csv, write_json
+from degrep_jax.evaluation.tables import write_csv
 
 SHARP, WRONG, LIKE, TRANSFER, ANSWER = METHODS = (
   'sharp as it is',

@@ -43,9 +43,10 @@ import study
 from matplotlib.figure import Figure
 from scipy.spatial.distance import cdist
 
+from degrep_jax.common.files import write_json
 from degrep_jax.common.pixels import to_float
 from degrep_jax.evaluation.bootstrap import paired_difference
-from degrep_jax.evaluation.tables import write_csv, write_json
+from degrep_jax.evaluation.tables import write_csv
 from degrep_jax.metrics import psnr
 
 PIXELS = 'the pictures themselves'

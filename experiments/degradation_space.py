@@ -43,7 +43,8 @@ from place_probe import Data
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 
-from degrep_jax.evaluation.tables import write_csv, write_json
+from degrep_jax.common.files import write_json
+from degrep_jax.evaluation.tables import write_csv
 
 MEAN, BY_HAND = 'mean of the training places', 'gradients of the picture'
 PRODUCTS = 'gradients and their products'

@@ -42,7 +42,7 @@ from degrep_jax import Restorer, checkpoints
 from degrep_jax.common import pixels
 from degrep_jax.common.console import results, say
 from degrep_jax.common.errors import UserError, fail
-from degrep_jax.common.files import make_folder_of
+from degrep_jax.common.files import make_folder_of, write_json
 from degrep_jax.data.pairs import read_picture
 from degrep_jax.data.released.splits import SPLITS
 from degrep_jax.data.source import open_pairs, open_source
@@ -303,7 +303,7 @@ def compare():
   found['crop'] = _CROP.value
   tables.write_csv(output / 'full_frame.csv', found['per_picture'])
   draw(list(shown.values()), scores, output / 'full_frame.png')
-  tables.write_json(output / 'full_frame.json', found)
+  write_json(output / 'full_frame.json', found)
   console = results()
   console.print(tables.methods_table(found))
   if found['differences']:

@@ -41,11 +41,11 @@ import numpy as np
 import study
 
 from degrep_jax import Restorer, checkpoints, metrics, shipped
+from degrep_jax.common.files import write_json
 from degrep_jax.data.pairs import Source
 from degrep_jax.data.source import open_pairs
 from degrep_jax.data.synthetic.photographs import read_photograph, split_files
 from degrep_jax.evaluation import bootstrap, scoring
-from degrep_jax.evaluation.tables import write_json
 from degrep_jax.inference.restorer import MODES
 
 ROOT = pathlib.Path(__file__).parents[1]

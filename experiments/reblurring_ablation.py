@@ -42,10 +42,11 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 
 from degrep_jax import metrics
+from degrep_jax.common.files import write_json
 from degrep_jax.data.source import open_synthetic
 from degrep_jax.data.synthetic.exposure import BlurExample
 from degrep_jax.evaluation.bootstrap import paired_difference
-from degrep_jax.evaluation.tables import write_csv, write_json
+from degrep_jax.evaluation.tables import write_csv
 
 VARIANTS = ('2-D map', '1-D code', 'L1 only', 'no map')
 UNBLURRED = 'sharp as it is'

@@ -5,7 +5,6 @@ has only one of JAX and PyTorch in memory, so that its peak is that side's own.
 """
 
 import importlib.util
-import json
 import os
 import pathlib
 import resource
@@ -19,7 +18,7 @@ import numpy as np
 from absl import flags
 
 from degrep_jax.common.errors import UserError
-from degrep_jax.common.files import write_atomically
+from degrep_jax.common.files import write_json
 from degrep_jax.data.pairs import FolderPairs
 from degrep_jax.data.synthetic.pairs import Blur, SyntheticPairs
 
@@ -160,4 +159,4 @@ def peak_mib() -> float:
 def write_figures(figures: dict) -> None:
   """Writes what was measured to --json, if it is named; raises UserError where that fails."""
   if JSON.value:
-    write_atomically(JSON.value, (json.dumps(figures, indent=2) + '\n').encode())
+    write_json(JSON.value, figures)

@@ -1,9 +1,13 @@
 """Files that are never seen in part, and the folders that they go to."""
 
 import errno
+import json
+import math
 import os
 import pathlib
 import secrets
+from collections.abc import Mapping
+from typing import Any
 
 from degrep_jax.common.errors import UserError
 
@@ -31,6 +35,24 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, overwrite: bo
       partial.unlink(missing_ok=True)
   except OSError as error:
     raise UserError(f'{path} cannot be written: {error.strerror}.') from error
+
+
+def write_json(path: str | os.PathLike[str], tree: Any) -> None:
+  """Writes nested dictionaries and lists; an infinity, which JSON has no number for, becomes the
+  text 'inf' or '-inf'.
+
+  Raises:
+    UserError: the file cannot be written.
+  """
+  write_atomically(path, (json.dumps(_plain(tree), indent=2) + '\n').encode())
+
+
+def _plain(tree: Any) -> Any:
+  if isinstance(tree, Mapping):
+    return {key: _plain(value) for key, value in tree.items()}
+  if isinstance(tree, list | tuple):
+    return [_plain(value) for value in tree]
+  return str(tree) if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def make_folder_of(path: str | os.PathLike[str]) -> None:

@@ -26,7 +26,8 @@ from degrep_jax.photos import exif, kinds, reading
 PRINTED = ('CMYK', 'LAB')
 ORIENTATION = 0x0112  # TIFF's and EXIF's tag
 # Kinds of files that are read as photographs are; OpenCV is quicker for those that it knows.
-AS_PHOTOGRAPHS = ('HEIF', 'JPEG2000', 'JXL', 'AVIF')
+BY_PLUGIN = ('HEIF', 'JPEG2000', 'JXL')
+AS_PHOTOGRAPHS = (*BY_PLUGIN, 'AVIF')  # the header of the last Pillow knows, orientation and all
 HEAD = 32  # bytes that tell a file's kind
 
 
@@ -238,7 +239,7 @@ class Header(NamedTuple):
 
 def read_header(file: Path | io.BytesIO, name: str) -> Header:
   """Raises UserError where the file is no picture, or one in the colours of print."""
-  if kinds.of(_head(file)) in AS_PHOTOGRAPHS[:-1]:  # Pillow knows the last, with its orientation
+  if kinds.of(_head(file)) in BY_PLUGIN:
     data = file.read_bytes() if isinstance(file, Path) else file.getvalue()
     return Header(reading.size(data, name), 1)
   try:

@@ -17,6 +17,7 @@ from degrep_jax import metrics
 from degrep_jax.common import threads
 from degrep_jax.common.console import track
 from degrep_jax.common.errors import UserError
+from degrep_jax.common.files import write_json
 from degrep_jax.common.pixels import write_png
 from degrep_jax.data.pairs import Pair, Source
 from degrep_jax.evaluation import bootstrap, means
@@ -31,7 +32,7 @@ from degrep_jax.evaluation.methods import (
   labels_of,
   sharp_pictures,
 )
-from degrep_jax.evaluation.tables import write_csv, write_json
+from degrep_jax.evaluation.tables import write_csv
 
 # `degrep_jax.scoring` has all that a comparison takes.
 __all__ = [

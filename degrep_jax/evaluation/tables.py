@@ -2,12 +2,10 @@
 
 import csv
 import io
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import rich.console
 import rich.table
 
@@ -42,16 +40,6 @@ def write_csv(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -
   write_atomically(path, text.getvalue().encode())
 
 
-def write_json(path: str | os.PathLike[str], tree: Any) -> None:
-  """Writes nested dictionaries and lists; an infinity, which JSON has no number for, becomes the
-  text 'inf' or '-inf'.
-
-  Raises:
-    UserError: the file cannot be written.
-  """
-  write_atomically(path, (json.dumps(_plain(tree), indent=2) + '\n').encode())
-
-
 def _columns(rows):
   """The keys of all rows; raises ValueError where there are none, or others in some rows."""
   if not rows:
@@ -60,14 +48,6 @@ def _columns(rows):
   if any(set(row) != set(columns) for row in rows):
     raise ValueError('the pictures do not all have the same scores')
   return columns
-
-
-def _plain(tree):
-  if isinstance(tree, Mapping):
-    return {key: _plain(value) for key, value in tree.items()}
-  if isinstance(tree, list | tuple):
-    return [_plain(value) for value in tree]
-  return str(tree) if isinstance(tree, float) and not np.isfinite(tree) else tree
 
 
 def score_table(totals: Mapping[str, Any]) -> rich.table.Table:

@@ -58,8 +58,8 @@ def best(task: str) -> str:
 def path(name: str) -> pathlib.Path:
   """The file of a network's weights; raises UserError, listing what ships, where it is not here."""
   if name not in names():
-    there = f'there are {", ".join(names())}' if names() else 'none ships here'
-    raise UserError(f'no network {name} ships: {there}; train one, or name a workdir of yours.')
+    choice = f'choose one of {", ".join(names())}' if names() else 'train it'
+    raise UserError(f'{name} does not ship with this copy: {choice}, or name a workdir of yours.')
   return _file(name)
 
 

@@ -1,6 +1,5 @@
 """Steps whose losses or gradients are not finite: left out while compiled, or reported."""
 
-import json
 import pathlib
 import shlex
 import sys
@@ -11,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from degrep_jax.common.errors import UserError
-from degrep_jax.common.files import write_atomically
+from degrep_jax.common.files import write_json
 
 _EVERY = 'config.log.every_steps'  # a field may be given once
 SKIPPED = 'skipped'  # metric of a step: 1 where it changed nothing
@@ -83,5 +82,5 @@ def report(
     'batch': [{'example': number, 'item': item, 'name': name} for number, item, name in items],
     'again': shlex.join(command),
   }
-  write_atomically(path, (json.dumps(found, indent=2) + '\n').encode())
+  write_json(path, found)
   return path

@@ -14,12 +14,12 @@ from degrep_jax import checkpoints
 from degrep_jax import run_config as configs
 from degrep_jax.common.console import say, track
 from degrep_jax.common.errors import UserError
+from degrep_jax.common.files import write_json
 from degrep_jax.data.pairs import Source
 from degrep_jax.data.pipeline import Batches, batch_items, train_batches
 from degrep_jax.data.source import open_source
 from degrep_jax.evaluation.held_out import Evaluator, dataset_of
 from degrep_jax.evaluation.panel import panel
-from degrep_jax.evaluation.tables import write_json
 from degrep_jax.models.variables import count_parameters
 from degrep_jax.runtime import devices, processes, signals
 from degrep_jax.runtime.workdir import full_disk_told, locked
