@@ -108,5 +108,5 @@ def test_a_second_signal_ends_the_process_at_once():
   process.terminate()
   assert process.stdout.readline() == 'asked\n'
   process.terminate()
-  assert process.wait(timeout=10) == 143
+  assert process.wait(timeout=60) == 143
   process.stdout.close()
