@@ -6,8 +6,8 @@ python -m degrep_jax.main --config=configs/gopro_joint_official.py --workdir=run
 The weights of VGG19 are torchvision's (reading them needs the extra `convert`). Unlike the released
 code, the generators' learning rate follows the cosine as well as the discriminator's.
 
-Machine: 8 GPUs or a TPU slice of 8. Expect: unmeasured here; without VGG19's term the steps equal the
-released code's (tests/training/test_reference_training.py), and that term is tested by itself
+Machine: 8 GPUs or a TPU slice of 8. Expect: unmeasured here; without VGG19's term the steps equal
+the released code's (tests/training/test_reference_training.py), and that term is tested by itself
 (tests/models/test_vgg.py).
 """
 

@@ -58,6 +58,12 @@ def test_batches_are_floats_of_the_promised_shape():
     assert pictures.min() >= 0 and pictures.max() <= 1
 
 
+def test_temporary_folders_stay_empty(tmp_path, monkeypatch):
+  monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+  batches(1)
+  assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize('count', [1, 2, 10, 33])
 def test_every_epoch_shows_every_item_once(count):
   shown = items(batches(count, Numbers(count)))
