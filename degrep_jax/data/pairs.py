@@ -21,13 +21,14 @@ from degrep_jax.data.lists import read_list
 from degrep_jax.data.released.layouts import FULL, SUB_PICTURES
 from degrep_jax.data.released.splits import SPLITS
 from degrep_jax.data.released.trees import open_tree
-from degrep_jax.photos import exif, kinds, reading
+from degrep_jax.photos import exif, kinds, reading, tiff
 
 PRINTED = ('CMYK', 'LAB')
 ORIENTATION = 0x0112  # TIFF's and EXIF's tag
-# Kinds of files that are read as photographs are; OpenCV is quicker for those that it knows.
+# Kinds of files that are read as photographs are; OpenCV is quicker for those that it knows. It
+# multiplies the colours of a TIFF file by its alpha, and mixes up channels that lie apart.
 BY_PLUGIN = ('HEIF', 'JPEG2000', 'JXL')
-AS_PHOTOGRAPHS = (*BY_PLUGIN, 'AVIF')  # the header of the last Pillow knows, orientation and all
+AS_PHOTOGRAPHS = (*BY_PLUGIN, 'AVIF', 'TIFF')  # whose headers Pillow knows, orientation and all
 HEAD = 32  # bytes that tell a file's kind
 
 
@@ -239,9 +240,9 @@ class Header(NamedTuple):
 
 def read_header(file: Path | io.BytesIO, name: str) -> Header:
   """Raises UserError where the file is no picture, or one in the colours of print."""
-  if kinds.of(_head(file)) in BY_PLUGIN:
-    data = file.read_bytes() if isinstance(file, Path) else file.getvalue()
-    return Header(reading.size(data, name), 1)
+  kind = kinds.of(_head(file))
+  if kind in BY_PLUGIN:
+    return Header(reading.size(_content(file), name), 1)
   try:
     with Image.open(file) as picture:
       size, mode = picture.size, picture.mode
@@ -252,10 +253,28 @@ def read_header(file: Path | io.BytesIO, name: str) -> Header:
         orientation = exif.orientation(stored, None)
         size = size[::-1] if orientation > 4 else size
   except (OSError, Image.DecompressionBombError) as error:
+    if kind == 'TIFF' and isinstance(error, OSError):
+      return _tiff_header(_content(file), name)
     raise UserError(f'{name} cannot be read as a picture; replace or remove it.') from error
   if mode in PRINTED:
     raise UserError(f'{name} has the colours {mode} of print: save both pictures of it as RGB.')
   return Header(size, orientation if orientation in range(1, 9) else 1)
+
+
+def _tiff_header(data: bytes, name: str) -> Header:
+  """Of a TIFF file of values that Pillow does not hold."""
+  try:
+    width, height, _, orientation = tiff.measure(data)
+  except UserError as error:
+    raise UserError(f'{name} {error}.') from error
+  except Exception as error:  # tifffile raises whatever a damaged file makes it stumble over
+    raise UserError(f'{name} cannot be read as a picture; replace or remove it.') from error
+  orientation = orientation if orientation in range(1, 9) else 1
+  return Header((width, height) if orientation < 5 else (height, width), orientation)
+
+
+def _content(file: Path | io.BytesIO) -> bytes:
+  return file.read_bytes() if isinstance(file, Path) else file.getvalue()
 
 
 def _head(file: Path | io.BytesIO) -> bytes:
@@ -295,7 +314,10 @@ def read_picture(path: str | os.PathLike) -> np.ndarray:
 
 def decode(data: bytes, name: str) -> np.ndarray:
   """`read_picture` of a file's bytes; messages call it `name`."""
-  if kinds.of(data) in AS_PHOTOGRAPHS:
+  kind = kinds.of(data)
+  if kind == 'TIFF':  # which as a photograph may have the colours of print
+    read_header(io.BytesIO(data), name)
+  if kind in AS_PHOTOGRAPHS:
     return to_8_bits(reading.read(data, name).pixels)
   flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # and upright
   picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None

@@ -105,9 +105,57 @@ def test_16_bits_are_scaled_not_clipped(tmp_path):
 
 
 def test_float_picture_is_refused(tmp_path):
-  cv2.imwrite(str(tmp_path / 'depth.tif'), np.zeros((4, 4, 3), np.float32))
-  with pytest.raises(UserError, match=r'depth\.tif holds float32'):
-    read_picture(tmp_path / 'depth.tif')
+  add_pair(tmp_path, '1.png')
+  (tmp_path / 'sharp/1.png').unlink()
+  cv2.imwrite(str(tmp_path / 'sharp/1.tif'), np.zeros((40, 60, 3), np.float32))
+  for read in (lambda: read_picture(tmp_path / 'sharp/1.tif'), lambda: FolderPairs(tmp_path, '')):
+    with pytest.raises(UserError, match=r'1\.tif holds values that are neither 8- nor 16-bit'):
+      read()
+  cv2.imwrite(str(tmp_path / 'light.hdr'), np.zeros((4, 4, 3), np.float32))
+  with pytest.raises(UserError, match=r'light\.hdr holds float32'):
+    read_picture(tmp_path / 'light.hdr')
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+  ('channels', 'options'),
+  [
+    (4, {}),  # whose colours OpenCV multiplies by alpha
+    (2, {}),
+    (3, {'planarconfig': 'separate'}),
+    (1, {'photometric': 'miniswhite'}),
+    (3, {'tile': (16, 16)}),
+    (3, {'compression': 'zstd'}),
+  ],
+)
+def test_tiff_files_of_many_programs(tmp_path, channels, options, dtype):
+  add_pair(tmp_path, '1.png')
+  (tmp_path / 'blur/1.png').unlink()
+  values = files.noise(40, 60, channels)
+  scale = dtype(np.iinfo(dtype).max // 255)
+  (tmp_path / 'blur/1.tif').write_bytes(files.tiff(values * scale, **options))
+  expected = values[..., :3] if channels > 2 else np.repeat(values[..., :1], 3, axis=-1)
+  expected = 255 - expected if 'photometric' in options else expected
+  pair = FolderPairs(tmp_path, 'test', min_size=40).pair(0)
+  np.testing.assert_array_equal(pair.blurry, expected)
+
+
+@pytest.mark.filterwarnings('ignore::UserWarning:PIL')
+@pytest.mark.parametrize('channels', [2, 3])
+def test_tiff_files_that_are_turned_or_cut_off(tmp_path, channels):
+  """Pillow does not hold two channels of 16 bits."""
+  values = files.noise(60, 40, channels, np.uint16)
+  for folder in ('blur', 'sharp'):
+    file = files.tiff(values, extratags=[(274, 3, 1, 6, True)])
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / '1.tif').write_bytes(file)
+  pair = FolderPairs(tmp_path, 'test', min_size=40).pair(0)
+  assert pair.blurry.shape == (40, 60, 3)
+  top = np.rint(np.rot90(values, -1)[..., 0] / 257)
+  np.testing.assert_array_equal(pair.blurry[..., 0], top)
+  (tmp_path / 'sharp/1.tif').write_bytes(file[:20])
+  with pytest.raises(UserError, match=r'sharp/1\.tif cannot be read as a picture'):
+    FolderPairs(tmp_path, 'test')
 
 
 def test_a_16_bit_picture_may_have_an_8_bit_partner(tmp_path):
