@@ -6,7 +6,6 @@ Besides the authors' layouts there is that of the copies which most programs ask
 """
 
 import functools
-import itertools
 import posixpath
 import re
 from collections import defaultdict
@@ -115,44 +114,45 @@ def _layout(splits: Splits, missing: Mapping[str, Iterable[str]]) -> Layout:
 
 # --- GoPro ---------------------------------------------------------------------------------------
 
+# First and last number of the frames of each sequence, which are all there in between.
 SEQUENCES = {
-  'train': (
-    'GOPR0372_07_00',
-    'GOPR0372_07_01',
-    'GOPR0374_11_00',
-    'GOPR0374_11_01',
-    'GOPR0374_11_02',
-    'GOPR0374_11_03',
-    'GOPR0378_13_00',
-    'GOPR0379_11_00',
-    'GOPR0380_11_00',
-    'GOPR0384_11_01',
-    'GOPR0384_11_02',
-    'GOPR0384_11_03',
-    'GOPR0384_11_04',
-    'GOPR0385_11_00',
-    'GOPR0386_11_00',
-    'GOPR0477_11_00',
-    'GOPR0857_11_00',
-    'GOPR0868_11_01',
-    'GOPR0868_11_02',
-    'GOPR0871_11_01',
-    'GOPR0881_11_00',
-    'GOPR0884_11_00',
-  ),
-  'test': (
-    'GOPR0384_11_00',
-    'GOPR0384_11_05',
-    'GOPR0385_11_01',
-    'GOPR0396_11_00',
-    'GOPR0410_11_00',
-    'GOPR0854_11_00',
-    'GOPR0862_11_00',
-    'GOPR0868_11_00',
-    'GOPR0869_11_00',
-    'GOPR0871_11_00',
-    'GOPR0881_11_01',
-  ),
+  'train': {
+    'GOPR0372_07_00': (47, 146),
+    'GOPR0372_07_01': (601, 675),
+    'GOPR0374_11_00': (1, 150),
+    'GOPR0374_11_01': (203, 282),
+    'GOPR0374_11_02': (541, 640),
+    'GOPR0374_11_03': (2481, 2528),
+    'GOPR0378_13_00': (41, 150),
+    'GOPR0379_11_00': (188, 287),
+    'GOPR0380_11_00': (134, 193),
+    'GOPR0384_11_01': (951, 1050),
+    'GOPR0384_11_02': (1301, 1400),
+    'GOPR0384_11_03': (2101, 2200),
+    'GOPR0384_11_04': (2801, 2900),
+    'GOPR0385_11_00': (101, 200),
+    'GOPR0386_11_00': (247, 346),
+    'GOPR0477_11_00': (1, 80),
+    'GOPR0857_11_00': (1, 100),
+    'GOPR0868_11_01': (221, 320),
+    'GOPR0868_11_02': (681, 780),
+    'GOPR0871_11_01': (181, 280),
+    'GOPR0881_11_00': (1, 100),
+    'GOPR0884_11_00': (186, 285),
+  },
+  'test': {
+    'GOPR0384_11_00': (1, 100),
+    'GOPR0384_11_05': (4001, 4100),
+    'GOPR0385_11_01': (3011, 3110),
+    'GOPR0396_11_00': (1, 100),
+    'GOPR0410_11_00': (101, 234),
+    'GOPR0854_11_00': (1, 100),
+    'GOPR0862_11_00': (1, 77),
+    'GOPR0868_11_00': (1, 100),
+    'GOPR0869_11_00': (1, 100),
+    'GOPR0871_11_00': (1, 100),
+    'GOPR0881_11_01': (201, 300),
+  },
 }
 # A frame of a sequence, by folders or where those of all sequences lie in one, cut or whole.
 _GOPRO_FRAME = re.compile(r'(.+)[/-](\d+)(?:_s\d+)?')
@@ -168,18 +168,20 @@ def find_gopro(tree: Tree) -> Layout:
 
 
 def _gaps(split: str, names: Iterable[str]) -> Iterator[str]:
-  """Frames whose numbers are passed over within a sequence, and sequences that are not there."""
-  numbers: dict[str, dict[str, str]] = {sequence: {} for sequence in SEQUENCES[split]}
+  """Released frames that are not among the names, in order; of a sequence without any its name."""
+  found: dict[str, dict[int, str]] = defaultdict(dict)
   for name in names:
     if match := _GOPRO_FRAME.fullmatch(name):
-      sequence, number = posixpath.basename(match[1]), match[2]
-      numbers.setdefault(sequence, {})[number] = name[: match.start(2)]
-  for sequence, present in sorted(numbers.items()):
+      found[posixpath.basename(match[1])][int(match[2])] = name[: match.start(2)]
+  for sequence, (first, last) in SEQUENCES[split].items():
+    present = found.get(sequence, {})
     if not present:
       yield sequence
-    for number, following in itertools.pairwise(present):
-      for absent in range(int(number) + 1, int(following)):
-        yield f'{present[number]}{absent:0{len(number)}}'
+      continue
+    before = next(iter(present.values()))
+    for number in range(first, last + 1):
+      if number not in present:
+        yield f'{before}{number:06}'
 
 
 # --- HIDE ----------------------------------------------------------------------------------------

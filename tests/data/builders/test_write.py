@@ -353,7 +353,8 @@ def warnings(small, tmp_path, capsys):
 def test_missing_pairs_are_a_warning_that_names_the_first(warnings):
   train, test, done = warnings()
   assert train == (
-    'Warning: GoPro: train has 1 of 2,103 pairs: 2,102 are missing, the first is GOPR0372_07_01.'
+    'Warning: GoPro: train has 1 of 2,103 pairs: 2,102 are missing, the first is '
+    'GOPR0372_07_00/000047.'
   )
   assert test.startswith('Warning: GoPro: test has 1 of 1,111 pairs: 1,110 are missing')
   assert done.startswith('gopro/full, 1 train and 1 test pairs in ')

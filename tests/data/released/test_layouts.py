@@ -8,6 +8,7 @@ import pytest
 from degrep_jax.common.errors import UserError
 from degrep_jax.data.released.layouts import (
   DATASETS,
+  SEQUENCES,
   Item,
   Layout,
   count_warnings,
@@ -52,8 +53,10 @@ def test_gopro(root):
 @pytest.mark.parametrize(
   ('frames', 'named'),
   [
-    ([1, 2, 4, 7], 'GOPR0372_07_00/000003'),
-    ([1, 2, 3], 'GOPR0372_07_01'),  # the next sequence as a whole
+    ([47, 48, 50, 53], 'GOPR0372_07_00/000049'),
+    ([48, 49], 'GOPR0372_07_00/000047'),
+    ([47, 48], 'GOPR0372_07_00/000049'),  # a download that ended there
+    (range(47, 147), 'GOPR0372_07_01'),  # the next sequence as a whole
   ],
 )
 def test_gopro_names_the_first_that_is_missing(frames, named):
@@ -66,6 +69,21 @@ def test_gopro_names_the_first_that_is_missing(frames, named):
   assert test == (
     'GoPro: test has 0 of 1,111 pairs: 1,111 are missing, the first is GOPR0384_11_00.'
   )
+
+
+def test_the_frames_of_all_sequences_are_as_many_as_released():
+  frames = {
+    split: [
+      f'{sequence}-{number:06}'
+      for sequence, (first, last) in SEQUENCES[split].items()
+      for number in range(first, last + 1)
+    ]
+    for split in SEQUENCES
+  }
+  assert {split: len(names) for split, names in frames.items()} == GOPRO.counts
+  assert not [*told_by_names(frames['test'], 'test')]
+  (told,) = told_by_names(frames['test'][:-1], 'test')
+  assert told.endswith(': 1 are missing, the first is GOPR0881_11_01-000300.')
 
 
 def test_the_released_counts_need_no_warning():
@@ -114,8 +132,10 @@ def test_gopro_as_most_programs_ask_for_it(top):
   layout = read_layout(GOPRO, tree(*flat(*FLAT, top=top), *others, f'{top}notes.txt'))
   assert [item.name for item in layout.splits['test']] == [*FLAT]
   assert layout.splits['test'][0].sharp == f'{top}target/{FLAT[0]}.png'
-  assert layout.missing['test'][0] == 'GOPR0384_11_00-000002'
-  assert layout.missing['test'][1] == 'GOPR0384_11_05'  # the next sequence as a whole
+  # 98 of the sequence's hundred, and the next sequence as a whole.
+  first, second, *_, last, following = layout.missing['test'][:99]
+  assert (first, second) == ('GOPR0384_11_00-000002', 'GOPR0384_11_00-000004')
+  assert (last, following) == ('GOPR0384_11_00-000100', 'GOPR0384_11_05')
   assert layout.extra == tuple(sorted((*others, f'{top}notes.txt')))
 
 
@@ -125,7 +145,9 @@ def test_sub_pictures_count_as_the_pictures_that_they_are_of():
   layout = read_layout(GOPRO, tree(*paths))
   assert [item.name for item in layout.splits['train']] == names and layout.is_cut
   train, _ = count_warnings(GOPRO, layout)
-  assert train.startswith('GoPro: train has 2 of 2,103 pairs: 2,101 are missing, the first is GOPR')
+  assert train == (
+    'GoPro: train has 2 of 2,103 pairs: 2,101 are missing, the first is GOPR0372_07_00-000049.'
+  )
   whole = flat('GOPR0372_07_00-000047', top='train/')
   assert not read_layout(GOPRO, tree(*paths, *whole)).is_cut
 
