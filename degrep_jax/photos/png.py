@@ -46,6 +46,11 @@ def has_credentials(data: bytes) -> bool:
   return any(kind == b'caBX' for kind, _ in chunks(data))
 
 
+def has_end(data: bytes) -> bool:
+  """Whether a file goes on to its last chunk."""
+  return any(kind == b'IEND' for kind, _ in chunks(data))
+
+
 def raw_exif(texts: Mapping[Any, Any]) -> bytes | None:
   """The EXIF block among the texts of a file, or None."""
   # A name and a length, a line each, then hexadecimal digits.
