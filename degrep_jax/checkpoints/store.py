@@ -231,6 +231,11 @@ def _chosen(workdir: str | os.PathLike[str], step: int | None) -> list[pathlib.P
   steps = saved_steps(workdir)
   if not steps:
     near = _near(pathlib.Path(workdir))
+    if not near and os.path.isfile(workdir):
+      raise UserError(
+        f'{workdir} is a file and no workdir: name a .safetensors file of degrep export, or make a '
+        'workdir of weights of PyTorch by degrep convert.'
+      )
     what = f'is {near} meant?' if near else 'train there first, or name another workdir.'
     raise UserError(f'{workdir} holds no checkpoint: {what}')
   if step is not None and step not in steps:

@@ -47,7 +47,7 @@ def test_png(channels, dtype, part):
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
 @pytest.mark.parametrize('missing', [1, 4, 12, 13, 16])
 def test_a_png_file_without_its_end(dtype, missing):
-  """Of IEND's 12 bytes, of IDAT's checksum, and all of both: no pixel is missing, and it is said."""
+  """Of IEND's 12 bytes, of IDAT's checksum, and all of both: no pixel is missing, which is said."""
   values = files.noise(*SIZE, dtype)
   data = files.png(values)[:-missing]
   if dtype == np.uint16 and missing > 12:  # the decoder of 16 bits wants the checksum
