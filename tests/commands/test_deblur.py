@@ -120,6 +120,24 @@ def test_a_net_that_cannot_reblur_says_so_once(degrep_here, tmp_path):
   assert not (tmp_path / 'out').exists()
 
 
+def test_workdirs_that_hold_no_network(workdir, degrep_here, tmp_path):
+  """Of nothing, of parts, and one letter off: a sentence, and nothing is written."""
+  (tmp_path / 'runs' / 'empty').mkdir(parents=True)
+  (tmp_path / 'runs' / 'net').symlink_to(workdir)
+  (tmp_path / 'runs' / 'parts').mkdir()
+  (tmp_path / 'runs' / 'parts' / 'checkpoints').symlink_to(workdir / 'checkpoints')
+  (tmp_path / 'runs' / 'parts' / 'config.json').write_text('{"model": {"encoder_width": 8}}')
+  before = sorted(tmp_path.rglob('*'))
+  for name, words in (
+    ('runs/empty', 'runs/empty holds no checkpoint: train there first, or name another workdir.'),
+    ('runs/parts', 'runs/parts holds parts of a network alone: name the folder of a whole one.'),
+    ('runs/nett', 'runs/nett holds no checkpoint: is runs/net meant?'),
+  ):
+    status, out, err = degrep_here('deblur', 'in/a.jpg', '--checkpoint', name)
+    assert (status, out, err) == (2, '', f'degrep_jax: {words}\n')
+  assert sorted(tmp_path.rglob('*')) == before
+
+
 # --- without a net -------------------------------------------------------------------------------
 
 
