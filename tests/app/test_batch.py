@@ -256,6 +256,38 @@ def test_nothing_passes_in_silence(folder, capsys):
   )
 
 
+def test_a_folder_as_phones_and_programs_fill_it(folder, capsys):
+  smooth = files.gradient(48, 64, 3)
+  scan, deep = files.noise(20, 30, 3), files.noise(20, 30, 3, np.uint16)
+  screenshot = np.dstack([smooth, files.noise(48, 64, 1)])
+  ultra_hdr = files.android_ultra_hdr()
+  jpeg = files.pillow(files.noise(96, 64, 3), 'JPEG')
+  folder(
+    IMG1_HEIC=files.heic(smooth),
+    IMG2_jpg=files.pillow(smooth, 'JPEG', quality=95, exif=files.exif(6)),
+    PXL_jpg=ultra_hdr,
+    broken_jpg=jpeg[: 2 * len(jpeg) // 3],
+    deep_png=files.png(deep),
+    notes_txt=b'where and when',
+    scan_tif=files.tiff(scan, bigtiff=True),
+    shot_png=files.png(screenshot),
+  )
+  assert run() == 1
+  motion, damaged, summary = capsys.readouterr().err.splitlines()
+  assert motion == 'in/PXL.jpg: motion video left out.'
+  assert damaged.startswith('in/broken.jpg is damaged (') and '): --salvage restores ' in damaged
+  assert summary == '6 restored in 0:00 (1 HEIC as JPEG), 1 failed, 1 passed over: 1 .txt.'
+  results = written()
+  assert [*results] == ['IMG1.jpg', 'IMG2.jpg', 'PXL.jpg', 'deep.png', 'scan.tif', 'shot.png']
+  for name, expected in (('IMG1.jpg', smooth), ('IMG2.jpg', np.rot90(smooth, -1))):
+    assert np.abs(files.stored(results[name]) - (255.0 - expected)).max() < 16
+  assert results['PXL.jpg'].endswith(ultra_hdr[ultra_hdr.index(b'\xff\xd8', 2) :])  # its gain map
+  np.testing.assert_array_equal(files.stored(results['deep.png']), 65535 - deep)
+  np.testing.assert_array_equal(files.stored(results['scan.tif']), 255 - scan)
+  restored = np.dstack([255 - smooth, screenshot[..., 3:]])
+  np.testing.assert_array_equal(files.stored(results['shot.png']), restored)
+
+
 def test_failures_are_listed_again_at_the_end_of_a_long_run(folder, capsys):
   good = files.png(files.noise(4, 4, 1))
   folder(**{f'p{n:02}_png': b'' if n in (0, 7) else good for n in range(21)})
