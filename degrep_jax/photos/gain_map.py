@@ -108,6 +108,7 @@ def _pictures(data: bytes) -> list[tuple[int, int]]:
 
 def _promised(data: bytes, packet: bytes | None) -> list[tuple[int, int]]:
   """(start, bytes) of what the XMP packet calls a gain map."""
-  if packet and xmp.GAIN_MAP.encode() in packet and (length := xmp.length_of_gain_map(packet)):
-    return [(len(data) - length, length)]
+  if packet and xmp.GAIN_MAP.encode() in packet and (place := xmp.place_of_gain_map(packet)):
+    from_end, length = place
+    return [(len(data) - from_end, length)]
   return []

@@ -83,18 +83,22 @@ def with_gain_map(packet: bytes | None, length: int) -> bytes:
   return _written(document)
 
 
-def length_of_gain_map(packet: bytes) -> int | None:
-  """Bytes from where a gain map starts to where the file ends, by the packet of the picture."""
+def place_of_gain_map(packet: bytes) -> tuple[int, int] | None:
+  """Bytes from where a gain map starts to where the file ends, and its own, by the packet of the
+  picture; a motion video may come behind it."""
   try:
     document = minidom.parseString(packet)
   except ExpatError:
     return None
-  lengths, found = 0, False
+  own, behind = 0, 0
   for item in document.getElementsByTagNameNS(_CONTAINER, 'Item'):
-    found = found or _value(item, 'Semantic') == 'GainMap'
     text = _value(item, 'Length')
-    lengths += int(text) if found and text.isdecimal() else 0
-  return lengths or None
+    length = int(text) if text.isdecimal() else 0
+    if _value(item, 'Semantic') == 'GainMap':
+      own, behind = length, 0
+    else:
+      behind += length
+  return (own + behind, own) if own else None
 
 
 def _value(item: Any, name: str) -> str:

@@ -64,6 +64,16 @@ def test_what_the_packet_promises_is_there():
   assert twice.count(b'hdrgm:Version') == 1
 
 
+def test_a_motion_video_behind_the_gain_map_is_left_out():
+  without, video = files.android_ultra_hdr(), b'\0\0\0\x18ftypmp42' + bytes(5000)
+  written, notes = again(files.android_ultra_hdr(video=video))
+  assert notes == ('motion video left out',)
+  assert b'ftypmp42' not in written
+  assert written.endswith(without[without.index(b'\xff\xd8', 2) :])
+  (length,) = re.findall(rb'Item:Length="(\d+)"', Image.open(io.BytesIO(written)).info['xmp'])
+  assert int(length) == len(without) - without.index(b'\xff\xd8', 2)
+
+
 def test_the_index_of_pictures_says_where_they_are():
   written, _ = again(files.ultra_hdr())
   with Image.open(io.BytesIO(written)) as picture:

@@ -154,9 +154,9 @@ def ultra_hdr(height=96, width=128, orientation=1):
   return _placed(data, segment(0xE1, exif(orientation).tobytes()))
 
 
-def android_ultra_hdr(height=96, width=128, orientation=1):
+def android_ultra_hdr(height=96, width=128, orientation=1, video=b''):
   """The same as Android wrote it first: by XMP packets of both pictures, with a motion video's
-  property among those of the first."""
+  property among those of the first; the video comes last."""
   data = ultra_hdr(height, width, orientation)
   at = data.index(b'\xff\xd8', 2)
   picture, gain_map = data[:at], data[at:]
@@ -169,9 +169,12 @@ def android_ultra_hdr(height=96, width=128, orientation=1):
       gain_map = iso[:start] + iso[start + length :]
   gain_map = _placed(gain_map, _xmp(HDR_GAIN))
   promise = HDR_PROMISE.replace(b'LENGTH', b'%d' % len(gain_map))
+  if video:
+    promise = promise.replace(b'</rdf:Seq>', HDR_VIDEO % len(video) + b'</rdf:Seq>')
   start = picture.index(b'MPF\0') - 4
   length = 2 + int.from_bytes(picture[start + 2 : start + 4], 'big')
-  return picture[:2] + _xmp(promise) + picture[2:start] + picture[start + length :] + gain_map
+  picture = picture[:2] + _xmp(promise) + picture[2:start] + picture[start + length :]
+  return picture + gain_map + video
 
 
 def _xmp(packet):
@@ -217,4 +220,8 @@ HDR_PROMISE = (
   b'Item:Mime="image/jpeg" Item:Length="LENGTH"/></rdf:li>'
   b'</rdf:Seq></Container:Directory></rdf:Description></rdf:RDF></x:xmpmeta>'
   b'<?xpacket end="w"?>'
+)
+HDR_VIDEO = (
+  b'<rdf:li rdf:parseType="Resource"><Container:Item Item:Semantic="MotionPhoto" '
+  b'Item:Mime="video/mp4" Item:Length="%d"/></rdf:li>'
 )
