@@ -252,8 +252,8 @@ def read_header(file: Path | io.BytesIO, name: str) -> Header:
         stored = picture.info.get('exif', b'').removeprefix(b'Exif\0\0')
         orientation = exif.orientation(stored, None)
         size = size[::-1] if orientation > 4 else size
-  except (OSError, Image.DecompressionBombError) as error:
-    if kind == 'TIFF' and isinstance(error, OSError):
+  except Exception as error:  # Pillow raises whatever a damaged head makes it stumble over
+    if kind == 'TIFF' and not isinstance(error, Image.DecompressionBombError):
       return _tiff_header(_content(file), name)
     raise UserError(f'{name} cannot be read as a picture; replace or remove it.') from error
   if mode in PRINTED:
@@ -320,7 +320,10 @@ def decode(data: bytes, name: str) -> np.ndarray:
   if kind in AS_PHOTOGRAPHS:
     return to_8_bits(reading.read(data, name).pixels)
   flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # and upright
-  picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+  try:
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+  except cv2.error:  # of sides that no picture has
+    picture = None
   if picture is None:
     raise UserError(
       f'{name} cannot be decoded: replace it if it is damaged, or save it as RGB of 8 or 16 bits.'

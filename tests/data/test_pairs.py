@@ -381,6 +381,29 @@ def test_file_that_is_no_picture(gopro, content):
     read_picture(gopro / 'train/GOPR1/sharp/000047.png')
 
 
+def damaged(kind):
+  """A file whose head names sides that no picture has."""
+  data = bytearray(files.pillow(picture(0), kind))
+  if kind == 'PPM':
+    return bytes(data.replace(b'60', b'6\xff'))
+  if kind == 'BMP':
+    data[22:26] = (2**30).to_bytes(4, 'little')
+  else:  # the first entry of the directory, the width
+    at = int.from_bytes(data[4:8], 'little') + 2
+    data[at + 8 : at + 12] = bytes(4)
+  return bytes(data)
+
+
+@pytest.mark.parametrize('kind', ['PPM', 'BMP', 'TIFF'])
+def test_damage_that_decoders_stumble_over_is_a_sentence(gopro, kind):
+  file = gopro / 'train/GOPR1/sharp/000047.png'
+  file.write_bytes(damaged(kind))
+  for read in (lambda: FolderPairs(gopro, 'train'), lambda: read_picture(file)):
+    with pytest.raises(UserError, match=r'000047\.png ') as refusal:
+      read()
+    assert '\n' not in str(refusal.value)
+
+
 @pytest.mark.parametrize('suffix', ['png', 'jpg', 'bmp'])
 def test_truncated_data_is_found_when_decoding(tmp_path, suffix):
   add_pair(tmp_path, f'1.{suffix}')
