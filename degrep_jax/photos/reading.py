@@ -176,9 +176,9 @@ def _read(data: bytes, max_pixels: int, part: Image.Image | None = None) -> Phot
   those of the whole file."""
   with _opened(data, max_pixels, _PILLOW) as picture:
     kind = {'DIB': 'BMP'}.get(str(picture.format), str(picture.format))
-    notes = _several(picture, kind) + _behind(picture, data)
     if kind == 'PNG' and not png.has_end(data):
-      notes += ('its end is missing, and what may have stood behind the pixels',)
+      raise ValueError('its end is missing')
+    notes = _several(picture, kind) + _behind(picture, data)
     if kind == 'PNG' and png.bits(data) == 16:
       picture.load()  # to eight bits, in vain, but for what stands behind the pixels
       channels, profile = imagecodecs.png_decode(data), picture.info.get('icc_profile')
