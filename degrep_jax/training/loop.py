@@ -116,6 +116,11 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
     signals.Interrupted: SIGTERM or SIGINT; what was trained is saved.
   """
   configs.check(config, jax.device_count(), jax.local_device_count())
+  if gpu := devices.unused_gpu():  # first, so that nobody reads of hours of data before it
+    say(
+      f"JAX does not use this machine's {gpu}: pip install '.[cuda]' in the clone, with NVIDIA's "
+      'driver 580 or newer; JAX_PLATFORMS=cpu trains without it.'
+    )
   sources = [open_source(config.data, split) for split in ('train', 'test')]
   stage = open_stage(config)
   # Of several processes the first stands for all.
@@ -143,11 +148,6 @@ def _train(
   stage: Stage,
   stop: signals.StopSignals,
 ) -> dict[str, float]:
-  if gpu := devices.unused_gpu():
-    say(
-      f"JAX does not use this machine's {gpu}: pip install '.[cuda]' in the clone, with NVIDIA's "
-      'driver 580 or newer; JAX_PLATFORMS=cpu trains without it.'
-    )
   say(f'{jax.device_count()} {jax.devices()[0].platform} device(s); initialising and compiling')
   state, progress = processes.until_stopped(stop, lambda: _initial_state(workdir, stage))
   parameters = count_parameters(state.generator.params)
