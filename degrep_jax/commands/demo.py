@@ -4,7 +4,6 @@ import argparse
 
 from degrep_jax import shipped
 from degrep_jax.commands import options
-from degrep_jax.common import units
 from degrep_jax.common.errors import UserError
 
 HELP = 'serve a page in the browser: drop photographs, see them restored'
@@ -31,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   options.add_max_pixels(parser, '25M')
   parser.add_argument(
     '--max-size',
-    type=units.quantity,
+    type=options.quantity,
     default='64MB',
     metavar='SIZE',
     help='larger files are refused (default: 64MB)',

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from degrep_jax import shipped
 from degrep_jax.commands import options
-from degrep_jax.common import units
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.files import make_folder_of
 
@@ -105,7 +104,7 @@ def _add_protocol(group: argparse._ArgumentGroup) -> None:
   )
   group.add_argument(
     '--memory',
-    type=units.quantity,
+    type=options.quantity,
     metavar='SIZE',
     help='that whole pictures may take; with less they are restored in large windows (default: '
     '4GiB)',

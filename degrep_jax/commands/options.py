@@ -3,7 +3,7 @@
 import argparse
 
 from degrep_jax import shipped
-from degrep_jax.common.units import quantity
+from degrep_jax.common import units
 
 
 def networks_for(task: str) -> str:
@@ -59,6 +59,18 @@ def add_no_cache(parser: argparse._ActionsContainer) -> None:
   parser.add_argument(
     '--no-cache', action='store_true', help='keep no compiled programs for the next time'
   )
+
+
+def quantity(text: str) -> int:
+  """`units.quantity`, with an error that argparse shows as it is.
+
+  Raises:
+    argparse.ArgumentTypeError: no amount.
+  """
+  try:
+    return units.quantity(text)
+  except ValueError as error:
+    raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def window(text: str) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from degrep_jax.commands import options
-from degrep_jax.common import units
 from degrep_jax.common.errors import UserError
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, task: str, example
   )
   net.add_argument(
     '--memory',
-    type=units.quantity,
+    type=options.quantity,
     default='4GiB',
     metavar='SIZE',
     help='full mode: what restoring may take besides the pictures (default: 4GiB)',

@@ -1,6 +1,5 @@
 """Amounts as people write and read them."""
 
-import argparse
 import re
 
 _POWERS = {'': 0, 'K': 1, 'M': 2, 'G': 3, 'T': 4}
@@ -10,12 +9,12 @@ def quantity(text: str) -> int:
   """'250M', '1.5GB', '4GiB' or a plain number: K, M, G and T are powers of 1000, with an i of 1024.
 
   Raises:
-    argparse.ArgumentTypeError: something else, or nothing at all.
+    ValueError: something else, or nothing at all.
   """
   match = re.fullmatch(r'(\d+(?:\.\d+)?) ?([KMGT]?)(I?)B?', text.strip().upper())
   amount = match and round(float(match[1]) * (1024 if match[3] else 1000) ** _POWERS[match[2]])
   if not amount:
-    raise argparse.ArgumentTypeError(f'{text!r} is no amount such as 500M or 4GiB')
+    raise ValueError(f'{text!r} is no amount such as 500M or 4GiB')
   return amount
 
 

@@ -9,7 +9,6 @@ of all batches. What is reserved beside a program (the runtime, buffers of colle
 their way) is not in it.
 """
 
-import argparse
 import math
 import time
 from collections.abc import Iterator
@@ -104,7 +103,7 @@ def amount(text: str) -> int:
   """
   try:
     return quantity(text)
-  except argparse.ArgumentTypeError as error:
+  except ValueError as error:
     raise UserError(f'--memory: {error}.') from None
 
 
