@@ -332,9 +332,15 @@ def keep_in(workdir: pathlib.Path, config: ml_collections.ConfigDict, has_checkp
   write_atomically(path, (json.dumps(_plain(config), indent=2) + '\n').encode())
 
 
-def require_same_model(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
-  """Raises UserError, naming the fields, where a workdir's run has another `config.model`."""
-  _require_same(workdir, config, lambda field: field.startswith('model.'))
+def require_same_model(
+  workdir: pathlib.Path, config: ml_collections.ConfigDict
+) -> dict[str, Any] | None:
+  """The config of a workdir's run, nested; None where none is saved.
+
+  Raises:
+    UserError: it has another `config.model`; the fields are named.
+  """
+  return _require_same(workdir, config, lambda field: field.startswith('model.'))
 
 
 def require_same_encoder(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
@@ -348,10 +354,13 @@ def _is_free(field: str) -> bool:
 
 def _require_same(
   workdir: pathlib.Path, config: ml_collections.ConfigDict, matters: Callable[[str], bool]
-) -> None:
+) -> dict[str, Any] | None:
   path = workdir / FILE
-  if path.exists():
-    saved = read(path)  # of converted parts, fewer fields
-    texts = [text for field, text in _differing(saved, config) if matters(field) and field in saved]
-    if texts:
-      raise UserError(f'{workdir} holds another model: set back {", ".join(texts)}.')
+  if not path.exists():
+    return None
+  tree = parse(path)
+  saved = flat(tree)  # of converted parts, fewer fields
+  texts = [text for field, text in _differing(saved, config) if matters(field) and field in saved]
+  if texts:
+    raise UserError(f'{workdir} holds another model: set back {", ".join(texts)}.')
+  return tree

@@ -316,9 +316,10 @@ def test_a_workdir_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_evaluation_needs_the_same_model_alone(tmp_path):
-  configs.require_same_model(tmp_path, _config())
+  assert configs.require_same_model(tmp_path, _config()) is None
   configs.keep_in(tmp_path, _config(), True)
-  configs.require_same_model(tmp_path, _config(loss__gan=0.5, seed=3))
+  saved = configs.require_same_model(tmp_path, _config(loss__gan=0.5, seed=3))
+  assert saved == json.loads((tmp_path / 'config.json').read_text())
   with pytest.raises(UserError, match=r'model\.depth \(there 5, now 4\)') as refusal:
     configs.require_same_model(tmp_path, _config(model__depth=4, seed=3))
   assert 'seed' not in str(refusal.value)

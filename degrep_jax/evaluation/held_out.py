@@ -198,13 +198,13 @@ def evaluate_run(
     UserError: no checkpoint, one of another model than `config`, or pictures that cannot be used.
   """
   configs.check_evaluation(config, jax.local_device_count())
-  configs.require_same_model(workdir, config)
+  trained_by = configs.require_same_model(workdir, config)
   source = open_source(config.data, 'test')
   restorer = Restorer.from_checkpoint(
     workdir, step=step, config=config, mode='tiles', batch=config.eval.batch_size
   )
-  if (workdir / configs.FILE).exists():  # what it was trained by stands beside the scores
-    restorer.about['config'] = configs.load(workdir).to_dict()
+  if trained_by:  # what the network learned by stands beside its scores
+    restorer.about['config'] = trained_by
   totals = write_evaluation(restorer, source, workdir, 'evaluation', dataset_of(config.data))
   panel(spread_samples(restorer, source), workdir / 'evaluation.png')
   say(f'step {restorer.about["step"]}\n{format_table(totals)}')
