@@ -24,6 +24,18 @@ HELD_OUT_SEED = 0  # the held-out pictures are the same whatever the seed of the
 LIST = re.compile(r'(.+)_(train|test)_list\.txt')
 
 
+def _camera(data: ml_collections.ConfigDict) -> dict[str, Any]:
+  """What both kinds of made blur take of `config.data`."""
+  return {
+    'shake': data.shake,
+    'rotation': data.rotation,
+    'object_motion': data.object_motion,
+    'sub_frames': data.sub_frames,
+    'noise': data.noise,
+    'rest': data.rest,
+  }
+
+
 def open_synthetic(data: ml_collections.ConfigDict, split: str, variants: int) -> SyntheticPairs:
   """The embedded photographs of a split, or those of `config.data.photographs`, each under
   `variants` fixed blurs, as `config.data` has them blurred.
@@ -31,14 +43,7 @@ def open_synthetic(data: ml_collections.ConfigDict, split: str, variants: int) -
   Raises:
     UserError: a field of `config.data` that is unfit, or photographs that cannot be used.
   """
-  blur = Blur(
-    shake=data.shake,
-    rotation=data.rotation,
-    object_motion=data.object_motion,
-    sub_frames=data.sub_frames,
-    noise=data.noise,
-    rest=data.rest,
-  )
+  blur = Blur(**_camera(data))
   smallest = data.crop if split == 'train' else 0
   photos: list[tuple[str, pathlib.Path]] = []
   if data.photographs:
@@ -56,12 +61,7 @@ def open_photographs(data: ml_collections.ConfigDict, split: str, variants: int)
   """
   train = split == 'train'
   blur = PhotoBlur(
-    shake=data.shake,
-    rotation=data.rotation,
-    object_motion=data.object_motion,
-    sub_frames=data.sub_frames,
-    noise=data.noise,
-    rest=data.rest,
+    **_camera(data),
     display=data.display_share,
     kernels=read_kernels(data.kernels) if data.kernels else (),
   )
