@@ -48,6 +48,7 @@ from degrep_jax.data.released.splits import SPLITS
 from degrep_jax.data.source import open_pairs, open_source
 from degrep_jax.evaluation import scoring, tables
 from degrep_jax.inference import restorer
+from degrep_jax.models import factory
 from degrep_jax.models.variables import FROZEN
 from degrep_jax.runtime import compilation_cache, exits
 
@@ -139,11 +140,11 @@ def quick_config(network, joint):
   config.model.network = network
   if _DATASET.value != SYNTHETIC:
     config.data.source, config.data.root = 'folder', _DATASET.value
-  if network != 'joint':
+  if not factory.NETWORKS[network].can_reblur:
     loss = config.loss
     loss.gan = loss.reblur_l1 = loss.deblur_l1 = 0.0
     loss.psnr = 0.5
-  if network == 'msdi_net':
+  if factory.NETWORKS[network].frozen:
     config.loss.encoder_features = 1.0
     config.train.init_from = joint
   if not _SMOKE.value:

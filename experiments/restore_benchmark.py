@@ -81,7 +81,7 @@ def random_restorer(**options):
   )
   module = factory.build_network(model, None)
   picture = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
-  pictures = [picture] * (2 if _NETWORK.value == 'joint' else 1)
+  pictures = [picture] * factory.NETWORKS[_NETWORK.value].inputs
   variables = module.lazy_init(jax.random.key(0, impl='rbg'), *pictures)
   return Restorer(module, jax.tree.map(np.asarray, dict(variables)), **options)
 
