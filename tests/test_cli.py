@@ -203,6 +203,13 @@ def test_too_little_memory_is_a_sentence(monkeypatch, capsys):
   assert capsys.readouterr().err.startswith('degrep_jax: the memory does not suffice (')
 
 
+def test_help_names_every_kind(monkeypatch, capsys):
+  monkeypatch.setattr(sys, 'argv', ['degrep', 'convert', '--help'])
+  with pytest.raises(SystemExit):
+    cli.run()
+  assert convert.KINDS.keys() <= set(capsys.readouterr().out.replace(',', ' ').split())
+
+
 def test_an_unknown_kind(refusal, tmp_path):
   line = refusal('resnet', tmp_path / 'net.pth')
   assert 'resnet' in line and 'encoder_v1' in line

@@ -157,8 +157,8 @@ def load(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, 
     step: of the checkpoint; None takes the newest.
 
   Returns:
-    The fields of `degrep_jax.state.TrainState`: 'step', 'generator' and 'discriminator', the latter
-    two with 'params', 'statistics' and 'opt_state' (E's weights, for instance, lie in
+    The fields of `degrep_jax.training.state.TrainState`: 'step', 'generator' and 'discriminator',
+    the latter two with 'params', 'statistics' and 'opt_state' (E's weights, for instance, lie in
     `['generator']['params']['encoder']`); of the deblurring stage those of `DeblurState`, with E
     in `['frozen']['params']['encoder']`. 'ema' is there where a moving average is.
 
