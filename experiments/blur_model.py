@@ -1,4 +1,4 @@
-"""Is made blur like cameras'? Crops of the parts of a mixture, real and made, measured alike.
+"""Does synthetic blur resemble that of cameras? Parts of a mixture, real and made, measured alike.
 
 python experiments/blur_model.py --config=CONFIG --output=DIR [--config.data.parts.NAME.root=DIR]
 

@@ -25,7 +25,7 @@ LIST = re.compile(r'(.+)_(train|test)_list\.txt')
 
 
 def _camera(data: ml_collections.ConfigDict) -> dict[str, Any]:
-  """What both kinds of made blur take of `config.data`."""
+  """What both kinds of synthetic blur take of `config.data`."""
   return {
     'shake': data.shake,
     'rotation': data.rotation,

@@ -1,4 +1,4 @@
-"""Photographs under made blur whose every motion is known, blurred as they are asked for.
+"""Photographs under synthetic blur whose every motion is known, blurred as they are asked for.
 
 By default they are those inside the scikit-image wheel; nothing is ever downloaded.
 """
