@@ -13,9 +13,13 @@ from degrep_jax.common.console import empty_table
 from degrep_jax.common.files import write_atomically
 from degrep_jax.evaluation.bootstrap import CONFIDENCE
 
-_METRICS = {'psnr': '{:.2f}', 'ssim_3d': '{:.4f}', 'ssim_2d': '{:.4f}'}
+# Metric to (heading, format), in the order of the columns.
+_METRICS = {
+  'psnr': ('PSNR, dB', '{:.2f}'),
+  'ssim_3d': ('SSIM (3-D)', '{:.4f}'),
+  'ssim_2d': ('SSIM (2-D)', '{:.4f}'),
+}
 _GAIN = 'gain, dB'
-_HEADINGS = {'psnr': 'PSNR, dB', 'ssim_3d': 'SSIM (3-D)', 'ssim_2d': 'SSIM (2-D)'}
 # Two kinds of rows of a run: what was there before the net did anything, and what it made of it.
 _KINDS = (('blurry', 'deblurred'), ('identity', 'reblurred'))
 _UNTOUCHED = {'blurry': 'blurry input', 'identity': 'sharp as if reblurred (identity)'}
@@ -95,11 +99,11 @@ def methods_table(summary: Mapping[str, Any]) -> rich.table.Table:
   measured = [metric for metric in _METRICS if metric in methods[0]['means']]
   gains = any(method['kind'] == 'input' for method in methods)
   failures = any(method['failed_alignments'] for method in methods)
-  headings = [_HEADINGS[metric] for metric in measured] + [_GAIN] * gains
+  headings = [_METRICS[metric][0] for metric in measured] + [_GAIN] * gains
   table = empty_table(_over(summary), *headings, *['aligned'] * failures)
   for number, method in enumerate(methods):
     name = method['label']
-    cells = [_number(method['means'][metric], _METRICS[metric]) for metric in measured]
+    cells = [_number(method['means'][metric], _METRICS[metric][1]) for metric in measured]
     if method['kind'] == 'input':
       name = _UNTOUCHED[name]
       if number:
@@ -121,11 +125,12 @@ def differences_table(summary: Mapping[str, Any]) -> rich.table.Table:
   named = None
   for difference in differences:
     metric, other = difference['metric'], difference['against']
-    style = _METRICS[metric].replace(':', ':+')
+    name, style = _METRICS[metric]
+    style = style.replace(':', ':+')
     low, high = (_number(difference[end], style) for end in ('low', 'high'))
     interval = '-' if difference['low'] is None else f'{low} .. {high}'
     mean = _number(difference['mean'], style)
-    table.add_row('' if other == named else other, _HEADINGS[metric], mean, interval)
+    table.add_row('' if other == named else other, name, mean, interval)
     named = other
   return table
 
