@@ -17,6 +17,7 @@ from PIL import Image
 from configs import gopro_deblur
 from degrep_jax import checkpoints, cli, convert
 from degrep_jax.common.errors import UserError
+from degrep_jax.data.released.layouts import DATASETS
 from degrep_jax.evaluation.held_out import evaluate_run
 from degrep_jax.training import stages
 from degrep_jax.training.loop import train
@@ -203,11 +204,16 @@ def test_too_little_memory_is_a_sentence(monkeypatch, capsys):
   assert capsys.readouterr().err.startswith('degrep_jax: the memory does not suffice (')
 
 
-def test_help_names_every_kind(monkeypatch, capsys):
-  monkeypatch.setattr(sys, 'argv', ['degrep', 'convert', '--help'])
+@pytest.mark.parametrize(
+  ('command', 'names'),
+  [('convert', convert.KINDS), ('prepare', DATASETS)],
+  ids=lambda x: str(x)[:9],
+)
+def test_help_names_all_that_there_are(monkeypatch, capsys, command, names):
+  monkeypatch.setattr(sys, 'argv', ['degrep', command, '--help'])
   with pytest.raises(SystemExit):
     cli.run()
-  assert convert.KINDS.keys() <= set(capsys.readouterr().out.replace(',', ' ').split())
+  assert names.keys() <= set(capsys.readouterr().out.replace(',', ' ').split())
 
 
 def test_an_unknown_kind(refusal, tmp_path):
