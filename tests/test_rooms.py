@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -70,6 +71,12 @@ def upward(text, place, of):
 def test_every_package_has_its_place():
   modules = [path for path in (ROOT / 'degrep_jax').rglob('*.py') if path.name != '__init__.py']
   assert {room(path) for path in modules} == set(ORDER)
+
+
+def test_the_contributors_page_has_the_same_order():
+  page = (ROOT / 'docs' / 'contributing' / 'index.md').read_text()
+  rows = re.findall(r'^\| \d+ \| (.*?) \|', page, re.M)
+  assert tuple(re.findall(r'`(\w+)`', ' '.join(rows))) == ORDER
 
 
 @pytest.mark.parametrize('of', ORDER)

@@ -78,7 +78,8 @@ def _encoder(version: int, state: State, prefix: str = '') -> Encoder:
 
 
 def _pyramid(version: int, state: State, prefix: str = '') -> MapPyramid:
-  return MapPyramid(_length(state, f'{prefix}conv_latent_up6.conv_block.5.bias'), 7 - version)
+  width = _length(state, f'{prefix}conv_latent_up6.conv_block.5.bias')
+  return MapPyramid(width, Encoder(variant=f'official_v{version}', stages=STAGES[version]).halvings)
 
 
 def _joint(state: State) -> JointNet:
