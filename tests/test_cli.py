@@ -17,8 +17,10 @@ from PIL import Image
 from configs import gopro_deblur
 from degrep_jax import checkpoints, cli, convert
 from degrep_jax.common.errors import UserError
-from degrep_jax.data.released.layouts import DATASETS
+from degrep_jax.data.released.layouts import DATASETS, PICTURES
 from degrep_jax.evaluation.held_out import evaluate_run
+from degrep_jax.inference import engines, restorer
+from degrep_jax.models.variables import DTYPES
 from degrep_jax.training import stages
 from degrep_jax.training.loop import train
 
@@ -214,6 +216,24 @@ def test_help_names_all_that_there_are(monkeypatch, capsys, command, names):
   with pytest.raises(SystemExit):
     cli.run()
   assert names.keys() <= set(capsys.readouterr().out.replace(',', ' ').split())
+
+
+@pytest.mark.parametrize(
+  ('command', 'choices'),
+  [
+    ('deblur', {'mode': restorer.MODES, 'dtype': DTYPES, 'engine': engines.ENGINES}),
+    ('reblur', {'mode': restorer.MODES, 'dtype': DTYPES, 'engine': engines.ENGINES}),
+    ('demo', {'mode': restorer.MODES}),
+    ('prepare', {'pictures': PICTURES}),
+  ],
+)
+def test_help_offers_what_the_modules_take(monkeypatch, capsys, command, choices):
+  monkeypatch.setattr(sys, 'argv', ['degrep', command, '--help'])
+  with pytest.raises(SystemExit):
+    cli.run()
+  text = ' '.join(capsys.readouterr().out.split())
+  for flag, values in choices.items():
+    assert f'--{flag} {{{",".join(values)}}}' in text
 
 
 def test_an_unknown_kind(refusal, tmp_path):
