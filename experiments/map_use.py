@@ -14,14 +14,12 @@ the reblurred (against blurry) and deblurred (against sharp) tiles, and how much
 """
 
 import functools
-import json
 import pathlib
 
 import numpy as np
 from absl import app, flags
-from ml_collections import ConfigDict
 
-from degrep_jax import checkpoints
+from degrep_jax import checkpoints, run_config
 from degrep_jax.common.pixels import to_float, to_uint8
 from degrep_jax.data.source import open_source
 from degrep_jax.metrics import psnr
@@ -55,7 +53,7 @@ def other_photographs(source):
 def main(_):
   """Prints the table."""
   workdir = pathlib.Path(_WORKDIR.value)
-  config = ConfigDict(json.loads((workdir / 'config.json').read_text()))
+  config = run_config.load(workdir)
   variables = checkpoints.variables(checkpoints.load(workdir, _STEP.value))
   net = factory.build_generator(config.model, None)
   source = open_source(config.data, 'test')
