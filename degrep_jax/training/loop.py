@@ -116,7 +116,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
     signals.Interrupted: SIGTERM or SIGINT; what was trained is saved.
   """
   configs.check(config, jax.device_count(), jax.local_device_count())
-  if gpu := devices.unused_gpu():  # first, so that nobody reads of hours of data before it
+  if gpu := devices.unused_gpu():  # before the warnings that data may bring
     say(
       f"JAX does not use this machine's {gpu}: pip install '.[cuda]' in the clone, with NVIDIA's "
       'driver 580 or newer; JAX_PLATFORMS=cpu trains without it.'
