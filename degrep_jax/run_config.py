@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 
 from degrep_jax.common.errors import UserError
-from degrep_jax.common.files import write_atomically
+from degrep_jax.common.files import write_json
 from degrep_jax.data.mixture import parts_of
 from degrep_jax.data.released.layouts import DATASETS, PICTURES
 from degrep_jax.models import factory
@@ -329,7 +329,7 @@ def keep_in(workdir: pathlib.Path, config: ml_collections.ConfigDict, has_checkp
         f'{workdir} holds a run of another config: choose another --workdir, or set back '
         f'{", ".join(texts)}.'
       )
-  write_atomically(path, (json.dumps(_plain(config), indent=2) + '\n').encode())
+  write_json(path, _plain(config))
 
 
 def require_same_model(

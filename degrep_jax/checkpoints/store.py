@@ -233,8 +233,7 @@ def _chosen(workdir: str | os.PathLike[str], step: int | None) -> list[pathlib.P
     near = _near(pathlib.Path(workdir))
     if not near and os.path.isfile(workdir):
       raise UserError(
-        f'{workdir} is a file and no workdir: name a .safetensors file of degrep export, or make a '
-        'workdir of weights of PyTorch by degrep convert.'
+        f'{workdir} is a file, not a workdir: degrep convert makes one of weights of PyTorch.'
       )
     what = f'is {near} meant?' if near else 'train there first, or name another workdir.'
     raise UserError(f'{workdir} holds no checkpoint: {what}')

@@ -38,8 +38,8 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, overwrite: bo
 
 
 def write_json(path: str | os.PathLike[str], tree: Any) -> None:
-  """Writes nested dictionaries and lists; an infinity, which JSON has no number for, becomes the
-  text 'inf' or '-inf'.
+  """Writes nested dictionaries and lists; what JSON has no number for becomes the text 'inf',
+  '-inf' or 'nan'.
 
   Raises:
     UserError: the file cannot be written.

@@ -1,7 +1,6 @@
 """A released file as a workdir of ours: the checkpoint and the config beside it."""
 
 import collections
-import json
 import pathlib
 import shutil
 from typing import Any
@@ -13,7 +12,7 @@ from degrep_jax import checkpoints
 from degrep_jax import run_config as configs
 from degrep_jax.common.console import say
 from degrep_jax.common.errors import UserError, is_full
-from degrep_jax.common.files import write_atomically
+from degrep_jax.common.files import write_json
 from degrep_jax.convert.state_dicts import convert, kind_of
 from degrep_jax.convert.torch_files import read_state_dict
 from degrep_jax.models import factory
@@ -45,11 +44,10 @@ def convert_file(kind: str, path: pathlib.Path, out: pathlib.Path) -> None:
   except UserError as error:
     sentence = str(error)
     raise UserError(sentence if str(path) in sentence else f'{path}: {sentence}') from None
-  about = json.dumps({'model': _model_fields(module)}, indent=2)
   try:
     with checkpoints.Checkpoints(out, keep=1) as saved:
       saved.save(0, {'step': np.zeros((), np.int32)} | _saved(kind, variables))
-    write_atomically(out / configs.FILE, f'{about}\n'.encode())
+    write_json(out / configs.FILE, {'model': _model_fields(module)})
   except BaseException as error:
     # So that the same command may be given again.
     shutil.rmtree(out / checkpoints.FOLDER, ignore_errors=True)

@@ -25,10 +25,10 @@ from degrep_jax.photos import exif, kinds, reading, tiff
 
 PRINTED = ('CMYK', 'LAB')
 ORIENTATION = 0x0112  # TIFF's and EXIF's tag
-# Kinds of files that are read as photographs are; OpenCV is quicker for those that it knows. It
-# multiplies the colours of a TIFF file by its alpha, and mixes up channels that lie apart.
-BY_PLUGIN = ('HEIF', 'JPEG2000', 'JXL')
-AS_PHOTOGRAPHS = (*BY_PLUGIN, 'AVIF', 'TIFF')  # whose headers Pillow knows, orientation and all
+BY_PLUGIN = ('HEIF', 'JPEG2000', 'JXL')  # Pillow does not tell how they are turned
+# Read as photographs are. OpenCV, quicker for other kinds, multiplies the colours of a TIFF file by
+# its alpha, and mixes up channels that lie apart.
+AS_PHOTOGRAPHS = (*BY_PLUGIN, 'AVIF', 'TIFF')
 HEAD = 32  # bytes that tell a file's kind
 
 
@@ -254,20 +254,24 @@ def read_header(file: Path | io.BytesIO, name: str) -> Header:
         size = size[::-1] if orientation > 4 else size
   except Exception as error:  # Pillow raises whatever a damaged head makes it stumble over
     if kind == 'TIFF' and not isinstance(error, Image.DecompressionBombError):
-      return _tiff_header(_content(file), name)
+      return _tiff_header(file, name, None)
     raise UserError(f'{name} cannot be read as a picture; replace or remove it.') from error
   if mode in PRINTED:
     raise UserError(f'{name} has the colours {mode} of print: save both pictures of it as RGB.')
-  return Header(size, orientation if orientation in range(1, 9) else 1)
+  found = Header(size, orientation if orientation in range(1, 9) else 1)
+  return _tiff_header(file, name, found) if kind == 'TIFF' else found
 
 
-def _tiff_header(data: bytes, name: str) -> Header:
-  """Of a TIFF file of values that Pillow does not hold."""
+def _tiff_header(file: Path | io.BytesIO, name: str, seen: Header | None) -> Header:
+  """Of a TIFF file; `seen` is what Pillow says, which holds where tifffile knows no better."""
   try:
-    width, height, _, orientation = tiff.measure(data)
+    with file.open('rb') if isinstance(file, Path) else io.BytesIO(file.getvalue()) as opened:
+      width, height, _, orientation = tiff.measure(opened)
   except UserError as error:
     raise UserError(f'{name} {error}.') from error
   except Exception as error:  # tifffile raises whatever a damaged file makes it stumble over
+    if seen:
+      return seen
     raise UserError(f'{name} cannot be read as a picture; replace or remove it.') from error
   orientation = orientation if orientation in range(1, 9) else 1
   return Header((width, height) if orientation < 5 else (height, width), orientation)

@@ -151,7 +151,7 @@ def train_batches(
         say(f'{errors[0]} Others are shown in its place.')
     return found
 
-  @tf.autograph.experimental.do_not_convert  # which would write a temporary file
+  @tf.autograph.experimental.do_not_convert  # AutoGraph leaves a temporary file
   def load(count: tf.Tensor) -> dict[str, tf.Tensor]:
     index = count // share * batch_size + process_index * share + count % share
     item = shuffled_item(index, len(source), seed)

@@ -47,7 +47,7 @@ def has_credentials(data: bytes) -> bool:
 
 
 def has_end(data: bytes) -> bool:
-  """Whether a file goes on to its last chunk."""
+  """Whether a file has its last chunk, IEND."""
   return any(kind == b'IEND' for kind, _ in chunks(data))
 
 

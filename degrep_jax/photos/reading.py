@@ -239,7 +239,7 @@ def _behind(picture: Image.Image, data: bytes) -> tuple[str, ...]:
 
 def _read_tiff(data: bytes, max_pixels: int) -> Photo:
   try:
-    width, height, bits, orientation = tiff.measure(data)
+    width, height, bits, orientation = tiff.measure(io.BytesIO(data))
   except UserError:
     raise
   except Exception:  # what tifffile does not understand Pillow may

@@ -15,15 +15,18 @@ _SLICE = 4096  # bytes that are decompressed at a time
 
 
 def mended_png(data: bytes) -> bytes | None:
-  """A PNG file of the whole rows of another, with its other chunks; None where there are none, or
-  where the file is interlaced.
+  """A PNG file of the whole rows of another, with its other chunks; None where there are none. An
+  interlaced file, whose rows come in passes, gets its end back, and nothing else.
 
   Args:
     data: a file that is cut off, or whose pixels fail a checksum: what comes before that is taken.
   """
   header = data[png.HEADER_START : png.HEADER_END - 4]
-  if len(header) < 13 or header[12]:
+  if len(header) < 13:
     return None
+  if header[12]:
+    sound = [png.chunk(*of) for *of, is_sound in png.checked_chunks(data) if is_sound]
+    return png.SIGNATURE + b''.join([*sound, png.chunk(b'IEND', b'')])
   width, height, bits, colour = struct.unpack('>IIBB', header[:10])
   channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
   stride = 1 + (width * bits * channels + 7) // 8  # bytes of a row and what predicts it

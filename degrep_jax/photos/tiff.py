@@ -4,7 +4,7 @@ import dataclasses
 import io
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
@@ -43,17 +43,18 @@ _CANON_RAW, _DNG_VERSION, _SUB_IFDS = b'CR', 50706, 330
 _MOSAICS = (tifffile.PHOTOMETRIC.CFA, tifffile.PHOTOMETRIC.LINEAR_RAW)
 
 
-def measure(data: bytes) -> tuple[int, int, int, int]:
-  """Width, height, bits a channel, and orientation.
+def measure(opened: BinaryIO) -> tuple[int, int, int, int]:
+  """Width, height, bits a channel, and orientation, from the headers of a file.
 
   Raises:
     UserError: half a sentence on what a single photograph has not: several pages, values that are
       no integers of 1, 2, 4 or 8 to 16 bits, or a sensor's.
     Exception: what tifffile says of a file that it does not understand.
   """
-  if data[8:10] == _CANON_RAW:
+  if opened.read(10)[8:] == _CANON_RAW:
     raise UserError(_RAW)
-  with tifffile.TiffFile(io.BytesIO(data)) as file:
+  opened.seek(0)
+  with tifffile.TiffFile(opened) as file:
     page, *others = _pages(file)
     if _DNG_VERSION in page.tags or _is_of_sensor(page):
       raise UserError(_RAW)

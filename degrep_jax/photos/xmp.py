@@ -84,8 +84,8 @@ def with_gain_map(packet: bytes | None, length: int) -> bytes:
 
 
 def place_of_gain_map(packet: bytes) -> tuple[int, int] | None:
-  """Bytes from where a gain map starts to where the file ends, and its own, by the packet of the
-  picture; a motion video may come behind it."""
+  """(Bytes from the start of the gain map to the end of the file, bytes of the gain map), by the
+  packet of the picture; a motion video may come behind it. None where the packet names none."""
   try:
     document = minidom.parseString(packet)
   except ExpatError:

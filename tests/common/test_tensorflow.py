@@ -24,7 +24,7 @@ def _printed(program):
   return result.stdout.splitlines()
 
 
-def test_a_training_that_is_refused_needs_neither_tensorflow_nor_clu():
+def test_the_training_command_starts_without_tensorflow_and_clu():
   program = "import sys, degrep_jax.main; print(sorted({'clu', 'tensorflow'} & sys.modules.keys()))"
   assert _printed(program) == ['[]']
 

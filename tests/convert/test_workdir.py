@@ -8,7 +8,7 @@ from degrep_jax import convert
 from degrep_jax.common.errors import UserError
 
 
-@pytest.mark.parametrize('failing', ['checkpoints.Checkpoints.save', 'write_atomically'])
+@pytest.mark.parametrize('failing', ['checkpoints.Checkpoints.save', 'write_json'])
 def test_a_conversion_that_failed_may_be_given_again(golden, tmp_path, monkeypatch, failing):
   weights = reference.load(golden, 8, reference.OFFICIAL).state_dict('discriminator')
   state = {key: torch.from_numpy(value) for key, value in weights.items()}

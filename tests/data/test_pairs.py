@@ -116,6 +116,20 @@ def test_float_picture_is_refused(tmp_path):
     read_picture(tmp_path / 'light.hdr')
 
 
+def test_tiff_files_that_are_no_photograph_are_refused_at_once(tmp_path):
+  """Though Pillow opens them."""
+  add_pair(tmp_path, '1.png')
+  (tmp_path / 'sharp/1.png').unlink()
+  file = tmp_path / 'sharp/1.tif'
+  page = Image.fromarray(picture(0))
+  page.save(file, save_all=True, append_images=[page])
+  with pytest.raises(UserError, match=r'1\.tif holds 2 pages: save the one wanted'):
+    FolderPairs(tmp_path, '')
+  Image.fromarray(np.zeros((40, 60), np.float32)).save(file)
+  with pytest.raises(UserError, match=r'1\.tif holds values that are neither 8- nor 16-bit'):
+    FolderPairs(tmp_path, '')
+
+
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
 @pytest.mark.parametrize(
   ('channels', 'options'),
@@ -404,13 +418,13 @@ def test_damage_that_decoders_stumble_over_is_a_sentence(gopro, kind):
     assert '\n' not in str(refusal.value)
 
 
-@pytest.mark.parametrize('suffix', ['png', 'jpg', 'bmp'])
+@pytest.mark.parametrize('suffix', ['png', 'jpg', 'bmp', 'tif'])
 def test_truncated_data_is_found_when_decoding(tmp_path, suffix):
   add_pair(tmp_path, f'1.{suffix}')
   file = tmp_path / f'blur/1.{suffix}'
   file.write_bytes(file.read_bytes()[:-200])
   source = FolderPairs(tmp_path, 'train')
-  with pytest.raises(UserError, match=rf'blur/1\.{suffix} cannot be decoded'):
+  with pytest.raises(UserError, match=rf'blur/1\.{suffix} .*cannot be decoded'):
     source.pair(0)
 
 

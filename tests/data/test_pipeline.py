@@ -1,8 +1,10 @@
+import os
 import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
 
+import child
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,6 +15,8 @@ from PIL import Image
 from degrep_jax.common.errors import UserError
 from degrep_jax.data.pairs import FolderPairs, Pair, Source
 from degrep_jax.data.pipeline import augmented, batch_items, shuffled_item, train_batches
+
+HERE = Path(__file__).parent
 
 
 class Numbers(Source):
@@ -50,6 +54,18 @@ def assert_same(some, others):
       np.testing.assert_array_equal(one[key], other[key])
 
 
+def in_process(program, **variables):
+  """What a program printed that may import this file."""
+  places = HERE, HERE.parents[1], HERE.parent / 'support'
+  return subprocess.run(
+    [sys.executable, '-c', program],
+    env=child.environment(PYTHONPATH=os.pathsep.join(map(str, places)), **variables),
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+
+
 def test_batches_are_floats_of_the_promised_shape():
   (batch,) = batches(1)
   assert set(batch) == {'blurry', 'sharp'}
@@ -58,10 +74,16 @@ def test_batches_are_floats_of_the_promised_shape():
     assert pictures.min() >= 0 and pictures.max() <= 1
 
 
-def test_temporary_folders_stay_empty(tmp_path, monkeypatch):
-  monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
-  batches(1)
-  assert not list(tmp_path.iterdir())
+def test_temporary_folders_stay_empty(tmp_path):
+  """In a process of its own: AutoGraph converts a function once, and exits may sweep its files."""
+  program = (
+    'import os\n'
+    'from test_pipeline import batches\n'
+    'batches(1)\n'
+    "print(os.listdir(os.environ['TMPDIR']))\n"
+  )
+  result = in_process(program, TMPDIR=str(tmp_path))
+  assert result.stdout.splitlines()[-1:] == ['[]'], result.stderr
 
 
 @pytest.mark.parametrize('count', [1, 2, 10, 33])
@@ -207,14 +229,7 @@ def test_the_process_ends_while_batches_are_being_made():
     'unfinished = train_batches(Numbers(10), crop=64, batch_size=6, seed=0)\n'
     'print(next(unfinished)["blurry"].shape)\n'
   )
-  here = Path(__file__).parent
-  ended = subprocess.run(
-    [sys.executable, '-c', code],
-    env={'PYTHONPATH': f'{here}:{here.parents[1]}', 'TF_CPP_MIN_LOG_LEVEL': '2'},
-    capture_output=True,
-    text=True,
-    timeout=120,
-  )
+  ended = in_process(code)
   assert ended.returncode == 0 and ended.stdout == '(6, 64, 64, 3)\n', ended.stderr
 
 

@@ -59,6 +59,17 @@ def test_a_png_file_without_its_end(dtype, missing):
   np.testing.assert_array_equal(photo.pixels, values)
 
 
+def test_an_interlaced_png_file_without_its_end():
+  """Of one pixel, whose passes are one."""
+  values = files.noise(1, 1, 3)
+  data = bytearray(files.png(values))
+  data[28] = 1
+  data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, 'big')
+  photo, words = rescued(bytes(data[:-12]))
+  assert words == 'all of its pixels'
+  np.testing.assert_array_equal(photo.pixels, values)
+
+
 def test_tags_of_a_png_file_come_along():
   values = files.noise(*SIZE)
   block = files.exif(6).tobytes().removeprefix(b'Exif\0\0')

@@ -70,8 +70,8 @@ def both_end(workdir, *flags, **options):
 
 
 def lost_the_other(printed):
-  """Before the last step, by whichever finds it first: the coordination service, or the
-  collective that waits for the other's share."""
+  """Whether a process says so, not having trained to the end: whichever finds it first, the
+  coordination service or the collective that waits for the other's share."""
   told = 'another task died' in printed or 'gloo' in printed
   return told and 'step 400/400' not in printed
 

@@ -114,7 +114,8 @@ def _layout(splits: Splits, missing: Mapping[str, Iterable[str]]) -> Layout:
 
 # --- GoPro ---------------------------------------------------------------------------------------
 
-# First and last number of the frames of each sequence, which are all there in between.
+# First and last frame of each sequence; none between is missing. Counted in KAIR's
+# meta_info_GoPro_{train,test}_GT.txt.
 SEQUENCES = {
   'train': {
     'GOPR0372_07_00': (47, 146),
@@ -169,19 +170,21 @@ def find_gopro(tree: Tree) -> Layout:
 
 def _gaps(split: str, names: Iterable[str]) -> Iterator[str]:
   """Released frames that are not among the names, in order; of a sequence without any its name."""
-  found: dict[str, dict[int, str]] = defaultdict(dict)
+  # Sequence to {number: (what stands before it, its digits)}.
+  found: dict[str, dict[int, tuple[str, int]]] = defaultdict(dict)
   for name in names:
     if match := _GOPRO_FRAME.fullmatch(name):
-      found[posixpath.basename(match[1])][int(match[2])] = name[: match.start(2)]
+      about = name[: match.start(2)], len(match[2])
+      found[posixpath.basename(match[1])][int(match[2])] = about
   for sequence, (first, last) in SEQUENCES[split].items():
     present = found.get(sequence, {})
     if not present:
       yield sequence
       continue
-    before = next(iter(present.values()))
+    before, digits = next(iter(present.values()))
     for number in range(first, last + 1):
       if number not in present:
-        yield f'{before}{number:06}'
+        yield f'{before}{number:0{digits}}'
 
 
 # --- HIDE ----------------------------------------------------------------------------------------

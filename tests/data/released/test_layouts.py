@@ -71,6 +71,12 @@ def test_gopro_names_the_first_that_is_missing(frames, named):
   )
 
 
+def test_missing_names_have_the_digits_of_those_that_are_there():
+  paths = [f'train/GOPR0372_07_00/{kind}/{n}.png' for kind in ('blur', 'sharp') for n in (47, 49)]
+  train, _ = count_warnings(GOPRO, read_layout(GOPRO, tree(*paths)))
+  assert train.endswith('the first is GOPR0372_07_00/48.')
+
+
 def test_the_frames_of_all_sequences_are_as_many_as_released():
   frames = {
     split: [
