@@ -114,8 +114,8 @@ def _layout(splits: Splits, missing: Mapping[str, Iterable[str]]) -> Layout:
 
 # --- GoPro ---------------------------------------------------------------------------------------
 
-# First and last frame of each sequence; none between is missing. Counted in KAIR's
-# meta_info_GoPro_{train,test}_GT.txt.
+# First and last frame of each sequence; none between is missing. Source: the lists of pairs in
+# datas/GoPro of github.com/HongguangZhang/DMPHN-cvpr19-master.
 SEQUENCES = {
   'train': {
     'GOPR0372_07_00': (47, 146),
