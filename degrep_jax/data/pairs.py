@@ -273,7 +273,6 @@ def _tiff_header(file: Path | io.BytesIO, name: str, seen: Header | None) -> Hea
     if seen:
       return seen
     raise UserError(f'{name} cannot be read as a picture; replace or remove it.') from error
-  orientation = orientation if orientation in range(1, 9) else 1
   return Header((width, height) if orientation < 5 else (height, width), orientation)
 
 

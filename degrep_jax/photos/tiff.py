@@ -44,7 +44,7 @@ _MOSAICS = (tifffile.PHOTOMETRIC.CFA, tifffile.PHOTOMETRIC.LINEAR_RAW)
 
 
 def measure(opened: BinaryIO) -> tuple[int, int, int, int]:
-  """Width, height, bits a channel, and orientation, from the headers of a file.
+  """Width, height, bits a channel, and orientation (1 to 8), from the headers of a file.
 
   Raises:
     UserError: half a sentence on what a single photograph has not: several pages, values that are
@@ -65,6 +65,7 @@ def measure(opened: BinaryIO) -> tuple[int, int, int, int]:
       raise UserError('holds values that are neither 8- nor 16-bit integers: convert it')
     orientation = page.tags.get(_ORIENTATION)
     turned = int(orientation.value) if orientation and orientation.count == 1 else 1
+    turned = turned if turned in range(1, 9) else 1
     return page.imagewidth, page.imagelength, page.bitspersample, turned
 
 
