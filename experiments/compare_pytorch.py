@@ -8,17 +8,17 @@ For every network: how far our outputs are from the released ones, seconds per f
 256x256 picture, peak memory, and for msdi_net the PSNR of both; for a training step of either stage
 how far the first step's losses are. Weights are random unless --checkpoint names a msdi_net file.
 
-The clone's classes and training steps run as they are (released_side.py), ours in our_side.py.
-Every measurement is a process of its own.
+The clone's classes and training steps run as they are (released_side.py), ours in our_side.py. Each
+side is a process of its own; the two take turns, call by call, and the seconds are medians.
 """
 
 import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 
 import numpy as np
 import side_by_side
@@ -98,14 +98,16 @@ def measure(side: str, task: str, folder: pathlib.Path) -> None:
 # The process that starts the others.
 
 
-def in_own_process(side: str, task: str, folder: pathlib.Path) -> None:
-  """Runs `measure` in a new process."""
-  command = [*side_by_side.command(), f'--measure={side},{task},{folder}']
-  status = subprocess.run(command, check=False).returncode
-  if status < 0:
-    raise UserError(f'{task} ({side}) was killed, probably for want of memory: lower --width.')
-  if status:  # it has said why
-    raise SystemExit(status)
+def in_turns(sides: Sequence[str], task: str, folder: pathlib.Path) -> None:
+  """Runs `measure` of every side, each in a new process."""
+  commands = [
+    [*side_by_side.command(), '--turns', f'--measure={side},{task},{folder}'] for side in sides
+  ]
+  for side, status in zip(sides, side_by_side.take_turns(commands), strict=False):
+    if status is not None and status < 0:
+      raise UserError(f'{task} ({side}) was killed, probably for want of memory: lower --width.')
+    if status:  # it has said why
+      raise SystemExit(status)
 
 
 def scores(outputs: dict[str, np.ndarray], sharp: np.ndarray) -> list[float]:
@@ -116,9 +118,9 @@ def scores(outputs: dict[str, np.ndarray], sharp: np.ndarray) -> list[float]:
 
 def compare(task: str, folder: pathlib.Path, pictures: dict[str, np.ndarray]) -> dict:
   """A task's figures, everything as JSON has it."""
-  for side in ('weights', *SIDES):
-    say(f'{task}: {side}')
-    in_own_process(side, task, folder)
+  for sides in (['weights'], SIDES):
+    say(f'{task}: {", ".join(sides)}')
+    in_turns(sides, task, folder)
   theirs, ours = (read_arrays(folder, side) for side in SIDES)
   if {k: v.shape for k, v in theirs.items()} != {k: v.shape for k, v in ours.items()}:
     raise RuntimeError(f'{task}: the two sides have different outputs')

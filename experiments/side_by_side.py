@@ -4,12 +4,15 @@ A comparison has a process per side, which gets weights and pictures as files of
 has only one of JAX and PyTorch in memory, so that its peak is that side's own.
 """
 
+import contextlib
 import importlib.util
 import os
 import pathlib
 import resource
+import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 # PyTorch's threads spin while they wait: beside other work that made it 20 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
@@ -37,8 +40,8 @@ TASKS = {kind: (kind,) for kind in NETWORKS} | {
   'deblur_step': ('msdi_net',),
 }
 SIDE = 256  # pixels of a picture; the released encoders resize any other
-REPEATS = 3  # timed calls of a network
-STEPS = 2  # timed training steps
+REPEATS = 5  # timed calls of a network
+STEPS = 3  # timed training steps
 RATES = {'joint_step': 2e-4, 'deblur_step': 3e-4}  # Adam's, of the released option files
 BETAS, CLIP = (0.9, 0.99), 0.01
 
@@ -48,6 +51,8 @@ WIDTH = flags.DEFINE_integer('width', 64, 'Channels at full resolution; 64 as re
 JSON = flags.DEFINE_string('json', None, 'File for the figures.')
 _PICTURES = flags.DEFINE_string('pictures', None, 'Folder with blur/ and sharp/; else synthetic.')
 _COUNT = flags.DEFINE_integer('count', 3, 'Pictures taken from it at most, evenly spread.', 1)
+_TURNS = flags.DEFINE_bool('turns', False, 'Internal: of processes that take turns.')
+_OVER = 'This turn is over.'
 
 
 # Inputs.
@@ -125,6 +130,56 @@ def numbered(arrays) -> dict[str, np.ndarray]:
   return {str(i): x for i, x in enumerate(arrays)}
 
 
+# Turns: what disturbs the machine for a while disturbs both sides.
+
+
+def turn() -> None:
+  """Lets the others have theirs, if `take_turns` started this process."""
+  if _TURNS.value:
+    print(_OVER, flush=True)
+    sys.stdin.readline()
+
+
+def take_turns(commands: Sequence[Sequence[str]]) -> list[int | None]:
+  """Runs processes of which one at a time goes on, as far as its next `turn`.
+
+  Args:
+    commands: their command lines; `turn` works in those with the flag --turns.
+
+  Returns:
+    Their exit statuses. One that fails ends the others, whose status is then None.
+  """
+  processes: list[subprocess.Popen] = []
+  with contextlib.ExitStack() as stack:
+    for command in commands:
+      process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+      processes.append(stack.enter_context(process))
+      stack.callback(process.kill)
+      if not _paused(process) and process.returncode:
+        break
+    going = [process for process in processes if process.returncode is None]
+    while going and not any(process.returncode for process in processes):
+      going = [process for process in going if _goes_on(process)]
+    return [process.returncode for process in processes]
+
+
+def _goes_on(process: subprocess.Popen) -> bool:
+  """Gives a process its turn; whether another will follow."""
+  process.stdin.write('\n')
+  process.stdin.flush()
+  return _paused(process)
+
+
+def _paused(process: subprocess.Popen) -> bool:
+  """Waits for the end of a process's turn; whether the process has not ended with it."""
+  for line in process.stdout:
+    if line.strip() == _OVER:
+      return True
+    sys.stderr.write(line)
+  process.wait()
+  return False
+
+
 # Time and memory.
 
 
@@ -133,6 +188,7 @@ def timed(call, inputs):
   call(inputs[0])
   outputs, seconds = [], []
   for i in range(max(REPEATS, len(inputs))):
+    turn()
     start = time.perf_counter()
     output = call(inputs[i % len(inputs)])
     seconds.append(time.perf_counter() - start)
@@ -144,6 +200,7 @@ def timed_steps(step):
   """(losses of the first step, seconds of each further one)."""
   first, seconds = step(), []
   for _ in range(STEPS):
+    turn()
     start = time.perf_counter()
     step()
     seconds.append(time.perf_counter() - start)
