@@ -55,11 +55,19 @@ class Plan:
 
   @property
   def passed_over(self) -> str:
-    """For example '16 passed over: 9 .mov, 5 .txt, 2 without ending'; '' where there are none."""
-    counts = collections.Counter(path.suffix.lower() or 'without ending' for path in self.passed)
+    """For example '16 passed over: 9 .mov, 5 .nef (raw: develop them first), 2 without ending'; ''
+    where there are none."""
+    counts = collections.Counter(_of_ending(path.suffix.lower()) for path in self.passed)
     rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
     listed = ', '.join(f'{count} {ending}' for ending, count in rows)
     return f'{len(self.passed)} passed over: {listed}' if rows else ''
+
+
+def _of_ending(ending: str) -> str:
+  """What files with an ending are called that are passed over."""
+  if ending in kinds.RAW_SUFFIXES:
+    return f'{ending} (raw: develop them first)'
+  return ending or 'without ending'
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, task: str, example
     '--compare', action='store_true', help='write NAME.compare too: before and after side by side'
   )
   files.add_argument(
-    '--dry-run', action='store_true', help='only list what would be read and written'
+    '--dry-run',
+    action='store_true',
+    help='only list what would be read and written; decodes no picture',
   )
   options.add_salvage(files)
   options.add_max_pixels(files, '250M')

@@ -28,6 +28,9 @@ READ_ONLY = {
 _NAMES = {'JPEG2000': 'JPEG 2000', 'JXL': 'JPEG XL', 'HEIF': 'HEIC', 'PPM': 'PNM', 'WEBP': 'WebP'}
 SUFFIXES = tuple(suffix for of in (FORMATS, READ_ONLY) for group in of.values() for suffix in group)
 
+# Cameras' raw files, which are not read.
+RAW_SUFFIXES = ('.arw', '.cr2', '.cr3', '.dng', '.nef', '.orf', '.pef', '.raf', '.rw2', '.srw')
+
 _HEAD = 2**18  # bytes, at most what comes before the pixels
 _JPEG = b'\xff\xd8\xff'
 _STARTS = (_JPEG, b'\x89PNG', b'GIF8', b'BM', b'8BPS', b'qoif')  # that Pillow knows

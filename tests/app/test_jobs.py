@@ -263,3 +263,11 @@ def test_files_that_are_not_read_are_counted_by_kind(tree):
   for paths in (['in'], ['in', 'in'], ['in/**'], ['in/**', 'in/*']):
     assert jobs.plan(paths, 'out').passed_over == expected, paths
   assert jobs.plan(['in/a.jpg'], 'out').passed_over == ''
+
+
+def test_cameras_raw_files_are_called_so(tree):
+  tree('in/a.jpg', 'in/b.NEF', 'in/c.cr3', 'in/d.cr3', 'in/e.txt')
+  expected = (
+    '4 passed over: 2 .cr3 (raw: develop them first), 1 .nef (raw: develop them first), 1 .txt'
+  )
+  assert jobs.plan(['in'], 'out').passed_over == expected
