@@ -12,12 +12,12 @@ from configs import default
 
 
 def get_config() -> ml_collections.ConfigDict:
-  """Three-level networks of width 4 on 32-pixel crops."""
+  """Two-level networks of width 4 on 32-pixel crops."""
   config = default.get_config()
   model = config.model
   model.width = model.encoder_width = model.discriminator_width = 4
-  model.depth = 3
-  model.encoder_stages = (1, 2, 4)
+  model.depth = 2
+  model.encoder_stages = (1, 2)
   model.encoder_input = 0
   model.modulation_hidden = 8
   config.data.source = 'synthetic'

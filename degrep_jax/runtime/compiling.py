@@ -24,7 +24,7 @@ _OPTIONS = {
 
 
 @functools.cache
-def _known(name: str, value: str) -> bool:
+def is_known(name: str, value: str | bool) -> bool:
   """Whether the installed jaxlib has this option and this value of it."""
   try:
     jax.jit(lambda: 0).lower().compile({name: value})
@@ -45,7 +45,7 @@ def options(keep_barriers: bool = False) -> dict[str, str]:
   wanted = _OPTIONS.get(platform, {})
   if keep_barriers and platform == 'cpu':
     wanted = wanted | {'xla_disable_hlo_passes': 'cse_barrier_expander'}
-  return {name: value for name, value in wanted.items() if _known(name, value)}
+  return {name: value for name, value in wanted.items() if is_known(name, value)}
 
 
 def compiled(lowered: Any, keep_barriers: bool = False) -> Any:

@@ -17,6 +17,7 @@ import urllib.request
 import child
 import numpy as np
 import pytest
+import quick
 import saved
 import tiny_deblur
 import tiny_joint
@@ -53,7 +54,7 @@ def checkpoint(tmp_path_factory):
 def start(checkpoint, temporary, *flags):
   """The command in a process of its own: (process, address of the page)."""
   environment = child.environment(
-    child.QUICK, TMPDIR=str(temporary), JAX_COMPILATION_CACHE_DIR=str(temporary / 'programs')
+    quick.XLA_FLAGS, TMPDIR=str(temporary), JAX_COMPILATION_CACHE_DIR=str(temporary / 'programs')
   )
   command = [sys.executable, '-m', 'degrep_jax.cli', 'demo', f'--checkpoint={checkpoint}']
   process = subprocess.Popen(

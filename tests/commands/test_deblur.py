@@ -8,6 +8,7 @@ import child
 import numpy as np
 import photo_files as files
 import pytest
+import quick
 import saved
 import tiny_deblur
 import tiny_joint
@@ -43,7 +44,7 @@ def degrep(workdir, tmp_path):
       "atexit.register(lambda: print('tensorflow' in sys.modules, file=sys.stderr))\n"
       'cli.run()\n'
     )
-    environment = child.environment(child.QUICK, PYTHONPATH=str(ROOT))
+    environment = child.environment(quick.XLA_FLAGS, PYTHONPATH=str(ROOT))
     command = [sys.executable, '-c', program, *arguments, '--checkpoint', str(workdir)]
     options = {'text': True} | options
     return subprocess.run(

@@ -12,11 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import quick
 import reference
 import saved
 import tiny_joint
 from command import ROOT, gopro, refused, succeeded
 from PIL import Image
+from quick import COMPILER
 
 from degrep_jax import checkpoints, cli, metrics
 from degrep_jax.data.pairs import read_picture
@@ -32,7 +34,7 @@ NAMES = ('GOPR0001/000001', 'GOPR0001/000002')
 def command(*arguments, **variables):
   """Runs `degrep evaluate` in a process of its own, with some environment variables."""
   variables = {'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'} | variables
-  environment = child.environment(child.QUICK, **variables)
+  environment = child.environment(quick.XLA_FLAGS, **variables)
   call = [sys.executable, '-m', 'degrep_jax.cli', 'evaluate', *map(str, arguments)]
   return subprocess.run(call, cwd=ROOT, env=environment, capture_output=True, text=True)
 
@@ -106,7 +108,7 @@ def test_the_scores_are_those_of_the_networks(scored, networks):
   rows = table(place)
   assert list(rows) == list(NAMES)
   for label, (module, variables) in networks.items():
-    apply = jax.jit(module.apply, compiler_options=tiny_joint.COMPILER)
+    apply = jax.jit(module.apply, compiler_options=COMPILER)
     for name in NAMES:
       blurry, sharp = pair(place, name)
       inputs = [jnp.float32(x[None]) / 255 for x in (blurry, sharp)]

@@ -8,6 +8,7 @@ import accelerator
 import accelerator_tables
 import child
 import pytest
+import quick
 from accelerator import CUT, FAILED, MEASURED, OUT_OF_MEMORY, Task
 from command import ROOT
 
@@ -250,7 +251,7 @@ def test_everything_runs_small_on_a_cpu(tmp_path):
   command = [sys.executable, ROOT / 'experiments' / 'accelerator.py', '--tiny', '--minutes=30']
   done = subprocess.run(
     [*command, f'--output={output}'],
-    env=child.environment(child.QUICK),
+    env=child.environment(quick.XLA_FLAGS),
     capture_output=True,
     text=True,
     timeout=2000,

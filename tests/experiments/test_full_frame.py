@@ -11,6 +11,7 @@ import child
 import frames
 import numpy as np
 import pytest
+import quick
 import saved
 from command import ROOT, gopro, refused, succeeded
 from hypothesis import given, settings
@@ -141,7 +142,7 @@ def test_a_page_of_different_methods_is_refused(tmp_path):
 
 
 def _run(output, *options):
-  environment = child.environment(child.QUICK, PYTHONPATH=str(ROOT))
+  environment = child.environment(quick.XLA_FLAGS, PYTHONPATH=str(ROOT))
   command = [sys.executable, ROOT / 'experiments' / 'full_frame.py', f'--output={output}', *options]
   return subprocess.run(
     command, cwd=output.parent, env=environment, capture_output=True, text=True, timeout=600

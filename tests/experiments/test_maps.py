@@ -13,6 +13,7 @@ import numpy as np
 import optax
 import photo_folder
 import pytest
+import quick
 import saved
 from command import ROOT
 from flax import linen as nn
@@ -447,7 +448,7 @@ def folder(tmp_path_factory):
 def run(name, folder, output, *flags):
   command = [sys.executable, f'experiments/{name}.py', '--smoke', *SMALL[name], *flags]
   command += [f'--nets={folder / "nets"}', f'--output={folder / output}']
-  environment = child.environment(child.QUICK)
+  environment = child.environment(quick.XLA_FLAGS)
   result = subprocess.run(
     command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200
   )

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import quick
 import saved
 import tiny_deblur
 import tiny_joint
@@ -147,7 +148,7 @@ def test_a_program_gives_elsewhere_what_the_restorer_gives(joint, command, tmp_p
   result = succeeded(
     subprocess.run(
       [sys.executable, '-c', _ELSEWHERE, *map(str, files)],
-      env=child.environment(child.QUICK),
+      env=child.environment(quick.XLA_FLAGS),
       capture_output=True,
       text=True,
     )

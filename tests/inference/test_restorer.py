@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import quick
 import reference
 import skimage.data
 import tiny_joint
@@ -530,7 +531,7 @@ def test_a_module_of_another_kind_is_refused():
 
 def _process(code, **environment):
   root = str(pathlib.Path(__file__).parents[2])
-  environment = child.environment(child.QUICK, PYTHONPATH=root, **environment)
+  environment = child.environment(quick.XLA_FLAGS, PYTHONPATH=root, **environment)
   environment.pop('JAX_COMPILATION_CACHE_DIR', None)
   done = subprocess.run(
     [sys.executable, '-c', code], env=environment, capture_output=True, text=True

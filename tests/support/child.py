@@ -2,9 +2,6 @@
 
 import os
 
-# Unoptimised machine code: compiling takes longer than running a few steps.
-QUICK = '--xla_backend_optimization_level=0'
-
 
 def environment(*xla_flags: str, **variables: str) -> dict[str, str]:
   """The caller's environment on the CPU, with `variables` in place of its own.

@@ -8,6 +8,7 @@ import sys
 
 import child
 import numpy as np
+import quick
 from PIL import Image
 
 from degrep_jax.training.recorder import CLOCKS
@@ -17,7 +18,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def _command(workdir, flags, config, devices, compiled=None):
   """(command line, environment)."""
-  environment = child.environment(f'--xla_force_host_platform_device_count={devices}', child.QUICK)
+  environment = child.environment(
+    f'--xla_force_host_platform_device_count={devices}', quick.XLA_FLAGS
+  )
   if compiled is not None:
     environment['JAX_COMPILATION_CACHE_DIR'] = str(compiled)
   command = [sys.executable, '-m', 'degrep_jax.main', f'--config={config}', f'--workdir={workdir}']

@@ -19,10 +19,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from quick import COMPILER
 
 CLOSE = 1e-9
-# Unoptimised machine code: compiling takes longer than running a few steps.
-COMPILER = {'xla_backend_optimization_level': '0'}
 
 
 def wide(tree: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 import tiny_joint
-from float64 import COMPILER, wide
+from float64 import wide
+from quick import COMPILER
 
 from degrep_jax.runtime import devices
 from degrep_jax.training import stages

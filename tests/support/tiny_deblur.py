@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import tiny_joint
 from float64_steps import Steps
+from quick import COMPILER
 
 from configs import gopro_deblur
 from degrep_jax.runtime import devices
@@ -36,7 +37,7 @@ def compile_step(config):
   batch = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name in ('blurry', 'sharp')}
   pmapped = jax.pmap(stage.step, axis_name=devices.AXIS, donate_argnums=0)
   lowered = pmapped.lower(devices.replicate(stage.create()), stage.constants, batch)
-  return lowered.compile(compiler_options=tiny_joint.COMPILER | stage.compiler_options)
+  return lowered.compile(compiler_options=COMPILER | stage.compiler_options)
 
 
 def run(step, train_state, count):

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from float64 import COMPILER
+from quick import COMPILER
 
 from configs import default
 from degrep_jax.runtime import devices

@@ -15,6 +15,7 @@ import tiny_joint
 from adam import MOVED
 from float64 import CLOSE, apart
 from float64_steps import Steps
+from quick import COMPILER
 
 from degrep_jax.models import factory
 from degrep_jax.models.variables import count_parameters
@@ -159,7 +160,7 @@ def test_nothing_is_propagated_into_what_is_frozen(steps, initial, batch):
   shapes = jax.eval_shape(maps, initial.frozen, picture)
   of = initial.generator
   lowered = jax.jit(jax.grad(loss)).lower(of.params, of.statistics, shapes, picture, picture)
-  alone = _convolutions(lowered.compile(compiler_options=tiny_joint.COMPILER))
+  alone = _convolutions(lowered.compile(compiler_options=COMPILER))
   forward = _kernels(initial.frozen['params'])
   assert _convolutions(steps.program) - alone == forward + 3 * len(FEATURES)
 

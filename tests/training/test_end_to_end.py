@@ -155,8 +155,8 @@ def test_every_loss_of_the_released_code_trains(tmp_path):
 SMALL = (
   '--config.model.width=4',
   '--config.model.encoder_width=4',
-  '--config.model.depth=3',
-  '--config.model.encoder_stages=(1,2,4)',
+  '--config.model.depth=2',
+  '--config.model.encoder_stages=(1,2)',
   '--config.model.encoder_input=0',
   '--config.model.modulation_hidden=8',
   '--config.data.crop=32',

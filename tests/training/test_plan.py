@@ -6,7 +6,7 @@ import pytest
 import tiny_deblur
 import tiny_joint
 from command import refused, run, succeeded
-from float64 import COMPILER
+from quick import COMPILER
 
 from degrep_jax.common.errors import UserError
 from degrep_jax.models.variables import count_parameters

@@ -7,7 +7,7 @@ import jax
 import pytest
 import reference
 import reference_steps
-from float64 import COMPILER
+from quick import COMPILER
 from reference_steps import COLUMNS
 
 from degrep_jax.runtime import devices

@@ -14,6 +14,7 @@ import saved
 import tiny_deblur
 import tiny_joint
 from jax import lax
+from quick import COMPILER
 
 from degrep_jax.inference import to_onnx
 from degrep_jax.models import factory, layers, spectral_norm
@@ -215,7 +216,7 @@ def test_networks(name):
   inputs = [(1, *shape[1:])] * (2 if config.network == 'joint' else 1)
   variables = spectral_norm.folded(saved.variables(module, 0, *inputs))
   see, x = seen(module), np.random.default_rng(1).random(shape, np.float32)
-  expected = jax.jit(see, compiler_options=tiny_joint.COMPILER)(variables, x)
+  expected = jax.jit(see, compiler_options=COMPILER)(variables, x)
   for layout, order in {'NHWC': (0, 1, 2, 3), 'NCHW': (0, 3, 1, 2)}.items():
     model = converted(see, shape, layout, variables)
     found = computed(model, x.transpose(order))
