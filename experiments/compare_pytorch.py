@@ -26,6 +26,7 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 from side_by_side import CHECKPOINT, NETWORKS, TASKS, WIDTH, read_arrays
+from turns import take_turns
 
 from degrep_jax.common.console import say
 from degrep_jax.common.errors import UserError
@@ -100,10 +101,8 @@ def measure(side: str, task: str, folder: pathlib.Path) -> None:
 
 def in_turns(sides: Sequence[str], task: str, folder: pathlib.Path) -> None:
   """Runs `measure` of every side, each in a new process."""
-  commands = [
-    [*side_by_side.command(), '--turns', f'--measure={side},{task},{folder}'] for side in sides
-  ]
-  for side, status in zip(sides, side_by_side.take_turns(commands), strict=False):
+  commands = [[*side_by_side.command(), f'--measure={side},{task},{folder}'] for side in sides]
+  for side, status in zip(sides, take_turns(commands), strict=False):
     if status is not None and status < 0:
       raise UserError(f'{task} ({side}) was killed, probably for want of memory: lower --width.')
     if status:  # it has said why

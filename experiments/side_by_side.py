@@ -4,21 +4,19 @@ A comparison has a process per side, which gets weights and pictures as files of
 has only one of JAX and PyTorch in memory, so that its peak is that side's own.
 """
 
-import contextlib
 import importlib.util
 import os
 import pathlib
 import resource
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
 
 # PyTorch's threads spin while they wait: beside other work that made it 20 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 import numpy as np
 from absl import flags
+from turns import turn
 
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.files import write_json
@@ -51,8 +49,6 @@ WIDTH = flags.DEFINE_integer('width', 64, 'Channels at full resolution; 64 as re
 JSON = flags.DEFINE_string('json', None, 'File for the figures.')
 _PICTURES = flags.DEFINE_string('pictures', None, 'Folder with blur/ and sharp/; else synthetic.')
 _COUNT = flags.DEFINE_integer('count', 3, 'Pictures taken from it at most, evenly spread.', 1)
-_TURNS = flags.DEFINE_bool('turns', False, 'Internal: of processes that take turns.')
-_OVER = 'This turn is over.'
 
 
 # Inputs.
@@ -128,56 +124,6 @@ def leaves(tree) -> list:
 def numbered(arrays) -> dict[str, np.ndarray]:
   """Arrays under the names '0', '1', ..."""
   return {str(i): x for i, x in enumerate(arrays)}
-
-
-# Turns: what disturbs the machine for a while disturbs both sides.
-
-
-def turn() -> None:
-  """Lets the others have theirs, if `take_turns` started this process."""
-  if _TURNS.value:
-    print(_OVER, flush=True)
-    sys.stdin.readline()
-
-
-def take_turns(commands: Sequence[Sequence[str]]) -> list[int | None]:
-  """Runs processes of which one at a time goes on, as far as its next `turn`.
-
-  Args:
-    commands: their command lines; `turn` works in those with the flag --turns.
-
-  Returns:
-    Their exit statuses. One that fails ends the others, whose status is then None.
-  """
-  processes: list[subprocess.Popen] = []
-  with contextlib.ExitStack() as stack:
-    for command in commands:
-      process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-      processes.append(stack.enter_context(process))
-      stack.callback(process.kill)
-      if not _paused(process) and process.returncode:
-        break
-    going = [process for process in processes if process.returncode is None]
-    while going and not any(process.returncode for process in processes):
-      going = [process for process in going if _goes_on(process)]
-    return [process.returncode for process in processes]
-
-
-def _goes_on(process: subprocess.Popen) -> bool:
-  """Gives a process its turn; whether another will follow."""
-  process.stdin.write('\n')
-  process.stdin.flush()
-  return _paused(process)
-
-
-def _paused(process: subprocess.Popen) -> bool:
-  """Waits for the end of a process's turn; whether the process has not ended with it."""
-  for line in process.stdout:
-    if line.strip() == _OVER:
-      return True
-    sys.stderr.write(line)
-  process.wait()
-  return False
 
 
 # Time and memory.
