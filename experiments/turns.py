@@ -1,4 +1,4 @@
-"""Processes that take turns while they are timed: what disturbs the machine disturbs all of them."""
+"""Processes that take turns while they are timed: what disturbs the machine meets all of them."""
 
 import contextlib
 import os
