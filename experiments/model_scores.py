@@ -50,6 +50,7 @@ from degrep_jax.inference.restorer import MODES
 
 ROOT = pathlib.Path(__file__).parents[1]
 SIZES = ('1280x720', '4000x3000')
+ENSEMBLES = (4, 8)  # of the best that ships
 COLOURS = ((0, 0, 0), (64, 64, 64), (128, 128, 128), (255, 255, 255), (200, 40, 40), (30, 90, 160))
 BEGIN, END = '<!-- model_scores.py -->', '<!-- end -->'  # of the tables in the page
 HELD_OUT = 0.1  # share of the photographs, as in configs/default.py
@@ -118,6 +119,17 @@ def score_pairs(args: argparse.Namespace, cells: pathlib.Path) -> dict[str, Any]
     (scoring.Checkpoint(label, Restorer.from_checkpoint(place)), identity(place))
     for label, place in networks(args).items()
   ]
+  if best := shipped.names()[:1]:
+    place = shipped.path(best[0])
+    methods += [
+      (
+        scoring.Checkpoint(
+          f'{best[0]}, ensemble of {size}', Restorer.from_checkpoint(place, ensemble=size)
+        ),
+        [identity(place), size],
+      )
+      for size in ENSEMBLES
+    ]
   for text in args.pairs:
     name, _, folder = text.partition('=')
     source = open_pairs(folder)

@@ -109,6 +109,7 @@ def _add_protocol(group: argparse._ArgumentGroup) -> None:
     help='that whole pictures may take; with less they are restored in large windows (default: '
     '4GiB)',
   )
+  options.add_ensemble(group)
   group.add_argument('--full', action='store_true', help='realblur: whole pictures, not tiles')
   group.add_argument(
     '--crop-border', type=int, default=0, metavar='PX', help='not scored, at every side'
@@ -176,6 +177,8 @@ def _sentence(protocol: dict[str, Any]) -> str:
   told = [f'{key} {protocol[key]}' for key in ('mode', 'tile') if key in protocol]
   if 'window' in protocol:
     told.append(f'window {protocol["window"] or "off"}')
+  if protocol.get('ensemble', 1) > 1:
+    told.append(f'ensemble of {protocol["ensemble"]}')
   told.append(protocol['channels'])
   if protocol['crop_border']:
     told.append(f'without a border of {protocol["crop_border"]}')
@@ -219,11 +222,12 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
       raise UserError(sentence)
   if not networks:
     return {}
+  by = {'tile': args.tile, 'ensemble': args.ensemble}
   if not full:
-    return {'mode': 'tiles', 'tile': args.tile}
+    return {'mode': 'tiles', **by}
   given = {'window': args.window, 'memory': args.memory}
   chosen = {name: value for name, value in given.items() if value is not None}
-  return {'mode': 'full', 'tile': args.tile, **chosen}
+  return {'mode': 'full', **by, **chosen}
 
 
 def _default_output(args: argparse.Namespace) -> pathlib.Path:

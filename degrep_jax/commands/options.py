@@ -61,6 +61,18 @@ def add_no_cache(parser: argparse._ActionsContainer) -> None:
   )
 
 
+def add_ensemble(parser: argparse._ActionsContainer) -> None:
+  """--ensemble, of every command that deblurs."""
+  parser.add_argument(
+    '--ensemble',
+    type=int,
+    choices=(1, 2, 4, 8),
+    default=1,
+    help='mean over so many mirrored and turned views of each picture, which takes as many times '
+    'the time (default: 1)',
+  )
+
+
 def quantity(text: str) -> int:
   """`units.quantity`, with an error that argparse shows as it is.
 

@@ -101,6 +101,8 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, task: str, example
     help='what computes; onnx is quicker on CPUs, in all modes but full, and takes pip install '
     "'.[onnx]' (default: jax)",
   )
+  if task == 'deblur':
+    options.add_ensemble(net)
   options.add_step(net)
   options.add_no_cache(net)
 
@@ -164,10 +166,12 @@ def run(
     return batch.run(plan, lambda picture, progress: picture, settings, words)
   if not args.no_cache:
     compilation_cache.enable()
+  asked = {'ensemble': args.ensemble} if task == 'deblur' else {}
   restorer = network.opened(
     args.checkpoint,
     task,
     args.step,
+    **asked,
     mode=args.mode,
     window=args.window,
     dtype=args.dtype,

@@ -22,6 +22,7 @@ import numpy as np
 from degrep_jax import shipped
 from degrep_jax.common.pixels import finished
 from degrep_jax.inference import engines, saved_networks, tiles
+from degrep_jax.inference.ensemble import SIZES, means, share_of_all
 from degrep_jax.inference.pictures import as_picture, fitted, in_the_form_of, pairs, require
 from degrep_jax.inference.saved_networks import TILE
 from degrep_jax.inference.windows import Windows
@@ -63,7 +64,7 @@ class Restorer:
     about: what is known of the network: 'step' and 'config' (dict) of the training, 'parameters'
       (their number), 'checkpoint' (path), 'multiple' (of which the sides of its tiles must be) and
       'tile' (px, of its training and evaluation); None what is not known.
-    mode, tile, window, dtype, memory, batch: as given, or the defaults.
+    mode, tile, window, dtype, memory, batch, ensemble: as given, or the defaults.
   """
 
   def __init__(
@@ -79,6 +80,7 @@ class Restorer:
     batch: int | None = None,
     encoder: str = 'tiles',
     engine: str = 'jax',
+    ensemble: int = 1,
     about: dict[str, Any] | None = None,
   ):
     """A restorer of a module; `from_checkpoint` is the usual way.
@@ -100,6 +102,8 @@ class Restorer:
         or the whole picture 'resized' to one tile, whose map is spread over it.
       engine: 'onnx' computes by ONNX Runtime on the CPU, which is quicker there than JAX, in all
         modes but 'full'; results differ by rounding.
+      ensemble: of so many views of a picture (mirrored, turned) `deblur` gives the mean, 1, 2, 4 or
+        8, for as many times the time; the other methods see the picture alone.
       about: as the attribute, if there is more to tell than the module does.
 
     Raises:
@@ -116,8 +120,9 @@ class Restorer:
       ('dtype', dtype, DTYPES),
       ('encoder', encoder, ENCODERS),
       ('engine', engine, engines.ENGINES),
+      ('ensemble', ensemble, SIZES),
     ):
-      require(value in choices, f'{name} {value!r}: choose one of {", ".join(choices)}')
+      require(value in choices, f'{name} {value!r}: choose one of {", ".join(map(str, choices))}')
     require(encoder == 'tiles' or mode == 'full', f'in the mode {mode} E sees tiles alone')
     require(engine == 'jax' or mode != 'full', 'the mode full takes the engine jax')
     require(engine == 'jax' or dtype == 'float32', f'{dtype} takes the engine jax')
@@ -138,6 +143,7 @@ class Restorer:
       f'a batch of {batch} tiles: it must be a positive multiple of the {devices} devices',
     )
     self.mode, self.tile, self.dtype, self.memory = mode, tile, dtype, memory
+    self.ensemble = ensemble
     self.window = 3 * tile // 2 if window is None else window
     self._encoder = encoder
     self._programs: dict[Any, Any] = {}
@@ -216,11 +222,17 @@ class Restorer:
       UserError: something that is no picture (of an iterable when it is reached).
     """
 
-    def stream(pictures: Iterable[Any]) -> Iterator[np.ndarray]:
-      examples = ((as_picture(picture),) for picture in pictures)
-      results = self._restored(examples, ('deblurred',), finish=finished, progress=progress)
-      for result in results:
+    def restored(pictures: Iterable[np.ndarray], **options: Any) -> Iterator[np.ndarray]:
+      for result in self._restored(((x,) for x in pictures), ('deblurred',), **options):
         yield result['deblurred']
+
+    def stream(pictures: Iterable[Any]) -> Iterator[np.ndarray]:
+      pictures = map(as_picture, pictures)
+      if self.ensemble == 1:
+        return restored(pictures, finish=finished, progress=progress)
+      told = share_of_all(progress, self.ensemble)
+      restore = functools.partial(restored, progress=told)
+      return means(pictures, restore, self.ensemble, finished)
 
     return in_the_form_of(x, stream)
 

@@ -102,6 +102,15 @@ def test_standard_streams_and_options(degrep):
   assert restored.shape == values.shape and not near(restored, values)
 
 
+def test_an_ensemble(degrep, workdir, tmp_path):
+  values = smooth(40, 50, np.uint8)
+  (tmp_path / 'a.png').write_bytes(files.png(values))
+  succeeded(degrep('deblur', 'a.png', '--output', 'b.png', '--ensemble', '2'))
+  restored = files.stored((tmp_path / 'b.png').read_bytes())
+  assert near(restored, Restorer.from_checkpoint(workdir, ensemble=2).deblur(values))
+  assert not near(restored, Restorer.from_checkpoint(workdir).deblur(values))
+
+
 def test_reblurring(degrep, restorer, tmp_path):
   sharp, blurry = smooth(40, 50, np.uint8), files.noise(30, 60, 3)
   (tmp_path / 'sharp.png').write_bytes(files.png(sharp))
@@ -217,9 +226,10 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
     'dtype': 'float32',
     'memory': 2**32,
     'engine': 'jax',
+    'ensemble': 1,
   }
   flags += ('--mode', 'full', '--window', 'off', '--dtype', 'bfloat16', '--memory', '500M')
-  flags += ('--engine', 'onnx')
+  flags += ('--engine', 'onnx', '--ensemble', '8')
   assert degrep_here('deblur', 'in', *flags, '--step', '3', '--no-cache')[0] == 0
   assert given == {
     'directory': 'net',
@@ -229,6 +239,7 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
     'dtype': 'bfloat16',
     'memory': 500_000_000,
     'engine': 'onnx',
+    'ensemble': 8,
   }
 
 

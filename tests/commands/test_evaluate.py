@@ -220,23 +220,36 @@ def test_an_older_step_into_the_workdir(place, networks, evaluate, monkeypatch):
 @pytest.mark.parametrize(
   ('flags', 'asked', 'told'),
   [
-    ('', {'mode': 'tiles', 'tile': 256}, 'released: mode tiles, tile 256'),
-    ('--tile 64', {'mode': 'tiles', 'tile': 64}, 'released: mode tiles, tile 64'),
-    ('--protocol full_frame', {'mode': 'full', 'tile': 256}, 'mode full, tile 256, window 384'),
+    ('', {'mode': 'tiles', 'tile': 256, 'ensemble': 1}, 'released: mode tiles, tile 256'),
+    ('--tile 64', {'mode': 'tiles', 'tile': 64, 'ensemble': 1}, 'released: mode tiles, tile 64'),
+    (
+      '--protocol full_frame',
+      {'mode': 'full', 'tile': 256, 'ensemble': 1},
+      'mode full, tile 256, window 384',
+    ),
     (
       '--protocol full_frame --window off --memory 1.5GiB',
-      {'mode': 'full', 'tile': 256, 'window': 0, 'memory': 3 * 2**29},
+      {'mode': 'full', 'tile': 256, 'ensemble': 1, 'window': 0, 'memory': 3 * 2**29},
       'full_frame: mode full, tile 256, window off',
     ),
     (
       '--protocol full_frame --window 96 --tile 64',
-      {'mode': 'full', 'tile': 64, 'window': 96},
+      {'mode': 'full', 'tile': 64, 'ensemble': 1, 'window': 96},
       'full_frame: mode full, tile 64, window 96',
     ),
-    ('--protocol realblur', {'mode': 'tiles', 'tile': 256}, 'realblur: mode tiles, tile 256'),
+    (
+      '--ensemble 8',
+      {'mode': 'tiles', 'tile': 256, 'ensemble': 8},
+      'released: mode tiles, tile 256, ensemble of 8',
+    ),
+    (
+      '--protocol realblur',
+      {'mode': 'tiles', 'tile': 256, 'ensemble': 1},
+      'realblur: mode tiles, tile 256',
+    ),
     (
       '--protocol realblur --full --window off',
-      {'mode': 'full', 'tile': 256, 'window': 0},
+      {'mode': 'full', 'tile': 256, 'ensemble': 1, 'window': 0},
       'realblur: mode full, tile 256, window off',
     ),
   ],
