@@ -33,7 +33,7 @@ MAX_PIXELS = 250_000_000
 # Pillow's formats; what tells its files least surely comes last.
 _PILLOW = (
   *('JPEG', 'PNG', 'WEBP', 'BMP', 'DIB', 'GIF', 'PPM', 'PCX', 'QOI', 'SGI', 'PSD', 'SUN', 'DDS'),
-  *('ICNS', 'ICO', 'CUR', 'BLP', 'DCX', 'FITS', 'FTEX', 'GBR', 'IM', 'IMT', 'MCIDAS', 'MSP'),
+  *('ICNS', 'ICO', 'CUR', 'BLP', 'DCX', 'FITS', 'FTEX', 'GBR', 'IMT', 'MCIDAS', 'MSP'),
   *('PCD', 'PIXAR', 'XBM', 'XPM', 'XVTHUMB', 'TGA'),
 )
 _SAMSUNG_VIDEO = b'MotionPhoto_Data'
