@@ -88,6 +88,8 @@ def test_a_continued_run_ends_in_the_same_bits(whole, tmp_path):
   assert trained == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
+@pytest.mark.promise
 def test_two_devices_learn_what_one_learns(whole, tmp_path):
   workdir, _ = whole
   succeeded(
@@ -255,6 +257,8 @@ def test_a_continued_run_from_a_list_ends_in_the_same_bits(deblur, deblurred, tm
   assert not differing(*(checkpoints.load(d) for d in (deblurred, tmp_path / 'run')))
 
 
+@pytest.mark.slow
+@pytest.mark.promise
 def test_two_devices_deblur_as_one(deblur, deblurred, tmp_path):
   succeeded(deblur(tmp_path / 'run', config='realblur_r', devices=2))
   one, two = losses(deblurred), losses(tmp_path / 'run')
