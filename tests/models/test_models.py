@@ -153,7 +153,7 @@ def test_encoder_resizes_bilinearly_without_antialiasing():
   rows = (large[:, 0::2] + large[:, 1::2]) / 2
   small = (rows[:, :, 1::4] + rows[:, :, 2::4]) / 2
   assert small.shape == (1, 16, 16, 3)
-  variables = _initial(net, small)
+  variables = _initial(net, np.float32(small))
   apply = float64.jit(net.apply)
   assert apart(apply(variables, large), apply(variables, small)) < CLOSE
 
