@@ -15,6 +15,9 @@ def test_the_first_form_is_red():
 
 def test_the_caller_is_heard():
   assert os.environ['XLA_FLAGS'].startswith('--mine ')
+
+def test_a_property_costs_no_warning(record_property):
+  record_property('parity', ('figure', 8, 0.0, 1.0))
 """
 
 
@@ -41,11 +44,11 @@ def test_a_red_form_does_not_end_the_others(tmp_path, monkeypatch, capfd):
   cpuinfo.write_text('processor: 0\nflags\t\t: fpu sse4_2 avx2\nbugs: none\n')
   monkeypatch.setattr(portable, 'CPUINFO', cpuinfo)
   monkeypatch.setattr(portable, 'forms', lambda all=portable.forms: all()[:3])
-  arguments = ['-n', '0', '-p', 'no:cacheprovider', '-c', '/dev/null', str(suite)]
+  arguments = ['-n', '0', '-p', 'no:cacheprovider', '-c', '/dev/null', '-W', 'error', str(suite)]
   assert portable.main(arguments) == 1
   printed = capfd.readouterr().out
   assert 'AVX512: left out, this machine lacks avx512f' in printed
-  assert table(printed) == [['SSE4_2', '1', '1'], ['AVX2', '2', '0']]
+  assert table(printed) == [['SSE4_2', '2', '1'], ['AVX2', '3', '0']]
 
 
 def test_a_pytest_that_does_not_end_is_red(monkeypatch, capfd):

@@ -50,6 +50,7 @@ def run(form: Form, arguments: list[str]) -> Result:
   with tempfile.TemporaryDirectory() as folder:
     report = pathlib.Path(folder) / 'report.xml'
     command = [*form.prefix, sys.executable, '-m', 'pytest', '-q', f'--junitxml={report}']
+    command += ['-o', 'junit_family=xunit1']  # the parity table's properties are not of the newer
     if form.workers:
       command += ['-n', str(form.workers), '--dist', 'loadfile', '--no-loadscope-reorder']
     start = time.monotonic()
