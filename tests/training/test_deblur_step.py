@@ -153,15 +153,14 @@ def test_nothing_is_propagated_into_what_is_frozen(steps, initial, batch):
     outputs, _ = NET.deblurrer.apply(variables, picture, maps, True, mutable=['spectral'])
     return _psnr_loss(outputs, sharp)
 
-  picture = jax.ShapeDtypeStruct(batch['blurry'].shape, jnp.float32)
-
   def maps(variables, picture):
     return NET.apply(variables, picture, method=lambda net, x: net.pyramid(net.encoder(x)))
 
-  shapes = jax.eval_shape(maps, initial.frozen, picture)
+  picture = jax.ShapeDtypeStruct(batch['blurry'].shape, jnp.float64)
   of = initial.generator
-  lowered = jax.jit(jax.grad(loss)).lower(of.params, of.statistics, shapes, picture, picture)
-  # With the package's options: without, jaxlib 0.12 hands those of float32 to a library.
+  with jax.enable_x64(True):  # as the step is: newer jaxlibs have a library for those of float32
+    shapes = jax.eval_shape(maps, initial.frozen, picture)
+    lowered = jax.jit(jax.grad(loss)).lower(of.params, of.statistics, shapes, picture, picture)
   alone = _convolutions(lowered.compile(COMPILER | compiling.options()))
   forward = _kernels(initial.frozen['params'])
   assert _convolutions(steps.program) - alone == forward + 3 * len(FEATURES)
