@@ -2,7 +2,7 @@
 
 make demo, or: python -m degrep_jax.main --config=configs/demo.py --workdir=runs/demo
 
-Machine: 2 CPU cores, 4 minutes (AMD Zen 5: 190 s training, the rest compiling and scoring). Expect,
+Machine: 2 CPU cores, 4 to 6 minutes (training: 190 s on an AMD Zen 5, 300 s on a Zen 4). Expect,
 on the 12 held-out pictures, from 27.3 dB of both: deblurred about 27.8 dB, reblurred 32.2 to 32.4
 dB, as on two processors (AVX2 and AVX-512), which round differently; on one it is the same every
 time. The GAN's weight is a tenth of the default: with so few steps it costs PSNR.
