@@ -103,6 +103,8 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, task: str, example
   )
   if task == 'deblur':
     options.add_ensemble(net)
+  else:
+    parser.set_defaults(ensemble=1)
   options.add_step(net)
   options.add_no_cache(net)
 
@@ -166,17 +168,16 @@ def run(
     return batch.run(plan, lambda picture, progress: picture, settings, words)
   if not args.no_cache:
     compilation_cache.enable()
-  asked = {'ensemble': args.ensemble} if task == 'deblur' else {}
   restorer = network.opened(
     args.checkpoint,
     task,
     args.step,
-    **asked,
     mode=args.mode,
     window=args.window,
     dtype=args.dtype,
     memory=args.memory,
     engine=args.engine,
+    ensemble=args.ensemble,
   )
   return batch.run(plan, restore_by(restorer), settings, words)
 
