@@ -77,8 +77,7 @@ def test_a_rematerialised_network_is_the_same_one(name):
   )
   assert apart(found, expected) < CLOSE and apart(found_gradient, gradient) < CLOSE
   kept = [_kept(loss, variables['params']) for loss in losses]
-  # How much less depends on the share of the maps, which are kept: least in the tiny `sam`.
-  assert kept[1] < 0.9 * kept[0]
+  assert kept[1] < 0.8 * kept[0]
 
 
 class _Counted(nn.Module):
