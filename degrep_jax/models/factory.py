@@ -111,7 +111,7 @@ def build_network(
 def _build_pyramid(model: ml_collections.ConfigDict, remat: bool) -> SamPyramid | MapPyramid:
   blocks = _doublings(model)
   if model.modulation == 'sam':
-    return SamPyramid(model.width, blocks, levels=model.depth)
+    return SamPyramid(model.width, blocks, levels=model.depth, remat=remat)
   return MapPyramid(model.width, blocks, levels=model.depth - 1, remat=remat)
 
 

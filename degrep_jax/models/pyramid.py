@@ -63,11 +63,13 @@ class SamPyramid(nn.Module):
     width: channels of the finest map.
     blocks: doublings between the degradation map and the finest level of the U-Net.
     levels: scales of the U-Net.
+    remat: doubles maps again for the gradients, instead of keeping them four times as large.
   """
 
   width: int = 64
   blocks: int = 6
   levels: int = 5
+  remat: bool = False
 
   @nn.compact
   def __call__(self, degradation_map: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
@@ -75,7 +77,13 @@ class SamPyramid(nn.Module):
     repeat = 2 ** (self.blocks - self.levels + 1)
     x = resize_nearest(degradation_map, [repeat * n for n in degradation_map.shape[1:3]])
     maps = [x]
+
+    def doubled(conv: Conv, x: jax.Array) -> jax.Array:
+      return conv(upsample2(x))
+
+    if self.remat:
+      doubled = nn.remat(doubled)
     for level in reversed(range(self.levels - 1)):
-      x = Conv(self.width * 2**level, name=f'conv_{level}')(upsample2(x))
+      x = doubled(Conv(self.width * 2**level, name=f'conv_{level}'), x)
       maps.append(x)
     return tuple(maps[::-1])
