@@ -4,14 +4,16 @@ Parameters are counted, memory and FLOPs of the step are XLA's own analysis of t
 Nothing of the size of the networks is ever made: shapes are traced, lowered and compiled. The
 analysis is that of the platform it runs on; on a CPU it is an estimate for all others.
 
-Memory is affine in the pictures that pass through the networks at a time, so that two programs tell
-of all batches. What is reserved beside a program (the runtime, buffers of collectives, batches on
-their way) is not in it.
+Memory is affine in the pictures that pass through the networks at a time, as long as the
+convolutions take the same forms, so that two programs tell of many batches. What is reserved beside
+a program (the runtime, buffers of collectives, batches on their way) is not in it.
 """
 
+import dataclasses
+import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import flax.serialization
@@ -24,11 +26,11 @@ from degrep_jax.checkpoints.describe import count_parts
 from degrep_jax.common.console import duration, empty_table, results, say
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.units import bytes_text, quantity
-from degrep_jax.models.variables import DTYPES, count_parameters
+from degrep_jax.models import convolution
+from degrep_jax.models.variables import DTYPES
 from degrep_jax.models.vgg import Vgg19Features
 from degrep_jax.training.stages import Stage, open_stage
 
-COMPILED = (2, 4)  # pictures per device, from which all others follow
 SETTINGS = [(dtype, remat) for dtype in DTYPES for remat in (False, True)]
 
 
@@ -53,31 +55,46 @@ class Needs(NamedTuple):
     return self.arguments + self.outputs + self.temporaries
 
 
-class Line(NamedTuple):
-  """The needs of a step without accumulation, affine in the pictures of a device.
+def programs() -> list[tuple[int, int]]:
+  """The pictures per device of the programs that are compiled, fewest first: two tell of all counts
+  up to those of the next two. On CPUs convolutions change their form once."""
+  few = (2, 4)
+  if jax.default_backend() != 'cpu':
+    return [few]
+  return [few, (convolution.MANY, convolution.MANY + 4)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+  """The needs of a step, affine in the pictures that pass through the networks of a device at a
+  time, from one pair of `programs` to the next.
 
   Attributes:
-    two: those of `COMPILED` pictures.
+    of: (pictures at a time, micro-batches) to the needs of their step; is asked for those of
+      `programs` alone, in one micro-batch or in two.
     pictures: bytes of one pair.
-    gradients: bytes of a gradient of everything that is trained.
   """
 
-  two: tuple[Needs, Needs]
+  of: Callable[[int, int], Needs]
   pictures: int
-  gradients: int
 
   def at(self, share: int, parts: int = 1) -> Needs:
-    """For a share of the batch in so many micro-batches: activations are those of one, a sum of
-    gradients is kept beside the gradient, the pictures are there from the start, and a second time
-    as micro-batches."""
-    (few, many), (a, b) = COMPILED, self.two
-    needs = [x + (y - x) * (share // parts - few) / (many - few) for x, y in zip(a, b, strict=True)]
-    if parts == 1:
-      return Needs(*needs)
-    arguments, outputs, temporaries, _ = needs
-    later = self.pictures * (share - share // parts)
-    temporaries += self.gradients + later
-    return Needs(arguments + later, outputs, temporaries, self.at(share).flops)
+    """For a share of the batch in so many micro-batches: they take what two do, and their pictures,
+    which are there from the start, and a second time as micro-batches."""
+    count, alike = share // parts, min(parts, 2)
+    few, many = next((two for two in reversed(programs()) if count >= two[0]), programs()[0])
+
+    def affine(count: int, parts: int) -> Needs:
+      two = zip(self.of(few, parts), self.of(many, parts), strict=True)
+      return Needs(*(x + (y - x) * (count - few) / (many - few) for x, y in two))
+
+    needs = affine(count, alike)
+    later = self.pictures * (share - alike * count)
+    return needs._replace(
+      arguments=needs.arguments + later,
+      temporaries=needs.temporaries + later,
+      flops=affine(share, 1).flops,  # XLA counts those of a loop once
+    )
 
   def largest(self, memory: int) -> int:
     """The most pictures of a device at a time that fit into a memory; 0: none.
@@ -85,14 +102,20 @@ class Line(NamedTuple):
     Raises:
       UserError: by XLA's analysis more pictures take no more.
     """
-    more = (self.two[1].memory - self.two[0].memory) / (COMPILED[1] - COMPILED[0])
-    if more <= 0:
-      few, many = COMPILED
-      raise UserError(
-        f"by XLA's analysis a step of {many} pictures takes no more memory than one of {few}, so "
-        'that no largest batch can be told: plan with a larger config.data.crop.'
-      )
-    return max(0, math.floor(COMPILED[0] + (memory - self.two[0].memory) / more))
+    end: float = math.inf
+    for few, many in reversed(programs()):
+      least = self.of(few, 1).memory
+      more = (self.of(many, 1).memory - least) / (many - few)
+      if more <= 0:
+        raise UserError(
+          f"by XLA's analysis a step of {many} pictures takes no more memory than one of {few}, so "
+          'that no largest batch can be told: plan with a larger config.data.crop.'
+        )
+      fitting = few + (memory - least) / more
+      if fitting >= few:
+        break
+      end = few
+    return max(0, math.floor(min(fitting, end - 1)))
 
 
 def amount(text: str) -> int:
@@ -146,21 +169,21 @@ def analysed(compiled: Any) -> Needs:
 
 
 def line(config: ml_collections.ConfigDict) -> Line:
-  """The needs of all batches with the type and rematerialisation of `config`; compiles twice."""
+  """The needs of all batches with the type and rematerialisation of `config`; compiles when asked
+  for what it has not compiled yet."""
   train = config.train
   about = f'{train.dtype}, {"with" if train.remat else "without"} rematerialisation'
-  two = []
-  for share in COMPILED:
+
+  @functools.cache
+  def of(count: int, parts: int) -> Needs:
     start = time.monotonic()
-    two.append(needs(_changed(config, accumulate_steps=1), share))
+    found = needs(_changed(config, accumulate_steps=parts), count * parts)
     took = duration(time.monotonic() - start)
-    say(f'compiled a step of {share} pictures, {about}: {took}, {bytes_text(two[-1].memory)}')
-  state = jax.eval_shape(_abstract_stage(config).create)
-  trained = [state.generator.params]
-  if getattr(state, 'discriminator', None) is not None:
-    trained.append(state.discriminator.params)
-  pair = 2 * 3 * 4 * config.data.crop**2
-  return Line((two[0], two[1]), pictures=pair, gradients=4 * count_parameters(trained))
+    pictures = f'{parts} x {count}' if parts > 1 else count
+    say(f'compiled a step of {pictures} pictures, {about}: {took}, {bytes_text(found.memory)}')
+    return found
+
+  return Line(of, pictures=2 * 3 * 4 * config.data.crop**2)
 
 
 def nearest(
@@ -171,8 +194,7 @@ def nearest(
   own = train.dtype, train.remat
   for settings in sorted(lines, key=lambda of: (of != own, of[0] != own[0])):
     for parts in range(train.accumulate_steps, share + 1):
-      found = lines[settings].at(share, parts)
-      if share % parts == 0 and found.memory <= memory:
+      if share % parts == 0 and (found := lines[settings].at(share, parts)).memory <= memory:
         chosen = {'dtype': settings[0], 'remat': settings[1], 'accumulate_steps': parts}
         yield {name: value for name, value in chosen.items() if value != train[name]}, found
         break
@@ -198,10 +220,9 @@ def plan(
   configs.check_step(config, devices)
   train, share = config.train, config.train.batch_size // devices
   platform = jax.devices()[0].platform
-  programs = len(COMPILED) * (len(SETTINGS) if memories else 1)
   say(
-    f"planning by XLA's analysis on this machine's {platform}: {programs} programs are compiled, "
-    'nothing is trained'
+    f"planning by XLA's analysis on this machine's {platform}: programs are compiled one after "
+    'another, nothing is trained'
   )
   own = train.dtype, train.remat
   lines = {own: line(config)}
