@@ -192,9 +192,12 @@ def nearest(
   """(fields of `config.train` that differ, needs) that fit into a memory, the batch as it is: of
   every type and rematerialisation the fewest micro-batches."""
   own = train.dtype, train.remat
-  for settings in sorted(lines, key=lambda of: (of != own, of[0] != own[0])):
+  for settings in sorted(lines, key=lambda one: (one != own, one[0] != own[0])):
+    of = lines[settings]
     for parts in range(train.accumulate_steps, share + 1):
-      if share % parts == 0 and (found := lines[settings].at(share, parts)).memory <= memory:
+      if share % parts or of.at(share // parts).memory > memory:
+        continue  # micro-batches take no less than one of them alone, which is compiled sooner
+      if (found := of.at(share, parts)).memory <= memory:
         chosen = {'dtype': settings[0], 'remat': settings[1], 'accumulate_steps': parts}
         yield {name: value for name, value in chosen.items() if value != train[name]}, found
         break
