@@ -7,6 +7,7 @@ import pathlib
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 
@@ -18,6 +19,7 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 # Jobs in the background ignore it, and so would the commands that are tested: they inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+QUICK = pathlib.Path(__file__).parent / 'support' / 'quick.py'
 PARITY = 'parity'  # property of a test's report: differences that it compared
 COMPILED = pytest.StashKey[str]()
 PROCESS = pathlib.Path('/proc/self')
@@ -30,7 +32,13 @@ def pytest_configure(config):
 
   Each worker has a folder of its own, which ends with it: JAX does not write its files at one
   stroke, and another worker would take one that is half written for a damaged one.
+
+  The ordinary suite has its programs made in a hurry, which is most of its time; the slow tests
+  and those for --parity have them as users do.
   """
+  if config.option.markexpr == 'not slow' and not hasattr(config, 'workerinput'):
+    found = subprocess.run([sys.executable, QUICK], capture_output=True, text=True, check=True)
+    os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {found.stdout.strip()}'.strip()
   config.stash[COMPILED] = os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp()
   os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 

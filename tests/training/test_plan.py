@@ -1,5 +1,7 @@
 """What a step takes, before it is taken: the analysis, what follows from it, and the command."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -125,21 +127,21 @@ def test_operations_are_those_of_the_convolutions(hinet):
   assert 0.7 < each / (6 * macs) < 1.5
 
 
-def test_a_plan_is_printed(monkeypatch, capsys, hinet):
-  monkeypatch.setattr(plan, 'line', lambda config: hinet)
-  monkeypatch.setattr(plan, 'programs', lambda: [FEW])
-  needed = hinet.at(8).memory
-  plan.plan(HINET, [int(2 * needed), int(0.9 * needed), 1000], devices=2)
+def test_a_plan_is_printed(monkeypatch, capsys):
+  monkeypatch.setattr(plan, 'line', lambda config: _line(fixed=1, each=0.5))
+  plan.plan(HINET, [14 * GIB, 6 * GIB, GIB], devices=2)
   printed, told = capsys.readouterr()
   assert 'compiled one after another' in told
   parameters = count_parameters(jax.eval_shape(stages.open_stage(HINET).create).generator.params)
   assert f'{parameters:,}' in printed
   assert 'a step of 16 pairs of 32 px: 8 on each of 2 devices, float32' in printed
-  assert f'{needed / 2**20:.1f} MiB' in printed
+  assert re.search(r'together +7\.00 GiB', printed)  # state 2, gradients 1, activations 4
+  assert re.search(r'bfloat16, rematerialised +22 +6 +0', printed)
   fits, nearest, *flags, nothing = [x for x in printed.splitlines() if 'config' in x]
   assert 'this config fits' in fits and 'nearest settings' in nearest
   assert 'this config does not fit; take more devices' in nothing
-  assert '--config.train.accumulate_steps=' in flags[0]
+  # Two micro-batches of 4 pairs: a gradient more, activations 2.
+  assert flags[0].split() == ['6.00', 'GiB', '--config.train.accumulate_steps=2']
 
 
 def test_what_cannot_be_planned_is_refused():
