@@ -36,8 +36,9 @@ def pytest_configure(config):
   The ordinary suite has its programs made in a hurry, which is most of its time; the slow tests
   and those for --parity have them as users do.
   """
-  if config.option.markexpr == 'not slow' and not hasattr(config, 'workerinput'):
-    found = subprocess.run([sys.executable, QUICK], capture_output=True, text=True, check=True)
+  ordinary = config.option.markexpr == 'not slow' and not config.option.parity
+  if ordinary and not hasattr(config, 'workerinput'):
+    found = subprocess.run([sys.executable, QUICK], stdout=subprocess.PIPE, text=True, check=True)
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {found.stdout.strip()}'.strip()
   config.stash[COMPILED] = os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp()
   os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'

@@ -13,8 +13,9 @@ from jax import lax
 
 _LAYOUT = ('NHWC', 'HWIO', 'NHWC')
 
-# Pictures from which on filter gradients on CPUs are the plain ones, which take more memory.
-MANY = 8
+# From so many pictures on, CPUs compute filter gradients in the plain form, which takes more
+# memory.
+PLAIN_FROM = 8
 
 
 def pad(x: jax.Array, amount: int, mode: str) -> jax.Array:
@@ -201,7 +202,7 @@ def _cpu_filter_gradient(x: jax.Array, kernel: jax.Array, stride: int, padding: 
   if 1 < k <= 4:
     if x.size // x.shape[-1] <= x.shape[-1]:
       return _im2col_filter_gradient
-    if len(x) < MANY:
+    if len(x) < PLAIN_FROM:
       return _blocked_filter_gradient
   return _padded_filter_gradient if stride == 1 and 2 * padding > k - 1 else _plain_filter_gradient
 

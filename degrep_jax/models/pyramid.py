@@ -63,7 +63,7 @@ class SamPyramid(nn.Module):
     width: channels of the finest map.
     blocks: doublings between the degradation map and the finest level of the U-Net.
     levels: scales of the U-Net.
-    remat: doubles maps again for the gradients, instead of keeping them four times as large.
+    remat: doubles the maps again for the gradients, instead of keeping what it made of them.
   """
 
   width: int = 64

@@ -56,12 +56,13 @@ class Needs(NamedTuple):
 
 
 def programs() -> list[tuple[int, int]]:
-  """The pictures per device of the programs that are compiled, fewest first: two tell of all counts
-  up to those of the next two. On CPUs convolutions change their form once."""
+  """The pictures per device of the programs that are compiled, in pairs, fewest first. A pair gives
+  the line for all counts from its first up to the next pair's: on CPUs the gradients of
+  convolutions of large maps, which take most of the memory, change their form there."""
   few = (2, 4)
   if jax.default_backend() != 'cpu':
     return [few]
-  return [few, (convolution.MANY, convolution.MANY + 4)]
+  return [few, (convolution.PLAIN_FROM, convolution.PLAIN_FROM + 4)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +71,8 @@ class Line:
   time, from one pair of `programs` to the next.
 
   Attributes:
-    of: (pictures at a time, micro-batches) to the needs of their step; is asked for those of
-      `programs` alone, in one micro-batch or in two.
+    of: (pictures at a time, micro-batches) to the needs of their step; called with the counts of
+      `programs` alone, and one micro-batch or two.
     pictures: bytes of one pair.
   """
 
@@ -79,22 +80,25 @@ class Line:
   pictures: int
 
   def at(self, share: int, parts: int = 1) -> Needs:
-    """For a share of the batch in so many micro-batches: they take what two do, and their pictures,
-    which are there from the start, and a second time as micro-batches."""
+    """For a share of the batch in so many micro-batches: memory within 10 %, as far as was tried.
+
+    It is that of two micro-batches, and the pictures of the others twice: in the batch, and split
+    into micro-batches. Operations are those of the last of `programs`: XLA counts the operations of
+    a loop once, and other forms of convolutions are loops."""
     count, alike = share // parts, min(parts, 2)
-    few, many = next((two for two in reversed(programs()) if count >= two[0]), programs()[0])
-
-    def affine(count: int, parts: int) -> Needs:
-      two = zip(self.of(few, parts), self.of(many, parts), strict=True)
-      return Needs(*(x + (y - x) * (count - few) / (many - few) for x, y in two))
-
-    needs = affine(count, alike)
+    pair = next((two for two in reversed(programs()) if count >= two[0]), programs()[0])
+    needs = self._affine(pair, count, alike)
     later = self.pictures * (share - alike * count)
     return needs._replace(
       arguments=needs.arguments + later,
       temporaries=needs.temporaries + later,
-      flops=affine(share, 1).flops,  # XLA counts those of a loop once
+      flops=self._affine(programs()[-1], share, 1).flops,
     )
+
+  def _affine(self, pair: tuple[int, int], count: int, parts: int) -> Needs:
+    few, many = pair
+    two = zip(self.of(few, parts), self.of(many, parts), strict=True)
+    return Needs(*(x + (y - x) * (count - few) / (many - few) for x, y in two))
 
   def largest(self, memory: int) -> int:
     """The most pictures of a device at a time that fit into a memory; 0: none.
@@ -196,7 +200,7 @@ def nearest(
     of = lines[settings]
     for parts in range(train.accumulate_steps, share + 1):
       if share % parts or of.at(share // parts).memory > memory:
-        continue  # micro-batches take no less than one of them alone, which is compiled sooner
+        continue  # one micro-batch alone does not fit, and its program is compiled sooner
       if (found := of.at(share, parts)).memory <= memory:
         chosen = {'dtype': settings[0], 'remat': settings[1], 'accumulate_steps': parts}
         yield {name: value for name, value in chosen.items() if value != train[name]}, found

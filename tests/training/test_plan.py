@@ -30,7 +30,8 @@ def _line(fixed, each, state=2.0, later=0.0):
     assert count in (*FEW, *MANY) and parts in (1, 2)
     activations = count * (each + later * (count >= MANY[0]))
     gradients = fixed + (parts - 1)
-    return plan.Needs(GIB * state, 0, GIB * (gradients + activations), 10.0 + count)
+    flops = (10.0 + count) / parts  # XLA counts those of a loop once
+    return plan.Needs(GIB * state, 0, GIB * (gradients + activations), flops)
 
   return plan.Line(of, pictures=2**20)
 
@@ -52,6 +53,21 @@ def test_convolutions_that_take_more_from_eight_pictures_on():
   # Between 6.5 GiB and 9 there is no batch.
   sizes = {2.9: 0, 3.5: 1, 6.4: 6, 6.5: 7, 8.9: 7, 9: 8, 9.7: 8, 9.75: 9, 15: 16}
   assert {size: line.largest(int(size * GIB)) for size in sizes} == sizes
+
+
+def test_only_what_the_answer_needs_is_compiled():
+  asked = set()
+
+  def of(count, parts):
+    asked.add((count, parts))
+    return plan.Needs(GIB, 0, GIB * count * parts, 1)
+
+  line = plan.Line(of, pictures=0)
+  assert line.largest(21 * GIB) == 20 and asked == {(8, 1), (12, 1)}
+  assert line.largest(4 * GIB) == 3 and asked == {(8, 1), (12, 1), (2, 1), (4, 1)}
+  lines, train = {('float32', False): line}, tiny_joint.config(train__batch_size=8).train
+  assert not list(plan.nearest(lines, train, 8, GIB)) and len(asked) == 4
+  assert list(plan.nearest(lines, train, 8, 5 * GIB)) and (2, 2) in asked
 
 
 def test_one_form_of_convolutions_is_told_by_two_programs(monkeypatch):
@@ -122,9 +138,9 @@ def test_operations_are_those_of_the_convolutions(hinet):
   for path, shape in kernels(params):
     coarse = "_1'" in path.split('][')[0] or 'downsample' in path  # of the two levels the second
     macs += np.prod(shape) * (16 * 16 if coarse else 32 * 32)
-  few, many = FEW
+  few, many = MANY
   each = (hinet.of(many, 1).flops - hinet.of(few, 1).flops) / (many - few)
-  assert 0.7 < each / (6 * macs) < 1.5
+  assert 0.9 < each / (6 * macs) < 1.2
 
 
 def test_a_plan_is_printed(monkeypatch, capsys):
@@ -159,17 +175,17 @@ def test_what_cannot_be_planned_is_refused():
   ('config', 'batches'),
   [
     pytest.param(HINET, [(6, 1), (16, 1), (8, 4), (20, 2)], id='hinet'),
-    pytest.param(tiny_joint.config(), [(6, 1), (8, 4)], id='joint'),
+    pytest.param(tiny_joint.config(), [(6, 1), (16, 1), (8, 4)], id='joint'),
   ],
 )
 def test_other_batches_and_micro_batches_are_as_predicted(config, batches):
   found = plan.line(config)
   for share, parts in batches:
-    config.train.accumulate_steps = parts
-    expected, actual = found.at(share, parts), plan.needs(config, share)
+    changed = config.copy_and_resolve_references()
+    changed.train.accumulate_steps = parts
+    expected, actual = found.at(share, parts), plan.needs(changed, share)
     assert actual.arguments == pytest.approx(expected.arguments, abs=64)
     assert actual.memory == pytest.approx(expected.memory, rel=0.1)
-  config.train.accumulate_steps = 1
 
 
 @pytest.mark.slow
