@@ -33,8 +33,8 @@ def pytest_configure(config):
   Each worker has a folder of its own, which ends with it: JAX does not write its files at one
   stroke, and another worker would take one that is half written for a damaged one.
 
-  The ordinary suite has its programs made in a hurry, which is most of its time; the slow tests
-  and those for --parity have them as users do.
+  The ordinary suite has all its programs made in a hurry, which is most of its time; of the slow
+  tests and those for --parity single ones ask for that (tests/support/quick.py).
   """
   ordinary = config.option.markexpr == 'not slow' and not config.option.parity
   if ordinary and not hasattr(config, 'workerinput'):
