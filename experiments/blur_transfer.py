@@ -276,7 +276,7 @@ def main(args: argparse.Namespace) -> None:
   data, rows = draw_transfer(args), []
   names = fields.fields(args, 'test', args.scenes).names
   report: dict[str, Any] = {
-    'setting': {'steps': study.settings(args).train.steps, 'seed': args.seed},
+    'setting': study.setting(args),
     'fields': len(names),
     'transfers': len(data.items),
     'weights': WEIGHTS.tolist(),

@@ -339,7 +339,7 @@ def main(args: argparse.Namespace) -> None:
   trained = fields.nets(args)
   nets = trained | {f'{name}, {fields.UNTRAINED}': fields.untrained(args, name) for name in trained}
   report: dict[str, Any] = {
-    'setting': {'steps': study.settings(args).train.steps, 'seed': args.seed},
+    'setting': study.setting(args),
     'pictures': len(data.sharp),
     'blurs': data.blurry.shape[1],
     'photographs': len(set(data.photographs.tolist())),

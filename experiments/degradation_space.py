@@ -162,7 +162,7 @@ def main(args: argparse.Namespace) -> None:
     data[split] = fields.all_scenes(source), fields.photographs(source)
   names = source.names
   report: dict[str, Any] = {
-    'setting': {'steps': study.settings(args).train.steps, 'seed': args.seed},
+    'setting': study.setting(args),
     'scenes': {split: len(photographs) for split, (_, photographs) in data.items()},
     'grids': {},
   }

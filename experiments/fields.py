@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from degrep_jax import metrics
+from degrep_jax.common.errors import UserError
 from degrep_jax.common.files import write_atomically
 from degrep_jax.common.pixels import to_float
 from degrep_jax.data.source import open_synthetic
@@ -33,9 +34,12 @@ LEAST_SHARE = 0.01  # of a scene's pixels, below which a region is not scored
 def parser(
   doc: str, name: str, scenes: int, probe_scenes: int | None = None
 ) -> argparse.ArgumentParser:
-  """The flags of all experiments, the nets that are compared, and how many scenes are scored and,
-  where there is a probe, trained on."""
+  """The flags of all experiments, the nets that are compared or a joint network that is there, and
+  how many scenes are scored and, where there is a probe, trained on."""
   flags = study.parser(doc, name)
+  flags.add_argument(
+    '--checkpoint', help='a joint network, shipped or trained, in place of those compared'
+  )
   flags.add_argument('--scenes', type=int, default=scenes, help='held-out scenes per photograph')
   flags.add_argument(
     '--net', action='append', choices=MAPS, help='one of those compared, again for more; all'
@@ -47,7 +51,17 @@ def parser(
 
 
 def nets(args: argparse.Namespace) -> dict[str, study.Trained]:
-  """The nets that are compared, trained as far as they are not yet."""
+  """The nets that are compared, trained as far as they are not yet; or that of `--checkpoint`.
+
+  Raises:
+    UserError: flags for the training of nets beside `--checkpoint`, or as `study.joint`.
+  """
+  if args.checkpoint:
+    if args.net or args.steps or args.quick or args.smoke or args.nets:
+      raise UserError(
+        '--checkpoint names a trained network: leave out --net, --nets, --steps, --quick, --smoke.'
+      )
+    return {pathlib.Path(args.checkpoint).stem: study.joint(args.checkpoint)[0]}
   return {name: study.trained(args, name) for name in args.net or MAPS}
 
 

@@ -9,7 +9,8 @@ Three settings: the full one (a GPU) has the released widths and scenes of 256 p
 nets of configs/demo.py and scenes of 64 px (2 CPU cores, minutes), `--smoke` trains next to nothing
 (tests). All experiments find the nets in one folder and train those that are missing: a script that
 was interrupted goes on with the one it was training, from its last checkpoint, and one that has
-ended only scores again.
+ended only scores again. Some take a joint network that was trained elsewhere in their place
+(`--checkpoint`), on scenes of its training crop.
 """
 
 import argparse
@@ -34,9 +35,12 @@ sys.path.append(str(pathlib.Path(__file__).parents[1]))
 from configs import default, demo, smoke
 from degrep_jax import checkpoints
 from degrep_jax import run_config as configs
+from degrep_jax.commands import network
 from degrep_jax.common.console import say
+from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import to_float, to_uint8
 from degrep_jax.data.synthetic.exposure import BlurExample
+from degrep_jax.inference import saved_networks
 from degrep_jax.models import factory
 from degrep_jax.runtime import compilation_cache, compiling, exits
 from degrep_jax.training.loop import train
@@ -75,12 +79,14 @@ def parser(doc: str, name: str) -> argparse.ArgumentParser:
     metavar='DIR',
     help='photographs to cut scenes from, in place of those inside scikit-image',
   )
-  flags.set_defaults(name=name)
+  flags.set_defaults(name=name, checkpoint=None)
   return flags
 
 
 def _folder(args: argparse.Namespace, name: str) -> pathlib.Path:
-  return pathlib.Path('runs', name + ('_quick' if args.quick else '_smoke' if args.smoke else ''))
+  setting = 'quick' if args.quick else 'smoke' if args.smoke else ''
+  setting = pathlib.Path(args.checkpoint).stem if args.checkpoint else setting
+  return pathlib.Path('runs', '_'.join(filter(None, (name, setting))))
 
 
 def output(args: argparse.Namespace) -> pathlib.Path:
@@ -89,7 +95,12 @@ def output(args: argparse.Namespace) -> pathlib.Path:
 
 
 def settings(args: argparse.Namespace, net: str = MAP) -> ConfigDict:
-  """The joint stage's config in the chosen setting, of one of `NETS`."""
+  """The joint stage's config in the chosen setting, of one of `NETS`, or of the checkpoint."""
+  if args.checkpoint:
+    config = joint(args.checkpoint)[1].copy_and_resolve_references()
+    config.seed = args.seed
+    on_scenes(config, args.photos)
+    return config
   config = (smoke if args.smoke else demo if args.quick else default).get_config()
   config.seed = args.seed
   if args.smoke:
@@ -106,16 +117,8 @@ def settings(args: argparse.Namespace, net: str = MAP) -> ConfigDict:
   config.optimizer.schedule_steps = steps = config.train.steps
   # A GAN from the first step on kept Gr from ever reading its map, in one seed of three.
   config.loss.gan_warmup_steps = 2 * steps // 5
-  data, log = config.data, config.log
-  data.source = 'synthetic'
-  data.scene = data.crop
-  if args.photos:
-    data.photographs = str(args.photos.absolute())
-  data.shake, data.object_motion, data.rotation = data.crop / 6, data.crop / 5, 0.0
-  data.rest = 0.5
-  # The scripts score the nets on more scenes than a run looks at, and once.
-  data.eval_variants = 1
-  config.eval.tile, config.eval.batch_size = data.crop, 4 * jax.device_count()
+  on_scenes(config, args.photos)
+  log = config.log
   log.evaluate_every_steps = log.pictures_every_steps = steps
   log.checkpoint_every_steps = 2_000 if steps > 10_000 else 100
   log.keep_checkpoints = 1
@@ -123,6 +126,20 @@ def settings(args: argparse.Namespace, net: str = MAP) -> ConfigDict:
   if config.model.encoder == 'official_v2' and not (args.quick or args.smoke):
     config.model.encoder_stages = (1, 2, 4, 8, 16)  # as released; the default is of the other two
   return config
+
+
+def on_scenes(config: ConfigDict, photos: pathlib.Path | None) -> None:
+  """Has a config's data be the scenes of known blur, as large as its training crop, of the
+  photographs in a folder, or of those inside scikit-image."""
+  data = config.data
+  data.source = 'synthetic'
+  data.scene = data.crop
+  data.photographs = str(photos.absolute()) if photos else ''
+  data.shake, data.object_motion, data.rotation = data.crop / 6, data.crop / 5, 0.0
+  data.rest = 0.5
+  # The scripts score the nets on more scenes than a run looks at, and once.
+  data.eval_variants = 1
+  config.eval.tile, config.eval.batch_size = data.crop, 4 * jax.device_count()
 
 
 class Trained(NamedTuple):
@@ -157,6 +174,27 @@ class Trained(NamedTuple):
 @functools.cache
 def _compiled(net: nn.Module, method: str) -> Callable:
   return compiling.jit(functools.partial(net.apply, method=method))
+
+
+@functools.cache
+def joint(checkpoint: str) -> tuple[Trained, ConfigDict]:
+  """A joint network and its config; a workdir, a file, or the name of one that ships.
+
+  Raises:
+    UserError: there is none, or it is another network.
+  """
+  saved = saved_networks.load(network.located(checkpoint, 'reblur')[1])
+  config = ConfigDict(saved.about['config'])
+  if config.model.network != 'joint':
+    raise UserError(f'--checkpoint {checkpoint} is a {config.model.network}; name a joint network.')
+  return Trained(saved.module, saved.variables), config
+
+
+def setting(args: argparse.Namespace) -> dict[str, Any]:
+  """What a report says of the nets: their seed and steps, or where they come from."""
+  if args.checkpoint:
+    return {'checkpoint': args.checkpoint}
+  return {'steps': settings(args).train.steps, 'seed': args.seed}
 
 
 def train_to_end(config: ConfigDict, workdir: pathlib.Path) -> None:

@@ -31,6 +31,7 @@ import place_probe
 import study
 
 from degrep_jax import run_config
+from degrep_jax.common.errors import UserError
 from degrep_jax.data.source import open_source
 from degrep_jax.data.synthetic.exposure import BlurExample
 from degrep_jax.data.synthetic.pairs import PHOTOGRAPHS as PHOTOGRAPH_FILES
@@ -38,7 +39,10 @@ from degrep_jax.data.synthetic.photographs import held_back, scene_of
 from degrep_jax.models import factory
 from degrep_jax.training.state import create_state
 
-ARGS = argparse.Namespace(smoke=True, quick=False, seed=0, steps=None, scenes=2, photos=None)
+ARGS = argparse.Namespace(
+  smoke=True, quick=False, seed=0, steps=None, scenes=2, photos=None, checkpoint=None, net=None,
+  nets=None,
+)  # fmt: skip
 NET = '2-D map'
 ONE = f'--net={NET}'
 
@@ -406,6 +410,26 @@ def test_scenes_of_a_folder_of_photographs(tmp_path):
   held_out = {name.rpartition('/')[0] for name in open_source(config.data, 'test').names}
   assert held_out == shown['test']
   assert study.workdir_of(args, NET) == tmp_path / '2-D_map_seed_0_steps_2_holiday'
+
+
+def test_a_joint_network_takes_the_place_of_those_compared(tmp_path):
+  photo_folder.write(tmp_path / 'holiday', map(str, range(20)), height=60, width=80)
+  config = study.settings(ARGS)
+  config.data.update(source='folder', crop=48, shake=9.0)
+  net = tmp_path / 'run.of' / 'mine'
+  saved.workdir(net, config, {2: None})
+  changed = {'checkpoint': str(net), 'photos': tmp_path / 'holiday', 'smoke': False}
+  args = argparse.Namespace(**vars(ARGS) | changed)
+  scenes = fields.all_scenes(fields.fields(args, 'test', 2))
+  assert scenes.blurry.shape[1:] == (48, 48, 3)  # its training crop
+  assert 1 < scenes.extent.max() < 48 / 2
+  assert [*fields.nets(args)] == ['mine']
+  assert study.setting(args) == {'checkpoint': str(net)}
+  assert fields.nets(args)['mine'].maps(scenes.blurry).shape[0] == len(scenes.blurry)
+  with pytest.raises(UserError, match='leave out --net, --nets, --steps, --quick, --smoke'):
+    fields.nets(argparse.Namespace(**vars(args) | {'steps': 3}))
+  with pytest.raises(UserError, match='small is a msdi_net; name a joint network'):
+    study.joint('small')
 
 
 def test_the_mean_explains_nothing():
