@@ -39,6 +39,7 @@ import study
 from absl import app, flags
 
 from degrep_jax import Restorer, checkpoints
+from degrep_jax.commands.network import located
 from degrep_jax.common import pixels
 from degrep_jax.common.console import results, say
 from degrep_jax.common.errors import UserError, fail
@@ -62,7 +63,7 @@ BATCH = 8
 LABELS = {'hinet': 'HINet', 'msdi_net': 'MSDI-Net'}
 
 _METHODS = flags.DEFINE_multi_string(
-  'method', [], 'NAME=WORKDIR of a network; repeatable, the first is the baseline.'
+  'method', [], 'NAME=CHECKPOINT, as for degrep deblur; repeatable, the first is the baseline.'
 )
 _DATASET = flags.DEFINE_string(
   'dataset', SYNTHETIC, f'{SYNTHETIC}, or what degrep evaluate takes: a folder, list or name.'
@@ -177,7 +178,7 @@ def named_methods():
   for text in _METHODS.value:
     label, _, workdir = text.partition('=')
     if not label or not workdir:
-      raise UserError(f'--method={text} is not understood: write NAME=WORKDIR.')
+      raise UserError(f'--method={text} is not understood: write NAME=CHECKPOINT.')
     if label in found or label in TAKEN:
       raise UserError(f'--method: the name {label} is taken already, choose another.')
     found[label] = pathlib.Path(workdir)
@@ -185,7 +186,7 @@ def named_methods():
   tree = all(pathlib.Path(_DATASET.value, split).is_dir() for split in SPLITS)
   for wrong, sentence in (
     (found and quick, '--quick trains its own networks: leave either it or --method.'),
-    (not found and not quick, 'name networks by --method=NAME=WORKDIR, or train some by --quick.'),
+    (not found and not quick, 'name networks by --method=NAME=CHECKPOINT, or use --quick.'),
     (_JOINT.value and not quick, '--joint is that of --quick: name networks by --method instead.'),
     (_DATA_DIR.value and _DATASET.value == SYNTHETIC, '--data_dir: name its dataset by --dataset.'),
     (
@@ -286,7 +287,9 @@ def compare():
   networks = [
     Kept(
       label,
-      Restorer.from_checkpoint(workdir, mode=_MODE.value, tile=_TILE.value),
+      Restorer.from_checkpoint(
+        located(str(workdir), 'deblur')[1], mode=_MODE.value, tile=_TILE.value
+      ),
       output / 'restored',
       dataset,
     )

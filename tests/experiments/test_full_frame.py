@@ -220,7 +220,7 @@ def test_a_missing_checkpoint_costs_a_sentence(scored, tmp_path):
   ('options', 'words'),
   [
     ([], ['--method', '--quick']),
-    (['--method=runs/hinet'], ['NAME=WORKDIR']),
+    (['--method=runs/hinet'], ['NAME=CHECKPOINT']),
     (['--method=a=x', '--method=a=y'], ['a is taken']),
     (['--method=sharp=x'], ['sharp is taken']),
     (['--method=a=x', '--quick'], ['--quick']),

@@ -61,7 +61,8 @@ def test_the_table_says_what_the_generators_make_of_the_maps(tmp_path, capsys):
   variables = checkpoints.variables(checkpoints.load_network(tmp_path))
   source = open_source(config.data, 'test')
   pairs = [source.pair(item) for item in range(len(source))]
-  blurry, sharp = (to_float(np.stack([getattr(p, of) for p in pairs])) for of in ('blurry', 'sharp'))
+  blurry = to_float(np.stack([pair.blurry for pair in pairs]))
+  sharp = to_float(np.stack([pair.sharp for pair in pairs]))
   for row, pictures in ((rows[0], blurry), (rows[3], sharp)):
     maps = net.apply(variables, pictures, method='degradation_map')
     made = net.apply(variables, blurry, sharp, maps, method='generate')
