@@ -1,6 +1,6 @@
 """The joint stage as the released code trains it: its encoder, losses and order of updates.
 
-python -m degrep_jax.main --config=configs/gopro_joint_official.py --workdir=runs/official \
+python -m degrep_jax.main --config=configs/gopro_joint_official.py --workdir=runs/joint_official \
   --config.data.root=GOPRO_Large --config.loss.vgg_path=vgg19-dcbb9e9d.pth
 
 The weights of VGG19 are torchvision's (reading them needs the extra `convert`). Unlike the released
