@@ -175,7 +175,11 @@ def read_rows(output: pathlib.Path, tiny: bool) -> dict[str, dict[str, Any]]:
   try:
     found = json.loads(output.read_text())
     rows, was_tiny = {row['task']: row for row in found['rows']}, found['tiny']
-  except (ValueError, KeyError, TypeError):
+    for row in rows.values():
+      for key, value in row['figures'].items():
+        if value in ('inf', '-inf', 'nan'):  # as `write_json` writes them
+          row['figures'][key] = float(value)
+  except (ValueError, KeyError, TypeError, AttributeError):
     raise UserError(f'{output} is not from this command: name another --output.') from None
   if was_tiny != tiny:
     other = 'with' if was_tiny else 'without'

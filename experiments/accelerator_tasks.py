@@ -31,6 +31,7 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 import benchmark_memory
 import jax
+import numpy as np
 import reference
 import reference_steps
 from accelerator import STATUS_OUT_OF_MEMORY
@@ -104,6 +105,11 @@ def device(tiny: bool) -> Iterator[Figures]:
   }
 
 
+def raise_to(found: Figures, name: str, value: float) -> None:
+  """Has a figure be at least `value`; NaN stays NaN, which Python's max would hide."""
+  found[name] = float(np.maximum(found.get(name, 0.0), value))
+
+
 def forward(precision: str, width: int, tiny: bool) -> Iterator[Figures]:
   """How far the networks' outputs are from the released ones, in deviations of the output."""
   dtype, found = set_precision(precision), {'share': 0.0}
@@ -117,8 +123,8 @@ def forward(precision: str, width: int, tiny: bool) -> Iterator[Figures]:
     for case, output in zip(cases, outputs, strict=True):
       difference, deviation = figures.compare(case, output.astype('float32'))
       tolerance = reference.TOLERANCE * max(1, deviation)
-      found[kind] = max(found[kind], difference / deviation)
-      found['share'] = max(found['share'], difference / tolerance)
+      raise_to(found, kind, difference / deviation)
+      raise_to(found, 'share', difference / tolerance)
     yield found
 
 
@@ -137,9 +143,8 @@ def training(precision: str, width: int, tiny: bool) -> Iterator[Figures]:
     for column, value, expected in zip(about['columns'], ours, about['rows'][0], strict=True):
       difference = abs(value / expected - 1)
       name = f'{stage.split("_")[0]}_{"norms" if "norm" in column else "losses"}'
-      found[name] = max(found.get(name, 0.0), difference)
-      share = difference / reference_steps.tolerance(column, 0)
-      found['share'] = max(found['share'], share)
+      raise_to(found, name, difference)
+      raise_to(found, 'share', difference / reference_steps.tolerance(column, 0))
     yield found
 
 

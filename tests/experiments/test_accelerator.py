@@ -1,11 +1,13 @@
 """The one command that measures a GPU: its budget, what it goes on with, its tables."""
 
 import json
+import math
 import subprocess
 import sys
 
 import accelerator
 import accelerator_tables
+import accelerator_tasks
 import child
 import pytest
 import quick
@@ -109,6 +111,20 @@ def test_rows_are_kept_whatever_ends_the_command(output):
   with pytest.raises(KeyboardInterrupt):
     _measured(Machine(c=KeyboardInterrupt()), output)
   assert [row['task'] for row in json.loads(output.read_text())['rows']] == ['device', *NAMES[:2]]
+
+
+def test_what_is_not_finite_stays_so_in_figures_and_in_their_file(output):
+  found = {'share': 0.5}
+  for value in (0.2, float('nan'), 0.9):
+    accelerator_tasks.raise_to(found, 'share', value)
+    accelerator_tasks.raise_to(found, 'joint', 2 * value)
+  assert all(math.isnan(value) for value in found.values())
+  row = {'task': 'a', 'kind': 'forward', 'status': MEASURED, 'note': ''}
+  accelerator.write_rows(output, {'a': row | {'figures': found | {'msdi_net': math.inf}}}, False)
+  read = accelerator.read_rows(output, False)
+  assert read['a']['figures']['msdi_net'] == math.inf and math.isnan(read['a']['figures']['share'])
+  table = accelerator_tables.markdown(read.values(), ['a device'])
+  assert 'inf' in table and 'nan' in table
 
 
 def test_a_row_that_fails_costs_itself_alone(output):
