@@ -22,6 +22,7 @@ degrep_jax/shipped/scores.json, and the table into docs/models.md.
 
 import argparse
 import functools
+import hashlib
 import itertools
 import json
 import os
@@ -41,6 +42,8 @@ import numpy as np
 import study
 
 from degrep_jax import Restorer, checkpoints, metrics, shipped
+from degrep_jax.common.console import listed
+from degrep_jax.common.errors import UserError
 from degrep_jax.common.files import write_json
 from degrep_jax.data.pairs import Source
 from degrep_jax.data.source import open_pairs
@@ -65,9 +68,27 @@ def kept(file: pathlib.Path, of: Any, measure: Callable[[], Any]) -> Any:
   return json.loads(file.read_text())['found']
 
 
+def _named(flag: str, text: str) -> tuple[str, str]:
+  name, _, place = text.partition('=')
+  if not name or not place:
+    raise UserError(f'--{flag} {text} is not understood: write NAME=PLACE.')
+  return name, place
+
+
+def files_of(folder: str | os.PathLike) -> str:
+  """What tells a folder's files from others: a hash of their paths, sizes and times."""
+  digest = hashlib.sha256(os.path.abspath(folder).encode())
+  for path in sorted(path for path in pathlib.Path(folder).rglob('*') if path.is_file()):
+    about = path.stat()
+    digest.update(f'{path} {about.st_size} {about.st_mtime_ns}'.encode())
+  return digest.hexdigest()
+
+
 def networks(args: argparse.Namespace) -> dict[str, pathlib.Path]:
   """Label to the file or workdir of every network."""
-  named = dict(text.split('=', 1) for text in args.network)
+  named = dict(_named('network', text) for text in args.network)
+  if taken := named.keys() & set(shipped.names()):
+    raise UserError(f'--network: {", ".join(taken)} ships under that name; choose another.')
   return {label: pathlib.Path(place) for label, place in named.items()} | {
     name: shipped.path(name) for name in shipped.names()
   }
@@ -81,24 +102,38 @@ def identity(place: pathlib.Path) -> Any:
 
 
 def rows_of(cells: pathlib.Path, name: str, source: Source, method: Any, of: Any) -> list[dict]:
-  """PSNR and SSIM of a method on every pair of a set."""
+  """PSNR (infinite if identical) and SSIM (None of tiny pictures) of every pair by a method."""
 
   def measure() -> list[dict[str, float]]:
     scores = scoring.score(source, [method], scoring.Protocol())
     columns = {metric: scores.column(method.label, metric) for metric in ('psnr', 'ssim_3d')}
     return [dict(zip(columns, x, strict=True)) for x in zip(*columns.values(), strict=True)]
 
-  return kept(cells / f'{name}_{method.label}.json', [of, list(source.names)], measure)
+  rows = kept(cells / f'{name}_{method.label}.json', [of, list(source.names)], measure)
+  # JSON has no infinity: it is the text 'inf'.
+  return [row | {'psnr': float(row['psnr'])} for row in rows]
 
 
 def summary(rows: list[dict], blurry: list[dict], names: tuple[str, ...]) -> dict[str, Any]:
-  """Means, the gain in PSNR with its interval, and the picture that gains least."""
-  psnr, before = ([row['psnr'] for row in of] for of in (rows, blurry))
+  """Means, the gain in PSNR with its interval, and the picture that gains least. Pictures that are
+  identical to the sharp ones are left out of PSNR's.
+
+  Raises:
+    UserError: all are.
+  """
+  both = zip((row['psnr'] for row in rows), (row['psnr'] for row in blurry), names, strict=True)
+  finite = [
+    (ours, before, name) for ours, before, name in both if np.isfinite([ours, before]).all()
+  ]
+  if not finite:
+    raise UserError(f'{listed(names)}: all pictures are identical to the sharp ones.')
+  psnr, before, names = zip(*finite, strict=True)
   gains = np.subtract(psnr, before)
   worst = int(np.argmin(gains))
+  ssim = [row['ssim_3d'] for row in rows if row['ssim_3d'] is not None]
   return {
     'psnr': float(np.mean(psnr)),
-    'ssim_3d': float(np.mean([row['ssim_3d'] for row in rows])),
+    'ssim_3d': float(np.mean(ssim)) if ssim else None,
     'gain': bootstrap.paired_difference(psnr, before)._asdict(),
     'worst': {'name': names[worst], 'gain': float(gains[worst])},
   }
@@ -131,9 +166,11 @@ def score_pairs(args: argparse.Namespace, cells: pathlib.Path) -> dict[str, Any]
       for size in ENSEMBLES
     ]
   for text in args.pairs:
-    name, _, folder = text.partition('=')
-    source = open_pairs(folder)
-    rows = {method.label: rows_of(cells, name, source, method, of) for method, of in methods}
+    name, folder = _named('pairs', text)
+    source, files = open_pairs(folder), files_of(folder)
+    rows = {
+      method.label: rows_of(cells, name, source, method, [of, files]) for method, of in methods
+    }
     found[name] = {
       label: summary(of, rows[scoring.BLURRY], source.names) for label, of in rows.items()
     } | {'pictures': len(source.names), 'differences': {}}
@@ -156,11 +193,11 @@ def score_photos(args: argparse.Namespace, cells: pathlib.Path) -> dict[str, Any
     worst = int(np.argmin(psnr))
     return {'psnr': float(np.mean(psnr)), 'least': psnr[worst], 'worst': files[worst][0]}
 
-  names = [name for name, _ in files]
+  names, there = [name for name, _ in files], files_of(args.photos)
   return {
     label: kept(
       cells / f'photos_{label}.json',
-      [identity(place), names],
+      [identity(place), names, there],
       functools.partial(measure, place),
     )
     | {'photographs': len(names)}
@@ -236,8 +273,11 @@ def ship(found: dict[str, Any], text: str) -> None:
 
 def main(args: argparse.Namespace) -> None:
   """Measures what is missing, prints, writes."""
+  networks(args), [_named('pairs', text) for text in args.pairs]  # refuses before it measures
   given = {'pairs': args.pairs, 'photos': args.photos}
   parts = [part for part in args.part if given.get(part, True)]
+  if args.ship and set(parts) != set(PARTS):
+    raise UserError('--ship renews all that is told: name --pairs and --photos, no --part.')
   found = {part: PARTS[part](args, args.output / 'cells') for part in parts}
   write_json(args.output / 'scores.json', found | {'versions': scoring.versions()})
   text = model_tables.markdown(found)

@@ -41,7 +41,8 @@ def _pairs(pairs: dict[str, Any]) -> str:
       if label in ('pictures', 'differences'):
         continue
       gain, worst = of['gain'], of['worst']['gain']
-      cells = [f'{of["psnr"]:.2f}', f'{of["ssim_3d"]:.3f}']
+      ssim = of['ssim_3d']
+      cells = [f'{of["psnr"]:.2f}', '-' if ssim is None else f'{ssim:.3f}']
       if label == scoring.BLURRY:
         cells += ['', '', '']
       else:

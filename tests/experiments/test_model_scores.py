@@ -1,6 +1,8 @@
 """What the figures of the networks that ship are made of: classical methods, cells, summaries."""
 
+import argparse
 import json
+import math
 
 import classical
 import model_scores
@@ -10,6 +12,10 @@ from scipy import ndimage
 from skimage import data
 
 from degrep_jax import metrics
+from degrep_jax.common import pixels
+from degrep_jax.common.errors import UserError
+from degrep_jax.data.source import open_pairs
+from degrep_jax.evaluation import scoring
 
 SHARP = data.coffee()[100:200, 200:330]
 
@@ -80,6 +86,53 @@ def test_a_summary_by_hand():
   assert found['psnr'] == 25.25 and found['ssim_3d'] == pytest.approx(0.7)
   assert found['gain']['mean'] == 0.25 and found['gain']['pictures'] == 2
   assert found['worst'] == {'name': 'b', 'gain': -0.5}
+
+
+def test_a_summary_leaves_out_what_is_identical_or_too_small():
+  blurry = [{'psnr': 20.0, 'ssim_3d': 0.5}, {'psnr': math.inf, 'ssim_3d': 1.0}]
+  rows = [{'psnr': 21.0, 'ssim_3d': None}, {'psnr': 60.0, 'ssim_3d': 0.9}]
+  found = model_scores.summary(rows, blurry, ('a', 'b'))
+  assert found['psnr'] == 21 and found['ssim_3d'] == 0.9
+  assert found['gain']['pictures'] == 1
+  assert found['worst'] == {'name': 'a', 'gain': 1}
+  with pytest.raises(UserError, match='a: all pictures are identical'):
+    model_scores.summary(blurry[1:], blurry[1:], ('a',))
+
+
+def test_scores_of_identical_pictures_are_kept_as_numbers(tmp_path):
+  for split in ('blur', 'sharp'):
+    pixels.write_png(tmp_path / 'pairs' / split / '0.png', SHARP)
+  source, method = open_pairs(tmp_path / 'pairs'), scoring.BlurryInput()
+  for _ in range(2):  # measured, and as it was kept
+    (row,) = model_scores.rows_of(tmp_path, 'set', source, method, 'input')
+    assert row == {'psnr': math.inf, 'ssim_3d': pytest.approx(1)}
+
+
+def test_a_folder_is_another_when_a_file_of_it_is(tmp_path):
+  (tmp_path / 'a').mkdir()
+  (tmp_path / 'a' / '0.png').write_bytes(b'one')
+  before = model_scores.files_of(tmp_path)
+  assert model_scores.files_of(tmp_path) == before
+  (tmp_path / 'a' / '0.png').write_bytes(b'two!')
+  assert model_scores.files_of(tmp_path) != before
+
+
+@pytest.mark.parametrize(
+  ('given', 'sentence'),
+  [
+    ({'network': ['runs/x']}, '--network runs/x is not understood: write NAME=PLACE'),
+    ({'network': ['small=runs/x']}, '--network: small ships under that name; choose another'),
+    ({'pairs': ['GOPRO_Large']}, '--pairs GOPRO_Large is not understood'),
+    ({'ship': True, 'part': ['flat']}, '--ship renews all that is told: name --pairs and --photos'),
+    ({'ship': True, 'part': [*model_scores.PARTS]}, '--ship renews all'),
+  ],
+)
+def test_what_is_named_wrongly_is_told_before_anything_is_measured(tmp_path, given, sentence):
+  none = {'pairs': [], 'network': [], 'photos': None, 'tune': None}
+  args = argparse.Namespace(**none | {'part': ['flat'], 'ship': False, 'output': tmp_path} | given)
+  with pytest.raises(UserError, match=sentence):
+    model_scores.main(args)
+  assert not list(tmp_path.iterdir())
 
 
 def test_what_ships_tells_its_scores(tmp_path, monkeypatch):
