@@ -21,9 +21,11 @@ import time
 import jax
 import numpy as np
 from absl import app, flags
-from ml_collections import ConfigDict
 from skimage import data
 
+sys.path.append(str(pathlib.Path(__file__).parents[1]))
+
+from configs import default
 from degrep_jax import Restorer
 from degrep_jax.metrics import psnr
 from degrep_jax.models import factory
@@ -64,21 +66,9 @@ def photograph(width, height):
 
 def random_restorer(**options):
   """Of `--network` and `--width`, depth 5, the released encoder, 256-px tiles."""
-  model = ConfigDict(
-    {
-      'network': _NETWORK.value,
-      'width': _WIDTH.value,
-      'depth': 5,
-      'encoder': 'official_v1',
-      'encoder_width': _WIDTH.value,
-      'encoder_stages': (1, 2, 4, 8, 8),
-      'encoder_input': 256,
-      'global_code': False,
-      'without_map': False,
-      'modulation': 'spade',
-      'modulation_hidden': 128,
-    }
-  )
+  model = default.get_config().model
+  model.network, model.width, model.encoder_width = _NETWORK.value, _WIDTH.value, _WIDTH.value
+  model.encoder = 'official_v1'
   module = factory.build_network(model, None)
   picture = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
   pictures = [picture] * factory.NETWORKS[_NETWORK.value].inputs
