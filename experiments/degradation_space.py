@@ -8,7 +8,8 @@ weighted by their extents. Linear ridge probes are trained on scenes of the trai
 scored on held-out ones:
 
 - extent: R^2 (0: no better than the mean of all places), and R^2 within scenes: of how a place
-  differs from the mean of its scene, which is what a map knows and a code cannot.
+  differs from the mean of its scene, which is what a map knows and a code cannot, by a probe of how
+  the map's place differs from the mean of its map.
 - direction: (cos 2a, sin 2a) are predicted, where the extent is 2 px or more; median error of the
   axis in degrees, with a 95 % interval by resampling scenes, most of which have one direction.
   Chance is 45.

@@ -107,16 +107,20 @@ def probe(
   train: np.ndarray, test: np.ndarray, known: Data, held_out: Data, products: bool = False
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
   """Scores of linear probes of features (N, h, w, D), and what they predict of the held-out places:
-  'extent' (N, h, w) and 'axis' (N, h, w, 2)."""
+  'extent' (N, h, w), 'within' (N, h, w), how it differs from the mean of its scene, and 'axis'
+  (N, h, w, 2). Each has a probe of its own: that of extents is led by how scenes differ."""
   columns = train.shape[-1]
   groups = np.broadcast_to(known.photographs[:, None, None], known.blur.extent.shape)
   seen = known.blur.extent >= MOVED_PX
   extent = fit(train.reshape(-1, columns), known.blur.extent.ravel(), groups.ravel(), products)
+  differences, target = within(train).reshape(-1, columns), within(known.blur.extent).ravel()
+  inside = fit(differences, target, groups.ravel(), products)
   axis = fit(train[seen], known.blur.axis[seen], groups[seen], products)
   flat = test.reshape(-1, columns)
   shape = held_out.blur.extent.shape
   guess = {
     'extent': extent.predict(flat).reshape(shape),
+    'within': inside.predict(within(test).reshape(-1, columns)).reshape(shape),
     'axis': axis.predict(flat).reshape(*shape, 2),
   }
   return scores(guess, held_out.blur), guess
@@ -133,7 +137,9 @@ def scores(guess: Mapping[str, np.ndarray], blur: Places) -> dict[str, Any]:
   low, high = interval([error for error in errors if len(error)])
   return {
     'extent_r2': float(r2_score(blur.extent.ravel(), guess['extent'].ravel())),
-    'extent_r2_within_scenes': float(r2_score(within(blur.extent), within(guess['extent']))),
+    'extent_r2_within_scenes': float(
+      r2_score(within(blur.extent).ravel(), within(guess['within']).ravel())
+    ),
     'direction_degrees': float(np.median(np.concatenate(errors))) if seen.any() else None,
     'direction_low': low,
     'direction_high': high,
@@ -143,8 +149,8 @@ def scores(guess: Mapping[str, np.ndarray], blur: Places) -> dict[str, Any]:
 
 
 def within(values: np.ndarray) -> np.ndarray:
-  """Values (N, h, w) less the mean of their scene, in a row."""
-  return (values - values.mean((1, 2), keepdims=True)).ravel()
+  """Values (N, h, w, ...) less the mean of their scene."""
+  return values - values.mean((1, 2), keepdims=True)
 
 
 def interval(errors: Sequence[np.ndarray]) -> tuple[float | None, float | None]:
@@ -164,6 +170,7 @@ def means(known: Data, held_out: Data) -> dict[str, Any]:
   axis = blur.axis[blur.extent >= MOVED_PX].mean(0)
   guess = {
     'extent': np.full(shape, blur.extent.mean()),
+    'within': np.zeros(shape),
     'axis': np.broadcast_to(axis, (*shape, 2)),
   }
   return scores(guess, held_out.blur)

@@ -344,6 +344,7 @@ def test_probes_read_what_is_there_and_nothing_else():
   ]
   score, guess = place_probe.probe(*(x @ mixing + 5 for x in features), known, held_out)
   assert score['extent_r2'] > 0.999
+  assert score['extent_r2_within_scenes'] > 0.999
   assert score['direction_degrees'] < 0.5
   assert guess['axis'].shape == (20, 4, 4, 2)
   assert score['places_with_direction'] == (held_out.blur.extent >= 2).sum()
@@ -361,11 +362,25 @@ def test_probes_read_what_is_there_and_nothing_else():
 def test_what_scenes_have_in_common_explains_nothing_within_them():
   held_out = _data(np.random.default_rng(0), 12)
   scenes = held_out.blur.extent.mean((1, 2), keepdims=True)
-  guess = {'extent': 0 * held_out.blur.extent + scenes, 'axis': held_out.blur.axis}
+  extent = 0 * held_out.blur.extent + scenes
+  guess = {'extent': extent, 'within': extent, 'axis': held_out.blur.axis}
   score = place_probe.scores(guess, held_out.blur)
   assert score['extent_r2'] > 0.02
   assert score['extent_r2_within_scenes'] == pytest.approx(0, abs=1e-9)
   assert (score['direction_low'], score['direction_high']) == pytest.approx((0, 0), abs=1e-4)
+
+
+def test_what_differs_within_scenes_is_read_whatever_scenes_add():
+  rng = np.random.default_rng(0)
+  known, held_out = _data(rng, 40), _data(rng, 20)
+  # A map of the extent, and of a number of the scene's own that says nothing of it.
+  features = [
+    (d.blur.extent + rng.normal(0, 50, (len(d.blur.extent), 1, 1)))[..., None]
+    for d in (known, held_out)
+  ]
+  score, _ = place_probe.probe(*features, known, held_out)
+  assert score['extent_r2'] < 0.1
+  assert score['extent_r2_within_scenes'] > 0.999
 
 
 def test_an_interval_is_over_scenes():
