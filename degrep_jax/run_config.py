@@ -77,7 +77,7 @@ def check_evaluation(config: ml_collections.ConfigDict, devices: int) -> None:
   _check_data(config.data)
   _check_batch('eval.batch_size', config.eval.batch_size, devices)
   _check_model(config.model)
-  factory.check_size(config.model, config.eval.tile, 'eval.tile')
+  factory.check_tile(config.model, config.eval.tile, 'eval.tile')
 
 
 def _check_data(data: ml_collections.ConfigDict, place: str = 'data') -> None:

@@ -105,6 +105,10 @@ def test_tiles_are_shared_by_the_devices_of_the_process_that_evaluates():
     ({'data__crop': 100}, 'config.data.crop is 100.*multiple of 16'),
     ({'data__crop': 16}, 'config.data.crop is 16.*32 at least'),
     ({'eval__tile': 120}, 'config.eval.tile is 120'),
+    (
+      {'model__encoder': 'official_v2', 'model__depth': 3, 'eval__tile': 100},
+      'config.eval.tile is 100: with a map of 8x8 places it must be a multiple of 8',
+    ),
     ({'model__encoder_input': 64}, 'config.model.encoder_input is 64.*128 at least'),
     ({'model__encoder_input': 200}, 'config.model.encoder_input is 200.*multiple of 64'),
     ({'model__encoder_input': 0, 'data__crop': 64}, 'config.data.crop is 64.*128 at least'),

@@ -132,11 +132,16 @@ def _in_order(data: bytes) -> bytes:
 
 
 def _without_paths(fields: dict[str, Any]) -> dict[str, Any]:
-  """A config that names folders and files by their own names, not by where they lay."""
+  """A config that names folders and files by their own names, not by where they lay. Several are
+  separated by commas."""
+
+  def names(paths: str) -> str:
+    return ','.join(os.path.basename(path.strip().rstrip('/')) for path in paths.split(','))
+
   return {
     name: _without_paths(value)
     if isinstance(value, dict)
-    else os.path.basename(value)
+    else names(value)
     if name in _PATHS
     else value
     for name, value in fields.items()

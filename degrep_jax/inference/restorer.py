@@ -420,8 +420,15 @@ class Restorer:
   @property
   def cell(self) -> int:
     """Side of the square of a picture that a pixel of its degradation map stands for, px; 1 where
-    there is no map."""
-    return self.tile // self._map_side if self.has_map else 1
+    there is no map. Raises UserError where it is no whole number."""
+    if not self.has_map:
+      return 1
+    side = self._map_side
+    require(
+      self.tile % side == 0,
+      f'tiles of {self.tile} px: a map of {side}x{side} places needs a multiple of {side}',
+    )
+    return self.tile // side
 
   @property
   def _windows(self) -> Windows:

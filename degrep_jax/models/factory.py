@@ -39,6 +39,19 @@ def check_choices(model: ml_collections.ConfigDict) -> None:
       )
 
 
+def check_tile(model: ml_collections.ConfigDict, size: int, field: str) -> None:
+  """Raises UserError naming `field` where pictures cannot be restored in tiles of `size` pixels: as
+  `check_size`, or where places of the map would stand for no whole number of pixels."""
+  check_size(model, size, field)
+  if NETWORKS[model.network].has_map and model.encoder_input:
+    side = model.encoder_input >> build_encoder(model).halvings
+    if size % side:
+      raise UserError(
+        f'config.{field} is {size}: with a map of {side}x{side} places it must be a multiple of '
+        f'{side}.'
+      )
+
+
 def check_size(model: ml_collections.ConfigDict, size: int, field: str) -> None:
   """Raises UserError naming `field` where the networks cannot take squares of `size` pixels."""
   if not model.depth >= 2:

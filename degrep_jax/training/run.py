@@ -88,12 +88,16 @@ class Run:
       self._breakable(step, state, pictures)
 
   def _breakable(self, step: int, state: Any, work: Callable[[], Any]) -> Any:
-    """work() of process 0 for all, which a signal may break off; the state is saved then."""
+    """work() of process 0 for all, which a signal may break off; the state is saved then, and where
+    it fails."""
     try:
       return processes.from_first(work)
     except signals.Interrupted:
       self.save(step, state)
       raise self.stopped(step) from None
+    except Exception:
+      self.keep(step, state)
+      raise
 
   def save(self, step: int, state: Any) -> None:
     """Saves a state, unless it is already, as one that is evaluated."""
@@ -104,7 +108,7 @@ class Run:
   def keep(self, step: int, state: Any) -> None:
     """Saves what was trained before an error that has nothing to do with it. Not of several
     processes: the others know nothing of it, and all must save together."""
-    if step and jax.process_count() == 1:
+    if step and jax.process_count() == 1 and not self._saved.has(step):
       say(f'saving step {step}')
       self.save(step, state)
 

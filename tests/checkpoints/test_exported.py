@@ -25,7 +25,8 @@ TILE = 32
 def run(tmp_path_factory):
   """A joint run's workdir, whose config names folders of this machine."""
   path = tmp_path_factory.mktemp('runs') / 'joint'
-  config = tiny_joint.config(eval__tile=TILE, data__root='/home/somebody/GOPRO_Large')
+  config = tiny_joint.config(eval__tile=TILE, data__root='/home/somebody/GOPRO_Large/')
+  config.train.init_from = '/home/somebody/encoder, /home/somebody/pyramid'
   saved.workdir(path, config, {3: None, 5: None})
   return path
 
@@ -74,7 +75,9 @@ def test_the_same_checkpoint_gives_the_same_bytes(run, tmp_path):
 def test_a_file_names_no_folders_of_the_machine_that_made_it(run, tmp_path):
   export.to_safetensors(run, tmp_path / 'net.safetensors')
   assert b'somebody' not in (tmp_path / 'net.safetensors').read_bytes()
-  assert exported.load(tmp_path / 'net.safetensors').config.data.root == 'GOPRO_Large'
+  config = exported.load(tmp_path / 'net.safetensors').config
+  assert config.data.root == 'GOPRO_Large'
+  assert config.train.init_from == 'encoder,pyramid'
 
 
 def test_half_the_bytes_and_what_does_not_fit(run, tmp_path):

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import quick
 import reference
+import saved
 import skimage.data
 import tiny_joint
 import torch
@@ -27,6 +28,7 @@ from hypothesis import strategies as st
 from plain_nets import CELL, joint, restorer
 from rounding import FEW, NETWORK, gamma
 
+from configs import smoke
 from degrep_jax import Restorer, checkpoints, convert
 from degrep_jax.common.errors import UserError
 from degrep_jax.inference import tiles, windows
@@ -208,6 +210,17 @@ def test_one_blurry_picture_serves_for_many_sharp_ones():
     assert result.shape == picture.shape
   batch = net.reblur(np.stack(sharp[:1] * 2), np.stack([blurry, blurry[::-1]]))
   np.testing.assert_array_equal(batch[1], net.reblur(sharp[0], blurry[::-1]))
+
+
+def test_tiles_that_are_no_whole_number_of_places_have_no_map():
+  model = smoke.get_config().model
+  model.encoder, model.depth, model.encoder_stages = 'official_v2', 3, (1, 1, 1, 1, 1)
+  model.encoder_input = 256
+  module = factory.build_network(model, axis_name=None)
+  variables = saved.variables(module, 0, *[(1, 100, 100, 3)] * 2)
+  with pytest.raises(UserError, match='tiles of 100 px: a map of 8x8 places needs a multiple of 8'):
+    Restorer(module, variables, tile=100).degradation_map(noise(100, 100))
+  assert Restorer(module, variables, tile=96).cell == 12
 
 
 def test_the_encoder_may_see_the_whole_picture_resized():

@@ -67,6 +67,15 @@ def test_a_signal_breaks_off_what_lasts(tmp_path, name):
   assert checkpoints.load_progress(tmp_path, 4)['metrics'] == [{'l_g': 1}]
 
 
+def test_what_was_trained_is_saved_where_pictures_cannot_be_shown(tmp_path, capsys):
+  evaluator = Failing(tmp_path)
+  evaluator.samples = lambda _: 1 / 0
+  with pytest.raises(ZeroDivisionError):
+    act(tmp_path, evaluator, 'show')
+  np.testing.assert_array_equal(checkpoints.load(tmp_path)['generator']['params']['x'], [1, 2])
+  assert 'saving step 4' in capsys.readouterr().err
+
+
 def test_what_was_trained_is_saved_before_it_is_evaluated(tmp_path):
   with pytest.raises(MemoryError):
     act(tmp_path, Failing(tmp_path), 'evaluate')

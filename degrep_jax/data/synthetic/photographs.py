@@ -285,7 +285,7 @@ def size_of(path: Path) -> tuple[int, int]:
   try:
     with Image.open(path) as picture:
       width, height = picture.size
-  except (OSError, Image.DecompressionBombError):
+  except Exception:  # Pillow has many for headers that it does not understand
     height, width = reading.load(path).pixels.shape[:2]
   scale = min(1, LARGEST / max(width, height))
   return int(width * scale), int(height * scale)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from degrep_jax.common.errors import UserError
+from degrep_jax.data.released.trees import DAMAGE
 from degrep_jax.data.synthetic import camera, exposure
 from degrep_jax.data.synthetic.camera import DISPLAY, HERO6, SRGB, Finish, Response
 from degrep_jax.data.synthetic.exposure import BlurExample, Window
@@ -95,9 +96,10 @@ def read_kernels(path: str | Path) -> tuple[np.ndarray, ...]:
     UserError: the file cannot be read, or holds something else.
   """
   try:
-    with np.load(path) as arrays:
+    # Opened here, since NumPy leaves a damaged file open.
+    with open(path, 'rb') as file, np.load(file) as arrays:
       kernels = [np.asarray(arrays[name], float) for name in arrays.files]
-  except (OSError, ValueError, AttributeError, TypeError) as error:
+  except (OSError, AttributeError, TypeError, *DAMAGE) as error:
     raise UserError(f'{path} cannot be read as kernels (.npz): {error}') from error
   for kernel in kernels:
     if kernel.ndim != 2 or not np.isfinite(kernel).all() or (kernel < 0).any() or not kernel.any():

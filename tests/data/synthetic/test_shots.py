@@ -265,3 +265,12 @@ def test_what_is_no_kernel(tmp_path, array):
     shots.read_kernels(tmp_path / 'k.npz')
   with pytest.raises(UserError, match=r'none\.npz cannot be read'):
     shots.read_kernels(tmp_path / 'none.npz')
+
+
+@pytest.mark.parametrize('share', [0, 0.4, 0.95])
+def test_kernels_that_are_cut_off(tmp_path, share):
+  path = tmp_path / 'k.npz'
+  np.savez_compressed(path, one=np.random.default_rng(0).uniform(size=(9, 9)), two=np.eye(3))
+  path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+  with pytest.raises(UserError, match=r'k\.npz cannot be read'):
+    shots.read_kernels(path)
