@@ -3,7 +3,7 @@
 python -m degrep_jax.main --config=configs/gopro_deblur.py --workdir=runs/gopro_deblur \
   --config.data.root=GOPRO_Large --config.train.init_from=runs/gopro_joint
 
-The authors' E instead: degrep convert encoder_v1 net_E.pth runs/official_e, degrep convert
+The authors' E instead: degrep convert encoder_v1 net_Encoder.pth runs/official_e, degrep convert
 upsampler_v1 prior_upsampling.pth runs/official_p, then --config.model.encoder=official_v1
 --config.train.init_from=runs/official_e,runs/official_p.
 

@@ -9,9 +9,9 @@ photographs held out of those in a folder, the mean PSNR of the reblurred (again
 deblurred (against sharp) ones, and how much the maps vary.
 
 - Equal rows mean that the map is not used.
-- "its blur on another picture" is the map of another photograph blurred by the very same motion (of
-  the embedded photographs only): where that does as well as the right map, M holds the blur; where
-  it does as badly as another picture's map, M holds the picture, which Gr then copies.
+- "its blur on another picture" is the map of another photograph blurred by the very same motion
+  (under made blur only): where that does as well as the right map, M holds the blur; where it does
+  as badly as another picture's map, M holds the picture, which Gr then copies.
 - "sharp picture's" is the map of the same picture without blur.
 """
 

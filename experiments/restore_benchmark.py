@@ -7,7 +7,7 @@ Prints a row per run, each in a process of its own: seconds of the first picture
 aside, compiling included), of the second, and the peak resident memory of the process. The
 networks have random weights, which cost what trained ones do; the photograph is a mosaic of those
 embedded in scikit-image. `--workdir=DIR` takes the network of a run instead and adds how far the
-results of other modes and of bfloat16 lie from those of `tiles`.
+results of the others of `--runs` (bfloat16 if it is named) lie from those of the first.
 """
 
 import json

@@ -389,6 +389,9 @@ OTHER = '--restored {0}/data/test/GOPR0001/blur --dataset {0}/data'
     ('--dataset {0}/data', 'nothing to score'),
     ('--checkpoint {0}/runs/joint', '--dataset'),
     ('--checkpoint {0}/no --dataset {0}/data', '{0}/no holds no checkpoint'),
+    # The folder, not the network that ships.
+    ('--checkpoint small/ --dataset {0}/data --output {0}/o', '/small holds no checkpoint'),
+    ('--checkpoint ./small --dataset {0}/data --output {0}/o', '/small holds no checkpoint'),
     ('--checkpoint {0}/runs/joint --dataset {0}/nothing', '{0}/nothing'),
     ('--checkpoint {0}/runs/joint --sharp {0}/data', '--sharp has no blurry pictures'),
     (f'{NET} --step 5', 'no checkpoint of step 5'),
