@@ -266,7 +266,7 @@ def _tiff_header(file: Path | io.BytesIO, name: str, seen: Header | None) -> Hea
   """Of a TIFF file; `seen` is what Pillow says, which holds where tifffile knows no better."""
   try:
     with file.open('rb') if isinstance(file, Path) else io.BytesIO(file.getvalue()) as opened:
-      width, height, _, orientation = tiff.measure(opened)
+      width, height, _, orientation, _ = tiff.measure(opened)
   except UserError as error:
     raise UserError(f'{name} {error}.') from error
   except Exception as error:  # tifffile raises whatever a damaged file makes it stumble over

@@ -15,6 +15,8 @@ from degrep_jax.photos.photo import Tags
 
 _CODESTREAM = b'\xff\x0a'
 _CONTAINER = b'\0\0\0\x0cJXL \r\n\x87\n'
+_BLOCKS = (b'Exif', b'xml ')
+_LARGEST_BLOCK = 2**24  # bytes of one that is compressed, so that a small file stays small
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # of width to height
 
 
@@ -166,8 +168,8 @@ def tags(data: bytes) -> Tags:
   """What the file says of its pixels."""
   found: dict[bytes, bytes] = {}
   for kind, content in boxes.of(data) if data.startswith(_CONTAINER) else ():
-    if kind == b'brob':
-      kind, content = content[:4], bytes(imagecodecs.brotli_decode(content[4:]))
+    if kind == b'brob' and (kind := content[:4]) in _BLOCKS:
+      content = bytes(imagecodecs.brotli_decode(content[4:], out=_LARGEST_BLOCK))
     found.setdefault(kind, content)
   exif = found.get(b'Exif', b'')
   start = 4 + int.from_bytes(exif[:4], 'big')  # how far from here the TIFF structure starts

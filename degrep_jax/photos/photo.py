@@ -19,6 +19,7 @@ FORMATS = {  # of the files that are read and written: their names' endings, the
 FORMAT_OF = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
 
 _SEGMENT = 65_000  # bytes of a JPEG segment, what stands before its content left out
+_BARE_SEGMENT = 65_533  # bytes of one with nothing before its content
 _SEGMENT_NAMES = {0xED: 'IPTC', 0xFE: 'comments'}  # of those in `Tags.jpeg`
 _CHUNK_NAMES = {b'cICP': 'HDR colours (cICP)'}  # of those in `Tags.png`
 _COLOUR_CHUNKS = (b'cHRM', b'gAMA', b'sRGB', b'cICP')
@@ -148,7 +149,7 @@ def _fitted_tags(tags: Tags, format: str) -> Tags:
       tags,
       exif=block if 0 < len(block) <= _SEGMENT else None,
       xmp=tags.xmp if len(tags.xmp or b'') <= _SEGMENT else None,
-      jpeg=tuple(segment for segment in tags.jpeg if len(segment[1]) <= _SEGMENT),
+      jpeg=tuple(segment for segment in tags.jpeg if len(segment[1]) <= _BARE_SEGMENT),
     )
   return dataclasses.replace(tags, gain_map=None)
 
@@ -162,8 +163,8 @@ def _lost(tags: Tags, kept: Tags, format: str) -> list[str]:
   ]
   if tags.gain_map and not kept.gain_map:
     lost.append('HDR gain map')
-  if format != 'JPEG':
-    lost += [_SEGMENT_NAMES[marker] for marker, _ in tags.jpeg]
+  kept_segments = kept.jpeg if format == 'JPEG' else ()
+  lost += [_SEGMENT_NAMES[of[0]] for of in tags.jpeg if of not in kept_segments]
   if format != 'PNG':
     chunks = [kind for kind, _ in tags.png]
     # What is taken for sRGB where nothing else is said needs no word.

@@ -239,12 +239,12 @@ def _behind(picture: Image.Image, data: bytes) -> tuple[str, ...]:
 
 def _read_tiff(data: bytes, max_pixels: int) -> Photo:
   try:
-    width, height, bits, orientation = tiff.measure(io.BytesIO(data))
+    width, height, bits, orientation, count = tiff.measure(io.BytesIO(data))
   except UserError:
     raise
   except Exception:  # what tifffile does not understand Pillow may
     with _opened(data, max_pixels, ('TIFF',)) as picture:
-      width, height, bits, orientation = *picture.size, 8, 1
+      width, height, bits, orientation, count = *picture.size, 8, 1, 0
   _check_size(width, height, max_pixels)
   tags, notes = tiff.tags(data)
   if bits > 8:
@@ -259,6 +259,9 @@ def _read_tiff(data: bytes, max_pixels: int) -> Photo:
     except UserError:
       raise error from None
     return _upright(values, orientation, data, 'TIFF', tags, notes)
+  if count > (1 if channels.ndim == 2 else channels.shape[2]):
+    # A channel that says not what it is, which Pillow drops.
+    return _upright(tiff.decode(data), orientation, data, 'TIFF', tags, notes)
   # Pillow has turned it.
   tags = dataclasses.replace(tags, icc=profile)
   return _upright(channels, 1, data, 'TIFF', tags, (*notes, *more))

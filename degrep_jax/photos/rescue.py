@@ -30,7 +30,7 @@ def mended_png(data: bytes) -> bytes | None:
   width, height, bits, colour = struct.unpack('>IIBB', header[:10])
   channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
   stride = 1 + (width * bits * channels + 7) // 8  # bytes of a row and what predicts it
-  raw = _decompressed(data)
+  raw = _decompressed(data, height * stride)
   filters = np.frombuffer(raw[: len(raw) // stride * stride], np.uint8)[::stride]
   rows = min(height, int(np.argmax(filters > 4)) if (filters > 4).any() else len(filters))
   if not rows:
@@ -51,17 +51,21 @@ def mended_png(data: bytes) -> bytes | None:
   )
 
 
-def _decompressed(data: bytes) -> bytes:
-  """Rows of a PNG file as far as they go."""
-  stream = b''
+def _decompressed(data: bytes, most: int) -> bytes:
+  """Rows of a PNG file as far as they go, `most` bytes of them."""
+  parts = []
   for kind, content, is_sound in png.checked_chunks(data):
     if kind == b'IDAT' and not is_sound:
       break
-    stream += content if kind == b'IDAT' else b''
-  raw, inflate = [], zlib.decompressobj()
+    if kind == b'IDAT':
+      parts.append(content)
+  stream, raw, inflate = b''.join(parts), list[bytes](), zlib.decompressobj()
   try:
     for at in range(0, len(stream), _SLICE):
-      raw.append(inflate.decompress(stream[at : at + _SLICE]))
+      raw.append(inflate.decompress(stream[at : at + _SLICE], most))
+      most -= len(raw[-1])
+      if not most:  # which zlib takes for no limit
+        break
   except zlib.error:
     pass  # what came before it is kept
   return b''.join(raw)

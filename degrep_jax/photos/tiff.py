@@ -43,8 +43,9 @@ _CANON_RAW, _DNG_VERSION, _SUB_IFDS = b'CR', 50706, 330
 _MOSAICS = (tifffile.PHOTOMETRIC.CFA, tifffile.PHOTOMETRIC.LINEAR_RAW)
 
 
-def measure(opened: BinaryIO) -> tuple[int, int, int, int]:
-  """Width, height, bits a channel, and orientation (1 to 8), from the headers of a file.
+def measure(opened: BinaryIO) -> tuple[int, int, int, int, int]:
+  """Width, height, bits a channel, orientation (1 to 8) and number of channels (0 where they are
+  neither grey nor RGB), from the headers of a file.
 
   Raises:
     UserError: half a sentence on what a single photograph has not: several pages, values that are
@@ -66,7 +67,8 @@ def measure(opened: BinaryIO) -> tuple[int, int, int, int]:
     orientation = page.tags.get(_ORIENTATION)
     turned = int(orientation.value) if orientation and orientation.count == 1 else 1
     turned = turned if turned in range(1, 9) else 1
-    return page.imagewidth, page.imagelength, page.bitspersample, turned
+    channels = page.samplesperpixel if page.photometric in _COLOURS else 0
+    return page.imagewidth, page.imagelength, page.bitspersample, turned, channels
 
 
 def _pages(file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:

@@ -65,7 +65,10 @@ def _encode_jpeg(photo: Photo, quality: int | None) -> bytes:
     options['xmp'] = packet
   if tags.dpi:
     options['dpi'] = tags.dpi
-  data = _save(photo.channels, 'JPEG', **options)
+  try:
+    data = _save(photo.channels, 'JPEG', **options)
+  except OSError:  # Pillow's buffer for these is too small where there is much noise
+    data = _save(photo.channels, 'JPEG', **options | {'optimize': False, 'progressive': False})
   return gain_map.attached(data, tags.gain_map) if tags.gain_map else data
 
 

@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from degrep_jax.common.errors import UserError
-from degrep_jax.photos import kinds, reading, writing
+from degrep_jax.photos import jpeg_xl, kinds, reading, writing
 from degrep_jax.photos.photo import FORMATS, fitted
 
 # Of a mosaic of two by two: red, green, green, blue.
@@ -184,6 +184,25 @@ def test_a_jpeg_in_a_jpeg_xl_file_is_written_as_it_was():
   )  # fmt: skip
   written, notes = again(bytes(imagecodecs.jpegxl_encode_jpeg(jpeg)))
   assert written == again(jpeg)[0] and notes == ()
+
+
+def test_compressed_boxes_of_a_jpeg_xl_file_take_bounded_memory(monkeypatch):
+  values = files.gradient(32, 48, 3)
+  monkeypatch.setattr(jpeg_xl, '_LARGEST_BLOCK', 10_000)
+  for kind, count, is_read in (
+    (b'junk', 10**5, True),
+    (b'xml ', 9_000, True),
+    (b'xml ', 10**5, False),
+  ):
+    box = kind + bytes(imagecodecs.brotli_encode(b' ' * count))
+    data = files.jxl_with(jxl(values), (b'brob', box))
+    if is_read:
+      photo = reading.read(data, 'it')
+      np.testing.assert_array_equal(photo.pixels, values)
+      assert len(photo.tags.xmp or b'') == (count if kind == b'xml ' else 0)
+    else:
+      with pytest.raises(UserError, match='it is damaged and cannot be decoded'):
+        reading.read(data, 'it')
 
 
 def test_what_a_file_is_counts_and_not_its_name(tmp_path):

@@ -387,6 +387,14 @@ def test_captions_and_comments_of_a_jpeg_file_are_kept():
   assert picture.info['photoshop'] == opened(data).info['photoshop']
 
 
+def test_the_longest_segment_that_jpeg_holds_is_kept():
+  caption = b'Photoshop 3.0\x008BIM\x04\x04\0\0\0\0' + bytes(65_533 - 26)
+  extra = b'\xff\xed' + struct.pack('>H', 2 + len(caption)) + caption
+  data = files.pillow(files.gradient(8, 8, 3), 'JPEG', extra=extra)
+  written, notes = again(data)
+  assert ('APP13', caption) in opened(written).applist and notes == ()
+
+
 def test_an_xmp_packet_that_jpeg_cannot_hold_is_left_out():
   long = files.XMP + b' ' * 70_000
   data = files.pillow(files.gradient(8, 8, 3), 'WEBP', xmp=long)

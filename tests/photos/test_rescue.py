@@ -1,6 +1,7 @@
 """Files that are cut off: the rows that are whole come out as they were, and no grey with them."""
 
 import io
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from degrep_jax.common.errors import UserError
-from degrep_jax.photos import reading
+from degrep_jax.photos import png, reading
 
 SIZE = 96, 64, 3
 
@@ -42,6 +43,20 @@ def test_png(channels, dtype, part):
   assert part * 96 - 6 <= rows <= part * 96
   back = photo.channels.reshape(rows, SIZE[1], channels)
   np.testing.assert_array_equal(back, values[:rows])
+
+
+def test_a_png_file_that_holds_more_than_it_claims_takes_no_more_memory():
+  data = files.png(files.noise(10, 10, 3))
+  header = data[: png.HEADER_END]
+  bomb = png.chunk(b'IDAT', zlib.compress(bytes(2**26)))
+  tracemalloc.start()
+  try:
+    photo, words = rescued(header + bomb)
+    _, most = tracemalloc.get_traced_memory()
+  finally:
+    tracemalloc.stop()
+  assert words == 'all of its pixels' and not photo.pixels.any()
+  assert most < 2**22
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
