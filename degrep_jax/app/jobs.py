@@ -146,14 +146,14 @@ def plan(
   if not found:
     raise UserError(_nothing(paths, made))
   jobs = [each.job(format, compare) for each in found]
-  if root is not None and root.suffix.lower() in FORMAT_OF and not root.is_dir():
+  if root is not None and root.suffix.lower() in FORMAT_OF and not os.path.isdir(root):
     if len(jobs) > 1:
       raise UserError(
         f'{output} is the name of one picture, but there are {len(jobs)}: name a folder.'
       )
     _check_ending(root, format)
     jobs = [Job(jobs[0].source, root, _beside(root) if compare else None)]
-  elif root is not None and _is_named_as_a_picture(root) and not root.is_dir():
+  elif root is not None and _is_named_as_a_picture(root) and not os.path.isdir(root):
     raise UserError(
       f'{output} is the name of a picture of a kind that is not written: end it with one of '
       f'{", ".join(FORMAT_OF)}.'
@@ -197,10 +197,19 @@ def _without_results(found: Sequence[_Found], infix: str) -> list[_Found]:
   originals = {
     (each.source.parent, name) for each in found for name in (each.source.name, each.source.stem)
   }
+  searched = {folder for each in found for folder in each.source.parents}
+  ending = f'.{infix}'
 
   def is_result(path: Path) -> bool:
     stem = path.stem.removesuffix('.compare')
-    return stem.endswith(f'.{infix}') and (path.parent, stem.removesuffix(f'.{infix}')) in originals
+    if stem.endswith(ending) and (path.parent, stem.removesuffix(ending)) in originals:
+      return True
+    return any(
+      folder.name.endswith(ending)
+      and folder.name != ending
+      and folder.with_name(folder.name.removesuffix(ending)) in searched
+      for folder in path.parents
+    )
 
   return [each for each in found if not is_result(each.source)]
 
@@ -208,7 +217,7 @@ def _without_results(found: Sequence[_Found], infix: str) -> list[_Found]:
 def _sorted_out(jobs: Sequence[Job], overwrite: bool, plan: Plan) -> Plan:
   """The plan with the jobs, those apart that are not needed."""
   for job in jobs:
-    there = not overwrite and job.target is not None and job.target.exists()
+    there = not overwrite and job.target is not None and os.path.exists(job.target)
     (plan.existing if there else plan.jobs).append(job)
   return plan
 
@@ -224,7 +233,7 @@ def _stream_job(paths: Sequence[str], output: str, format: str | None, compare: 
   if output == STREAM:
     return Job(source, None)
   target = Path(output)
-  if target.suffix.lower() not in FORMAT_OF or target.is_dir():
+  if target.suffix.lower() not in FORMAT_OF or os.path.isdir(target):
     raise UserError(
       f'What comes from the standard input has no name for the folder {output}: add '
       'one, or write --output -.'
@@ -298,8 +307,12 @@ def _matches(pattern: str, root: Path | None, infix: str, plan: Plan) -> Iterato
   matches = sorted(glob.glob(pattern, recursive=True))
   if not matches:
     raise UserError(f'{pattern} matches no file.')
+  folders = set[Path]()
   for match in map(Path, matches):
+    if folders.intersection(match.parents):
+      continue  # which was found there
     if root is None and match.is_dir():
+      folders.add(match)
       yield from _in_folder(match, None, infix, plan)
       continue
     for path in _walk(match, root or base, plan) if match.is_dir() else [match]:

@@ -1,11 +1,10 @@
 """Degradation maps of photographs as pictures: what E reads, in colours over the photographs."""
 
 import functools
-import io
 import pathlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,28 +50,33 @@ def draw(
     UserError: a network that has no E.
   """
   started, pictures = time.monotonic(), MapPictures(restorer)
+  numbers = {job: number for number, job in enumerate(plan.jobs)}
   complaints = list(plan.unreadable)
   for sentence in complaints:
     say(sentence)
   with tempfile.TemporaryDirectory(prefix='degrep-') as folder:
 
-    def read(job: Job, progress: Callable[[float], None]) -> np.ndarray:
+    def read(job: Job, progress: Callable[[float], None]) -> pathlib.Path:
       photo = reading.load(job.name, max_pixels, salvage=salvage)
-      degradation_map = pictures.read(photo.pixels, progress)
-      if raw:
-        file = io.BytesIO()
-        np.save(file, restorer.degradation_map(photo.pixels))
-        _write(job, '.npy', file.getvalue(), overwrite)
-      return _on_disk(job, degradation_map, pathlib.Path(folder, f'{plan.jobs.index(job)}.npy'))
+      place = pathlib.Path(folder, f'{numbers[job]}.npy')
+      _keep(job, pictures.read(photo.pixels, progress), place)
+      if raw:  # written when the picture is, so that an interrupted command can be given again
+        _keep(job, restorer.degradation_map(photo.pixels), place.with_suffix('.raw.npy'))
+      return place
 
     def paint(job: Job, progress: Callable[[float], None]) -> None:
       del progress  # a moment's work
       photo = reading.load(job.name, max_pixels, salvage=salvage)
       seen = over_photograph(colours[job], to_8_bits(photo.pixels), restorer.cell, overlay)
-      _write(job, '.png', writing.encode(Photo(seen, 'PNG')), overwrite)
+      assert job.target is not None  # maps do not go to the standard output
+      if raw:
+        data = maps[job].with_suffix('.raw.npy').read_bytes()
+        write_atomically(job.target.with_suffix('.npy'), data, overwrite=overwrite)
+      write_atomically(job.target, writing.encode(Photo(seen, 'PNG')), overwrite=overwrite)
 
     maps = _attempt(read, plan.jobs, 'reading maps', complaints)
-    colours = dict(zip(maps, pictures.colours(list(maps.values())), strict=True)) if maps else {}
+    stored = _Stored(list(maps.values()))
+    colours = dict(zip(maps, pictures.colours(stored), strict=True)) if maps else {}
     drawn = _attempt(paint, list(maps), 'drawing', complaints)
   made = f'{len(drawn)} map{"s" * (len(drawn) != 1)} in {duration(time.monotonic() - started)}'
   return conclude([made + (places(plan) if drawn else '')], complaints, plan)
@@ -107,8 +111,21 @@ def _move(move: Callable[[float], None], count: int, share: float) -> None:
   move(count + share)
 
 
-def _on_disk(job: Job, degradation_map: np.ndarray, path: pathlib.Path) -> np.ndarray:
-  """The map by way of a file, as those of all photographs might not fit the memory."""
+class _Stored(Sequence[np.ndarray]):
+  """Arrays in files, as those of all photographs might not fit the memory; each is open only while
+  it is used, as so many files may not be open at a time."""
+
+  def __init__(self, paths: Sequence[pathlib.Path]):
+    self._paths = paths
+
+  def __len__(self) -> int:
+    return len(self._paths)
+
+  def __getitem__(self, number: Any) -> Any:
+    return np.load(self._paths[number], mmap_mode='r')
+
+
+def _keep(job: Job, degradation_map: np.ndarray, path: pathlib.Path) -> None:
   try:
     np.save(path, degradation_map)
   except OSError as error:
@@ -117,9 +134,3 @@ def _on_disk(job: Job, degradation_map: np.ndarray, path: pathlib.Path) -> np.nd
       f'{job.name}: a map cannot be kept in {path.parent} ({error.strerror or error}): set TMPDIR '
       'to a folder with more room.'
     ) from error
-  return np.load(path, mmap_mode='r')
-
-
-def _write(job: Job, suffix: str, data: bytes, overwrite: bool) -> None:
-  assert job.target is not None  # maps do not go to the standard output
-  write_atomically(job.target.with_suffix(suffix), data, overwrite=overwrite)

@@ -7,7 +7,6 @@ all other hosts.
 import contextlib
 import os
 import pathlib
-import signal
 import socket
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from degrep_jax.common.console import say
 from degrep_jax.common.errors import UserError, is_out_of_memory
 from degrep_jax.inference.restorer import Restorer
 from degrep_jax.photos.photo import Photo
+from degrep_jax.runtime import signals
 
 MAX_PIXELS = 25_000_000
 MAX_BYTES = 64_000_000
@@ -200,11 +200,15 @@ class _OwnOriginOnly:
     await self._app(scope, receive, with_policy)
 
 
+async def _no_fetching(url: str) -> Any:
+  raise gradio.Error(f'The page reads uploaded files alone, not {url}.')
+
+
 def _listening(host: str, port: int) -> socket.socket:
   try:
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     return socket.create_server((host, port), family=family)
-  except (OSError, OverflowError) as error:
+  except (OSError, OverflowError, UnicodeError) as error:
     reason = getattr(error, 'strerror', None) or error
     raise UserError(
       f'the page cannot be served at {host}, port {port} ({reason}): choose another --port.'
@@ -258,7 +262,8 @@ def serve(
     say(f'http://{name}:{server.getsockname()[1]} (Ctrl-C stops it)')
     if host not in ('127.0.0.1', 'localhost', '::1'):
       say('everybody who reaches this address can use the page: it has no password')
-    # However it is ended, what was uploaded is deleted.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # What a request names by an address on the web would be fetched.
+    gradio.processing_utils.async_ssrf_protected_get = _no_fetching
+    signals.end_as_after_ctrl_c()  # what was uploaded is deleted
     with contextlib.suppress(KeyboardInterrupt):
       uvicorn.Server(uvicorn.Config(app, log_level='warning')).run(sockets=[server])

@@ -19,6 +19,7 @@ from degrep_jax.photos import reading, writing
 from degrep_jax.photos.photo import FORMATS, Photo, fitted
 
 SHOWN = 2048  # px of a picture's longer side on the page; the file to save is whole
+_LONGEST_STEM = 200  # bytes, so that a name has room for what is added to it
 _EXAMPLES = Blur(shake=12.0, rotation=0.8, object_motion=12.0, sub_frames=11, noise=1.0)
 
 
@@ -125,7 +126,8 @@ class Studio:
     folder = self._folder / 'restored'
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    path = folder / f'{pathlib.PurePath(name).stem or "photo"}_deblurred{FORMATS[photo.format][0]}'
+    stem = pathlib.PurePath(name).stem.encode()[:_LONGEST_STEM].decode(errors='ignore') or 'photo'
+    path = folder / f'{stem}_deblurred{FORMATS[photo.format][0]}'
     try:
       path.write_bytes(writing.encode(fitted(photo, photo.format)))
     except UserError as error:
@@ -139,4 +141,5 @@ def _shown(pixels: np.ndarray) -> np.ndarray:
   scale = SHOWN / max(pixels.shape[:2])
   if scale >= 1:
     return pixels
-  return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+  height, width = (max(1, round(scale * side)) for side in pixels.shape[:2])
+  return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)

@@ -1,6 +1,7 @@
 """`degrep evaluate`: held-out pictures, by one or several methods, scored as papers do."""
 
 import argparse
+import os
 import pathlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -259,9 +260,9 @@ def _require_new(args: argparse.Namespace, output: pathlib.Path) -> None:
   """Raises UserError where results would be overwritten unasked."""
   if args.overwrite:
     return
-  if any((output / name).exists() for name in FILES):
+  if any(os.path.exists(output / name) for name in FILES):
     raise UserError(f'{output} holds scores already: choose another --output, or --overwrite.')
-  if args.save and args.save.is_dir() and any(args.save.iterdir()):
+  if args.save and os.path.isdir(args.save) and any(args.save.iterdir()):
     raise UserError(f'{args.save} is not empty: choose another --save, or --overwrite.')
 
 

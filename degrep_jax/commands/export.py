@@ -1,6 +1,7 @@
 """`degrep export [NETWORK] --format FORMAT --output FILE`."""
 
 import argparse
+import os
 import pathlib
 
 from degrep_jax.commands import network, options
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
   for flag, formats in _FLAGS.items():
     if getattr(args, flag) not in (None, False) and args.format not in formats:
       raise UserError(f'--{flag} is of --format {" and ".join(formats)}: leave it out.')
-  if args.output.exists() and not args.overwrite:
+  if os.path.exists(args.output) and not args.overwrite:
     raise UserError(f'{args.output} is there already: choose another --output, or --overwrite.')
   if args.format == 'safetensors':
     _, place = network.located(args.network, 'deblur')

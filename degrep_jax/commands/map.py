@@ -1,7 +1,6 @@
 """`degrep map PATH... [--output DIR] [--checkpoint NETWORK]`."""
 
 import argparse
-import signal
 
 from degrep_jax.commands import options
 
@@ -64,10 +63,10 @@ def run(args: argparse.Namespace) -> int:
   from degrep_jax.app import maps
   from degrep_jax.commands import network
   from degrep_jax.photos import reading
-  from degrep_jax.runtime import compilation_cache
+  from degrep_jax.runtime import compilation_cache, signals
 
   reading.quiet(args.max_pixels)
-  signal.signal(signal.SIGTERM, signal.default_int_handler)  # temporary files go away then too
+  signals.end_as_after_ctrl_c()  # temporary files go away then too
   if not args.no_cache:
     compilation_cache.enable()
   restorer = network.opened(args.checkpoint, 'map', args.step, mode='feathered')

@@ -1,7 +1,7 @@
 """What the commands on photographs share: their arguments, and the way from these to files."""
 
 import argparse
-import signal
+import io
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -146,8 +146,9 @@ def run(
   )
   if args.dry_run:
     return _list(plan)
-  # What ends a process politely shall not leave half a file either.
-  signal.signal(signal.SIGTERM, signal.default_int_handler)
+  from degrep_jax.runtime import signals
+
+  signals.end_as_after_ctrl_c()  # half a file goes away then too
   if any(job.target is None for job in plan.jobs) and sys.stdout.isatty():
     raise UserError('The standard output is a terminal: send it to a file, or name an --output.')
   from degrep_jax.app import batch
@@ -186,6 +187,8 @@ def _list(plan: Any) -> int:
   """What a dry run shows."""
   from degrep_jax.common.console import say
 
+  if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors='surrogateescape')  # names of files may be any bytes
   for job in plan.jobs:
     for target in (job.target, job.compare) if job.compare else (job.target,):
       print(f'{job.name} -> {target or "standard output"}')

@@ -21,7 +21,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, overwrite: bo
   path = pathlib.Path(path)
   # A name that no other process takes, on this machine or another, and that a long one fits in.
   partial = path.with_name(f'.degrep-{secrets.token_hex(4)}.part')
-  if not overwrite and path.exists():
+  if not overwrite and os.path.exists(path):  # Path's raises where it may not look
     raise UserError(f'{path} is there already and was left alone (--overwrite writes it again).')
   try:
     path.parent.mkdir(parents=True, exist_ok=True)

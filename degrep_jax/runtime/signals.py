@@ -14,6 +14,15 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 Result = TypeVar('Result')
 
 
+def end_as_after_ctrl_c() -> None:
+  """Has what ends a process politely, SIGTERM and a closed terminal, raise KeyboardInterrupt: no
+  temporary file stays, nor half of one. A process that nohup started outlives its terminal."""
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
+  if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+    # By way of SIGTERM, which a server may handle.
+    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+
+
 class Interrupted(Exception):
   """A signal ended a run that can be continued. `status` is what a shell expects: 128 + signal."""
 

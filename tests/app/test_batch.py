@@ -18,6 +18,7 @@ from PIL import Image
 
 from degrep_jax.app import batch, jobs
 from degrep_jax.common.errors import UserError
+from degrep_jax.photos import reading, writing
 
 ROOT = pathlib.Path(__file__).parents[2]
 DAC_OVERRIDE, DAC_READ_SEARCH, BOUNDING_SET_DROP = 1, 2, 24  # of Linux
@@ -207,6 +208,43 @@ def test_names_as_long_as_they_may_be(folder):
   pathlib.Path('in/a.png').rename(pathlib.Path('in', name))
   assert run() == 0
   assert [*written()] == [name]
+
+
+def test_names_that_are_too_long_with_what_is_added(folder, capsys):
+  name = 'n' * 250 + '.png'
+  folder(a_png=files.png(files.noise(5, 7, 3)), b_png=files.png(files.noise(5, 7, 3)))
+  pathlib.Path('in/a.png').rename(pathlib.Path('in', name))
+  assert run(paths=(f'in/{name}', 'in/b.png'), output=None) == 1
+  assert 'cannot be written: File name too long.' in capsys.readouterr().err
+  assert pathlib.Path('in/b.restored.png').exists()
+  pathlib.Path('in/b.restored.png').unlink()
+  assert run(output='out', compare=True) == 1
+  assert sorted(written()) == ['b.compare.png', 'b.png']
+
+
+@pytest.mark.parametrize('quality', [94, 95, None])
+def test_noise_that_pillow_has_no_buffer_for(folder, quality):
+  folder(a_png=files.png(files.noise(300, 300, 3)))
+  assert run(format='JPEG', quality=quality) == 0
+  with Image.open('out/a.jpg') as picture:
+    before = reading.load('in/a.png').pixels.astype(float)
+    assert picture.size == (300, 300)
+    assert np.abs(255 - before - np.asarray(picture)).mean() < 40
+
+
+def test_what_cannot_be_encoded_costs_its_picture_alone(folder, monkeypatch, capsys):
+  folder(a_png=files.png(files.noise(5, 7, 3)), b_png=files.png(files.noise(6, 7, 3)))
+  encode = writing.encode
+
+  def stumbling(photo, quality):
+    if len(photo.pixels) == 5:
+      raise OSError('broken data stream')
+    return encode(photo, quality)
+
+  monkeypatch.setattr(writing, 'encode', stumbling)
+  assert run() == 1
+  assert 'in/a.png cannot be written as PNG (broken data stream).' in capsys.readouterr().err
+  assert [*written()] == ['b.png']
 
 
 def test_reading_runs_ahead_of_the_net_but_not_far(folder, monkeypatch):

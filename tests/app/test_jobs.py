@@ -253,6 +253,31 @@ def test_results_of_an_earlier_call_are_no_pictures(tree):
     assert [job.name for job in plan.existing] == ['in/a.jpg']
 
 
+def test_folders_of_results_are_no_pictures_either(tree):
+  tree(
+    'in/b.jpg',
+    'in/x/a.jpg',
+    'in/x.restored/e.jpg',
+    'in/x.restored/deep/c.jpg',
+    'in/y.restored/d.jpg',
+  )
+  for paths in (['in'], ['in/*'], sorted(map(str, pathlib.Path('in').iterdir()))):
+    names = [name for name, _ in pairs(paths, None)]
+    # (y is nobody's.)
+    assert sorted(names) == ['in/b.jpg', 'in/x/a.jpg', 'in/y.restored/d.jpg']
+
+
+def test_what_a_pattern_matches_twice_is_done_once(tree):
+  tree('in/x/a.jpg', 'in/x/deep/b.jpg', 'in/c.jpg')
+  assert pairs(['in/**'], None) == pairs(['in'], None)
+  assert pairs(['in/**/*.jpg'], None)[0] == ('in/c.jpg', 'in/c.restored.jpg')
+  assert pairs(['in/*'], None) == [
+    ('in/c.jpg', 'in/c.restored.jpg'),
+    ('in/x/a.jpg', 'in/x.restored/a.jpg'),
+    ('in/x/deep/b.jpg', 'in/x.restored/deep/b.jpg'),
+  ]
+
+
 # --- what is passed over -------------------------------------------------------------------------
 
 

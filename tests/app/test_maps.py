@@ -1,5 +1,7 @@
 """Degradation maps as pictures: no seams, nothing of the tiles, one meaning of colours."""
 
+import os
+import resource
 import signal
 import sys
 
@@ -97,6 +99,41 @@ def test_what_is_there_is_left_alone(command, photographs):
   assert (output / 'a.png').read_text() == 'mine'
   status, said, _ = command(photographs / 'b.png', '--raw')
   assert status == 1 and f'{output / "b.npy"} is there already and was left alone' in said
+
+
+def test_an_ending_in_capitals_is_kept(command, photographs):
+  (photographs / 'a.png').rename(photographs / 'A.PNG')
+  for _ in range(2):
+    status, said, output = command(photographs / 'A.PNG')
+    assert not status
+    assert [path.name for path in output.iterdir()] == ['A.PNG']
+  assert '1 there already' in said
+
+
+def test_more_maps_than_files_may_be_open(command, photographs):
+  small = Image.fromarray(data.chelsea()[:12, :12])
+  for number in range(60):
+    small.save(photographs / 'below' / f'{number}.png')
+  soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+  there = len(os.listdir('/proc/self/fd'))
+  resource.setrlimit(resource.RLIMIT_NOFILE, (there + 40, hard))
+  try:
+    status, said, _ = command(photographs / 'below')
+  finally:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+  assert not status and '61 maps in ' in said
+
+
+def test_an_interrupted_command_with_raw_maps_may_be_given_again(command, photographs, monkeypatch):
+  def interrupt(*_):
+    raise InterruptedError
+
+  with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+    patch.setattr('degrep_jax.app.maps.over_photograph', interrupt)
+    command(photographs / 'a.png', photographs / 'b.png', '--raw')
+  status, _, output = command(photographs / 'a.png', photographs / 'b.png', '--raw')
+  assert not status
+  assert sorted(path.name for path in output.iterdir()) == ['a.npy', 'a.png', 'b.npy', 'b.png']
 
 
 def test_a_disk_too_small_for_the_maps(command, photographs, monkeypatch):

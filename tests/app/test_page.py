@@ -268,16 +268,20 @@ def test_files_that_were_not_uploaded_are_not_read(checkpoint, tmp_path):
   with urllib.request.urlopen(f'{address}/config') as answer:
     events = json.load(answer)['dependencies']
   (event,) = [event['id'] for event in events if event['targets'][0][1] == 'change']
-  file = {'path': str(private), 'orig_name': 'x.png', 'meta': {'_type': 'gradio.FileData'}}
-  body = json.dumps({'data': [file], 'fn_index': event, 'session_hash': 'mine'}).encode()
-  asking = urllib.request.Request(
-    f'{address}/gradio_api/queue/join', body, {'content-type': 'application/json'}
-  )
-  urllib.request.urlopen(asking, timeout=PATIENCE).close()
-  answers = f'{address}/gradio_api/queue/data?session_hash=mine'
-  with urllib.request.urlopen(answers, timeout=PATIENCE) as answer:
-    done = next(line for line in map(bytes.decode, answer) if 'process_completed' in line)
-  assert '"success":false' in done and 'was not uploaded' in done
+  for path, sentence in (
+    (str(private), 'was not uploaded'),
+    ('http://example.org/x.png', 'reads uploaded files alone'),
+  ):
+    file = {'path': path, 'orig_name': 'x.png', 'meta': {'_type': 'gradio.FileData'}}
+    body = json.dumps({'data': [file], 'fn_index': event, 'session_hash': sentence[:3]}).encode()
+    asking = urllib.request.Request(
+      f'{address}/gradio_api/queue/join', body, {'content-type': 'application/json'}
+    )
+    urllib.request.urlopen(asking, timeout=PATIENCE).close()
+    answers = f'{address}/gradio_api/queue/data?session_hash={sentence[:3]}'
+    with urllib.request.urlopen(answers, timeout=PATIENCE) as answer:
+      done = next(line for line in map(bytes.decode, answer) if 'process_completed' in line)
+    assert '"success":false' in done and sentence in done
   assert not list(temporary.rglob('private.png'))
   assert stop(process)[0] == 0
 

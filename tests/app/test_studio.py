@@ -46,6 +46,15 @@ def test_a_photograph_is_restored(page, restorer, tmp_path):
   assert seen.text.startswith('80 × 60 pixels restored in ')
 
 
+def test_a_long_strip_and_a_long_name(page, tmp_path):
+  strip = np.resize(PHOTOGRAPH, (1, 5000, 3))
+  seen = page.deblur(photo(page, strip, tmp_path), 'é' * 150 + '.png')
+  assert seen.before.shape == seen.after.shape == seen.map.shape == (1, studio.SHOWN, 3)
+  assert seen.file.name == 'é' * 100 + '_deblurred.png'
+  with Image.open(seen.file) as file:
+    assert file.size == (5000, 1)
+
+
 def test_a_file_to_save_replaces_the_one_before(page, tmp_path):
   first = page.deblur(photo(page, PHOTOGRAPH, tmp_path), 'a.png').file
   exif = Image.Exif()

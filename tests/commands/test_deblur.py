@@ -1,5 +1,6 @@
 """`degrep deblur` and `degrep reblur`: the real commands with a tiny net."""
 
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -168,6 +169,17 @@ def degrep_here(monkeypatch, tmp_path, capsys):
     return end.value.code or 0, printed.out, printed.err
 
   return run
+
+
+def test_a_dry_run_lists_names_of_any_bytes(tmp_path):
+  name = os.fsencode(tmp_path) + b'/\xff.jpg'
+  with open(name, 'wb'):
+    pass
+  command = [sys.executable, '-m', 'degrep_jax.cli', 'deblur', str(tmp_path), '--dry-run']
+  environment = os.environ | {'PYTHONIOENCODING': 'utf-8:strict'}
+  done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.startswith(name + b' -> ')
 
 
 def test_a_dry_run_lists_and_writes_nothing(degrep_here, tmp_path):

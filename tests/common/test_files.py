@@ -16,6 +16,11 @@ def test_a_file_is_written_into_a_folder_that_is_made(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_name_that_is_too_long_costs_a_sentence(tmp_path):
+  with pytest.raises(UserError, match='cannot be written: File name too long'):
+    files.write_atomically(tmp_path / ('n' * 300), b'', overwrite=False)
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
   path = tmp_path / 'scores.json'
   files.write_atomically(path, b'old')

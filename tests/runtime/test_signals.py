@@ -56,6 +56,28 @@ def test_a_signal_that_is_ignored_stays_so():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.parametrize(
+  ('number', 'ignored'), [(signal.SIGTERM, False), (signal.SIGHUP, False), (signal.SIGHUP, True)]
+)
+def test_temporary_files_go_when_a_process_is_ended_politely(tmp_path, number, ignored):
+  script = f"""
+import os, signal, tempfile
+from degrep_jax.runtime import signals
+if {ignored}:
+  signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with tempfile.TemporaryDirectory(dir={str(tmp_path)!r}) as folder:
+  signals.end_as_after_ctrl_c()
+  os.kill(os.getpid(), {int(number)})
+  for _ in range(10**6):
+    pass
+  print('lives')
+"""
+  done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, cwd=ROOT)
+  assert (done.stdout == 'lives\n') == ignored
+  assert ('KeyboardInterrupt' in done.stderr) != ignored
+  assert not list(tmp_path.iterdir())
+
+
 def test_no_signals_outside_the_main_thread():
   before, found = signal.getsignal(signal.SIGTERM), []
 
