@@ -39,6 +39,9 @@ def convert_file(kind: str, path: pathlib.Path, out: pathlib.Path) -> None:
   kind_of(kind)  # before a file of gigabytes is read
   if checkpoints.saved_steps(out) or (out / configs.FILE).exists():
     raise UserError(f'{out} holds a run or a checkpoint already: choose another folder.')
+  there = out / checkpoints.FOLDER  # which is removed where something fails
+  if there.exists() and not (there.is_dir() and not any(there.iterdir())):
+    raise UserError(f'{there} is there and not empty: choose another folder than {out}.')
   try:
     module, variables, unread = convert(kind, read_state_dict(path))
   except UserError as error:
