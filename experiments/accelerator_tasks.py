@@ -105,7 +105,7 @@ def device(tiny: bool) -> Iterator[Figures]:
   }
 
 
-def raise_to(found: Figures, name: str, value: float) -> None:
+def at_least(found: Figures, name: str, value: float) -> None:
   """Has a figure be at least `value`; NaN stays NaN, which Python's max would hide."""
   found[name] = float(np.maximum(found.get(name, 0.0), value))
 
@@ -123,8 +123,8 @@ def forward(precision: str, width: int, tiny: bool) -> Iterator[Figures]:
     for case, output in zip(cases, outputs, strict=True):
       difference, deviation = figures.compare(case, output.astype('float32'))
       tolerance = reference.TOLERANCE * max(1, deviation)
-      raise_to(found, kind, difference / deviation)
-      raise_to(found, 'share', difference / tolerance)
+      at_least(found, kind, difference / deviation)
+      at_least(found, 'share', difference / tolerance)
     yield found
 
 
@@ -143,8 +143,8 @@ def training(precision: str, width: int, tiny: bool) -> Iterator[Figures]:
     for column, value, expected in zip(about['columns'], ours, about['rows'][0], strict=True):
       difference = abs(value / expected - 1)
       name = f'{stage.split("_")[0]}_{"norms" if "norm" in column else "losses"}'
-      raise_to(found, name, difference)
-      raise_to(found, 'share', difference / reference_steps.tolerance(column, 0))
+      at_least(found, name, difference)
+      at_least(found, 'share', difference / reference_steps.tolerance(column, 0))
     yield found
 
 

@@ -61,7 +61,8 @@ def nets(args: argparse.Namespace) -> dict[str, study.Trained]:
       raise UserError(
         '--checkpoint names a trained network: leave out --net, --nets, --steps, --quick, --smoke.'
       )
-    return {pathlib.Path(args.checkpoint).stem: study.joint(args.checkpoint)[0]}
+    name = pathlib.Path(args.checkpoint).name.removesuffix('.safetensors')
+    return {name: study.joint(args.checkpoint)[0]}
   return {name: study.trained(args, name) for name in args.net or MAPS}
 
 
@@ -135,7 +136,7 @@ def untrained(args: argparse.Namespace, net: str = study.MAP) -> study.Trained:
   """A net with the weights that its training begins from."""
   config = study.settings(args, net)
   module = factory.build_generator(config.model, None)
-  return study.Trained(module, stages.open_stage(config).create().variables)
+  return study.Trained(module, stages.open_stage(config, constants={}).create().variables)
 
 
 def grey(pictures: np.ndarray) -> np.ndarray:

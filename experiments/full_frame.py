@@ -181,7 +181,7 @@ def named_methods():
       raise UserError(f'--method={text} is not understood: write NAME=CHECKPOINT.')
     if label in found or label in TAKEN:
       raise UserError(f'--method: the name {label} is taken already, choose another.')
-    found[label] = pathlib.Path(workdir)
+    found[label] = workdir
   quick = _QUICK.value or _SMOKE.value
   tree = all(pathlib.Path(_DATASET.value, split).is_dir() for split in SPLITS)
   for wrong, sentence in (

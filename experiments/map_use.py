@@ -21,6 +21,7 @@ import pathlib
 import numpy as np
 import study
 
+from degrep_jax.common.errors import UserError
 from degrep_jax.data.source import open_source
 from degrep_jax.metrics import psnr
 
@@ -40,6 +41,8 @@ def middle_tiles(picture, tile):
 
 def other_photographs(source):
   """Another photograph under every item's own blur, (H, W, 3) uint8 each."""
+  if len(set(source.scenes)) < 2:
+    raise UserError('One scene is held out, and two are needed: name more photographs.')
   sharp = [source.pair(item).sharp for item in range(len(source))]
   shown = [*zip(sharp, source.scenes, strict=True)]
   different = [

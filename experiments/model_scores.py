@@ -76,9 +76,11 @@ def _named(flag: str, text: str) -> tuple[str, str]:
 
 
 def files_of(folder: str | os.PathLike) -> str:
-  """What tells a folder's files from others: a hash of their paths, sizes and times."""
-  digest = hashlib.sha256(os.path.abspath(folder).encode())
-  for path in sorted(path for path in pathlib.Path(folder).rglob('*') if path.is_file()):
+  """What tells a folder's files, or those beside a list, from others: a hash of their paths, sizes
+  and times."""
+  digest, root = hashlib.sha256(os.path.abspath(folder).encode()), pathlib.Path(folder)
+  root = root.parent if root.is_file() else root
+  for path in sorted(path for path in root.rglob('*') if path.is_file()):
     about = path.stat()
     digest.update(f'{path} {about.st_size} {about.st_mtime_ns}'.encode())
   return digest.hexdigest()
@@ -147,7 +149,7 @@ def score_pairs(args: argparse.Namespace, cells: pathlib.Path) -> dict[str, Any]
     training = open_pairs(args.tune, split='train')
     for label, (_, grid) in classical.METHODS.items():
       find = functools.partial(classical.tuned, label, training)
-      of = [str(args.tune), list(training.names), grid]
+      of = [files_of(args.tune), list(training.names), grid]
       setting = kept(cells / f'tuned_{label}.json', of, find)
       methods.append((classical.method(label, setting), setting))
   methods += [
@@ -273,11 +275,13 @@ def ship(found: dict[str, Any], text: str) -> None:
 
 def main(args: argparse.Namespace) -> None:
   """Measures what is missing, prints, writes."""
-  networks(args), [_named('pairs', text) for text in args.pairs]  # refuses before it measures
+  networks(args)  # refuses before it measures
+  for text in args.pairs:
+    _named('pairs', text)
   given = {'pairs': args.pairs, 'photos': args.photos}
   parts = [part for part in args.part if given.get(part, True)]
-  if args.ship and set(parts) != set(PARTS):
-    raise UserError('--ship renews all that is told: name --pairs and --photos, no --part.')
+  if args.ship and not (args.tune and set(parts) == set(PARTS)):
+    raise UserError('--ship renews all that is told: name --pairs, --photos and --tune, no --part.')
   found = {part: PARTS[part](args, args.output / 'cells') for part in parts}
   write_json(args.output / 'scores.json', found | {'versions': scoring.versions()})
   text = model_tables.markdown(found)

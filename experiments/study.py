@@ -85,7 +85,8 @@ def parser(doc: str, name: str) -> argparse.ArgumentParser:
 
 def _folder(args: argparse.Namespace, name: str) -> pathlib.Path:
   setting = 'quick' if args.quick else 'smoke' if args.smoke else ''
-  setting = pathlib.Path(args.checkpoint).stem if args.checkpoint else setting
+  if args.checkpoint:
+    setting = pathlib.Path(args.checkpoint).name.removesuffix('.safetensors')
   return pathlib.Path('runs', '_'.join(filter(None, (name, setting))))
 
 
@@ -187,6 +188,8 @@ def joint(checkpoint: str) -> tuple[Trained, ConfigDict]:
   config = ConfigDict(saved.about['config'])
   if config.model.network != 'joint':
     raise UserError(f'--checkpoint {checkpoint} is a {config.model.network}; name a joint network.')
+  if 'data' not in config:
+    raise UserError(f'--checkpoint {checkpoint} was converted: it says nothing of its training.')
   return Trained(saved.module, saved.variables), config
 
 

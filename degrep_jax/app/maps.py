@@ -68,11 +68,12 @@ def draw(
       del progress  # a moment's work
       photo = reading.load(job.name, max_pixels, salvage=salvage)
       seen = over_photograph(colours[job], to_8_bits(photo.pixels), restorer.cell, overlay)
+      picture = writing.encode(Photo(seen, 'PNG'))
       assert job.target is not None  # maps do not go to the standard output
       if raw:
         data = maps[job].with_suffix('.raw.npy').read_bytes()
         write_atomically(job.target.with_suffix('.npy'), data, overwrite=overwrite)
-      write_atomically(job.target, writing.encode(Photo(seen, 'PNG')), overwrite=overwrite)
+      write_atomically(job.target, picture, overwrite=overwrite)
 
     maps = _attempt(read, plan.jobs, 'reading maps', complaints)
     stored = _Stored(list(maps.values()))

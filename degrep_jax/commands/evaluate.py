@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   _add_output(parser.add_argument_group('output'))
 
 
-def _network(text: str) -> pathlib.Path:
+def _place(text: str) -> pathlib.Path:
   """A path that is not taken for the name of a network that ships where it was written as that of a
   folder, `./small` or `small/`."""
   path = pathlib.Path(text)
@@ -70,7 +70,7 @@ def _network(text: str) -> pathlib.Path:
 
 
 def _add_methods(group: argparse._ArgumentGroup) -> None:
-  folder: dict[str, Any] = {'type': _network, 'metavar': 'DIR'}
+  folder: dict[str, Any] = {'type': _place, 'metavar': 'DIR'}
   group.add_argument(
     '--checkpoint', **folder, help='workdir or file of a network, or the name of one that ships'
   )

@@ -164,18 +164,26 @@ def decode(data: bytes) -> np.ndarray:
   return values
 
 
-def tags(data: bytes) -> Tags:
-  """What the file says of its pixels."""
+def tags(data: bytes) -> tuple[Tags, tuple[str, ...]]:
+  """What the file says of its pixels, and a note where some of it cannot be read."""
   found: dict[bytes, bytes] = {}
+  notes: tuple[str, ...] = ()
   for kind, content in boxes.of(data) if data.startswith(_CONTAINER) else ():
-    if kind == b'brob' and (kind := content[:4]) in _BLOCKS:
-      content = bytes(imagecodecs.brotli_decode(content[4:], out=_LARGEST_BLOCK))
-    found.setdefault(kind, content)
+    if kind != b'brob':
+      found.setdefault(kind, content)
+    elif content[:4] in _BLOCKS:
+      try:
+        block = imagecodecs.brotli_decode(content[4:], out=_LARGEST_BLOCK)
+      except imagecodecs.BrotliError:
+        notes = ('tags that cannot be read left out',)
+      else:
+        found.setdefault(content[:4], bytes(block))
   exif = found.get(b'Exif', b'')
   start = 4 + int.from_bytes(exif[:4], 'big')  # how far from here the TIFF structure starts
   _, _, _, icc, _ = pillow_jxl.Decoder(num_threads=-1)(data)
-  return Tags(
+  told = Tags(
     icc=bytes(icc) or None,
     exif=exif[start:].removeprefix(b'Exif\0\0') or None,
     xmp=found.get(b'xml ') or None,
   )
+  return told, notes

@@ -259,9 +259,8 @@ def _read_tiff(data: bytes, max_pixels: int) -> Photo:
     except UserError:
       raise error from None
     return _upright(values, orientation, data, 'TIFF', tags, notes)
-  if count > (1 if channels.ndim == 2 else channels.shape[2]):
-    # A channel that says not what it is, which Pillow drops.
-    return _upright(tiff.decode(data), orientation, data, 'TIFF', tags, notes)
+  if (others := count - (1 if channels.ndim == 2 else channels.shape[2])) > 0:  # Pillow drops them
+    notes = *notes, f'{others} more channel{"s" * (others > 1)} left out'
   # Pillow has turned it.
   tags = dataclasses.replace(tags, icc=profile)
   return _upright(channels, 1, data, 'TIFF', tags, (*notes, *more))
@@ -308,7 +307,7 @@ def _read_jpeg_xl(data: bytes, max_pixels: int) -> Photo:
   if not about.integers or about.bits > 16:
     raise UserError(_NO_INTEGERS)
   values = _widened(jpeg_xl.decode(data), about.bits)
-  return _upright(values, 1, data, 'JXL', jpeg_xl.tags(data))  # the decoder turns it
+  return _upright(values, 1, data, 'JXL', *jpeg_xl.tags(data))  # the decoder turns it
 
 
 def _read_jpeg_2000(data: bytes, max_pixels: int) -> Photo:

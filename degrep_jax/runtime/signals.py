@@ -17,10 +17,19 @@ Result = TypeVar('Result')
 def end_as_after_ctrl_c() -> None:
   """Has what ends a process politely, SIGTERM and a closed terminal, raise KeyboardInterrupt: no
   temporary file stays, nor half of one. A process that nohup started outlives its terminal."""
-  signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+  def end(number: int, frame: Any) -> None:
+    for ignored in (signal.SIGTERM, number):  # a second one would break off what clears up
+      signal.signal(ignored, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+  def hang_up(number: int, frame: Any) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    signal.raise_signal(signal.SIGTERM)  # which a server may handle in its own way
+
+  signal.signal(signal.SIGTERM, end)
   if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-    # By way of SIGTERM, which a server may handle.
-    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    signal.signal(signal.SIGHUP, hang_up)
 
 
 class Interrupted(Exception):

@@ -116,8 +116,8 @@ def test_rows_are_kept_whatever_ends_the_command(output):
 def test_what_is_not_finite_stays_so_in_figures_and_in_their_file(output):
   found = {'share': 0.5}
   for value in (0.2, float('nan'), 0.9):
-    accelerator_tasks.raise_to(found, 'share', value)
-    accelerator_tasks.raise_to(found, 'joint', 2 * value)
+    accelerator_tasks.at_least(found, 'share', value)
+    accelerator_tasks.at_least(found, 'joint', 2 * value)
   assert all(math.isnan(value) for value in found.values())
   row = {'task': 'a', 'kind': 'forward', 'status': MEASURED, 'note': ''}
   accelerator.write_rows(output, {'a': row | {'figures': found | {'msdi_net': math.inf}}}, False)

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import map_use
 import study
 
 from degrep_jax import checkpoints, metrics
+from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import to_float, to_uint8
 from degrep_jax.data.source import open_source
 from degrep_jax.models import factory
@@ -48,6 +50,11 @@ def test_another_photograph_is_the_next_of_another_scene():
   for item, other in enumerate(map_use.other_photographs(source)):
     following = sharp[(2, 2, 4, 4, 0, 0)[item]]
     np.testing.assert_array_equal(other, source.example(item, following).blurry)
+
+
+def test_one_scene_has_no_other():
+  with pytest.raises(UserError, match='One scene is held out'):
+    map_use.other_photographs(types.SimpleNamespace(scenes=('a', 'a')))
 
 
 def test_the_table_says_what_the_generators_make_of_the_maps(tmp_path, capsys):

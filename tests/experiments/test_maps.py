@@ -445,6 +445,10 @@ def test_a_joint_network_takes_the_place_of_those_compared(tmp_path):
     fields.nets(argparse.Namespace(**vars(args) | {'steps': 3}))
   with pytest.raises(UserError, match='small is a msdi_net; name a joint network'):
     study.joint('small')
+  converted = net.rename(tmp_path / 'converted')
+  (converted / 'config.json').write_text(json.dumps({'model': config.model.to_dict()}))
+  with pytest.raises(UserError, match='was converted: it says nothing of its training'):
+    study.joint(str(converted))
 
 
 def test_the_mean_explains_nothing():

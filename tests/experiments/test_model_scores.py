@@ -123,7 +123,7 @@ def test_a_folder_is_another_when_a_file_of_it_is(tmp_path):
     ({'network': ['runs/x']}, '--network runs/x is not understood: write NAME=PLACE'),
     ({'network': ['small=runs/x']}, '--network: small ships under that name; choose another'),
     ({'pairs': ['GOPRO_Large']}, '--pairs GOPRO_Large is not understood'),
-    ({'ship': True, 'part': ['flat']}, '--ship renews all that is told: name --pairs and --photos'),
+    ({'ship': True, 'part': ['flat']}, '--ship renews all that is told: name --pairs, --photos'),
     ({'ship': True, 'part': [*model_scores.PARTS]}, '--ship renews all'),
   ],
 )
