@@ -12,7 +12,7 @@ from degrep_jax.common.errors import UserError
 from degrep_jax.common.files import write_json
 from degrep_jax.data.mixture import parts_of
 from degrep_jax.data.released.layouts import DATASETS, PICTURES
-from degrep_jax.models import factory
+from degrep_jax.models import factory, vgg
 from degrep_jax.models.variables import DTYPES
 
 FILE = 'config.json'
@@ -128,6 +128,10 @@ def _check_model(model: ml_collections.ConfigDict) -> None:
   factory.check_choices(model)
   for field in ('width', 'encoder_width', 'modulation_hidden', 'discriminator_width'):
     _require(model[field] > 0, f'model.{field}', model[field], 'it must be positive')
+  stages = tuple(model.encoder_stages)
+  _require(
+    all(stage > 0 for stage in stages), 'model.encoder_stages', stages, 'all must be positive'
+  )
 
 
 def check(config: ml_collections.ConfigDict, devices: int, evaluating: int | None = None) -> None:
@@ -193,6 +197,8 @@ def _check_losses(config: ml_collections.ConfigDict) -> None:
     demand = f'the network {network} has no such loss, set it to 0'
     _require(name in its_own or not weight, f'loss.{name}', weight, demand)
   _require(max(weights.values()) > 0, 'loss', weights, 'one weight must be positive')
+  demand = f'VGG19 needs {vgg.SMALLEST} at least, or loss.vgg=0'
+  _require(not loss.vgg or config.data.crop >= vgg.SMALLEST, 'data.crop', config.data.crop, demand)
   first, field = loss.gan_warmup_steps, 'loss.gan_warmup_steps'
   _require(first >= 0, field, first, 'it must not be negative')
   demand = 'it waits for loss.gan or loss.feature_matching, which are 0: set it to 0'

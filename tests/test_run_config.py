@@ -118,6 +118,11 @@ def test_tiles_are_shared_by_the_devices_of_the_process_that_evaluates():
     ({'model__depth': 1}, 'config.model.depth is 1'),
     ({'model__depth': 5, 'model__encoder_stages': (1, 2)}, 'config.model.depth is 5'),
     ({'model__encoder_stages': ()}, 'model.encoder_stages'),
+    ({'model__encoder_stages': (1, 2, -4, 8, 8)}, r'model.encoder_stages is \(1, 2, -4, 8, 8\)'),
+    (
+      {'loss__vgg': 1.0, 'loss__vgg_path': __file__, 'model__depth': 3, 'data__crop': 12},
+      'config.data.crop is 12: VGG19 needs 16 at least, or loss.vgg=0',
+    ),
     ({'model__width': 0}, 'config.model.width is 0'),
     ({'model__modulation_hidden': -4}, 'config.model.modulation_hidden is -4'),
     ({'optimizer__learning_rate': 0.0}, 'config.optimizer.learning_rate is 0.0'),

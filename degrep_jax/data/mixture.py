@@ -1,7 +1,10 @@
 """Pairs of several sources in fixed shares."""
 
+import bisect
+import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -15,36 +18,61 @@ LEAST = 1_000  # examples of an epoch, so that rounding moves no share by more t
 
 
 class JoinedPairs(Source):
-  """Items of several sources as one.
+  """Items of several sources as one, part after part. None is listed: a small share beside a large
+  part makes millions of them.
 
   Args:
     parts: sources by name; names of items begin with it.
-    items: (part, number of its item) each.
+    counts: of the items of each part, which come again and again where there are fewer.
   """
 
-  def __init__(self, parts: Mapping[str, Source], items: Iterable[tuple[str, int]]):
-    self._parts, self._items = parts, tuple(items)
-    self.names = tuple(f'{part}/{parts[part].names[item]}' for part, item in self._items)
+  def __init__(self, parts: Mapping[str, Source], counts: Mapping[str, int]):
+    self._parts, self.counts = parts, {name: counts[name] for name in parts}
+    self._ends = [*itertools.accumulate(self.counts.values())]
+    self.names = _Names(self)
 
   def __len__(self) -> int:
-    return len(self._items)
+    return self._ends[-1]
+
+  def where(self, item: int) -> tuple[str, int]:
+    """The part of an item, and its number there."""
+    number = bisect.bisect_right(self._ends, item)
+    part = [*self._parts][number]
+    return part, (item - self._ends[number] + self.counts[part]) % len(self._parts[part])
+
+  def name(self, item: int) -> str:
+    """Of an item, after its part's."""
+    part, number = self.where(item)
+    return f'{part}/{self._parts[part].names[number]}'
 
   def pair(self, item: int) -> Pair:
     """The whole pictures, as the part gives them."""
-    part, number = self._items[item]
+    part, number = self.where(item)
     pair = self._parts[part].pair(number)
     return Pair(self.names[item], pair.blurry, pair.sharp)
 
   def crop(self, item: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A random window, as the part gives it."""
-    part, number = self._items[item]
+    part, number = self.where(item)
     return self._parts[part].crop(number, size, rng)
+
+
+class _Names(Sequence[str]):
+  def __init__(self, source: JoinedPairs):
+    self._source = source
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, item: Any) -> Any:
+    if isinstance(item, slice):
+      return tuple(map(self._source.name, range(len(self))[item]))
+    return self._source.name(range(len(self))[item])
 
 
 def joined(parts: Mapping[str, Source]) -> JoinedPairs:
   """Every item of every part once."""
-  items = [(name, item) for name, source in parts.items() for item in range(len(source))]
-  return JoinedPairs(parts, items)
+  return JoinedPairs(parts, {name: len(source) for name, source in parts.items()})
 
 
 def mixed(parts: Mapping[str, Source], weights: Mapping[str, float]) -> JoinedPairs:
@@ -57,8 +85,7 @@ def mixed(parts: Mapping[str, Source], weights: Mapping[str, float]) -> JoinedPa
   needed = max(math.ceil(len(parts[name]) / shares[name] * (1 - 1e-9)) for name in parts)
   counts = _apportioned(max(needed, LEAST), shares)
   counts = {name: max(count, len(parts[name])) for name, count in counts.items()}
-  items = [(name, k % len(parts[name])) for name in parts for k in range(counts[name])]
-  return JoinedPairs(parts, items)
+  return JoinedPairs(parts, counts)
 
 
 def parts_of(data: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigDict]:
@@ -102,11 +129,8 @@ def parts_of(data: ml_collections.ConfigDict) -> dict[str, ml_collections.Config
 
 def shares(parts: Mapping[str, Source], items: JoinedPairs) -> str:
   """What each part gives, for people."""
-  counts = {name: 0 for name in parts}
-  for name in items.names:
-    counts[name.partition('/')[0]] += 1
   texts = [
-    f'{name} {counts[name] / len(items):.1%} ({len(source):,} pictures)'
+    f'{name} {items.counts[name] / len(items):.1%} ({len(source):,} pictures)'
     for name, source in parts.items()
   ]
   return ', '.join(texts)

@@ -44,7 +44,7 @@ class Pair:
 class Source(Protocol):
   """Pairs by number. Methods are safe to call from several threads."""
 
-  names: tuple[str, ...]
+  names: Sequence[str]
 
   def __len__(self) -> int: ...
 

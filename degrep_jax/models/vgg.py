@@ -5,6 +5,7 @@ import jax
 
 from degrep_jax.models.layers import Conv
 
+SMALLEST = 16  # px of a side, as the fourth pooling leaves one
 # One row per scale: the filters of its convolutions, and the index of the first in torchvision's
 # `features`, where a convolution and its ReLU take one index each and a pooling takes one.
 SCALES = (((64, 64), 0), ((128, 128), 5), ((256,) * 4, 10), ((512,) * 4, 19), ((512,), 28))
@@ -23,7 +24,7 @@ class Vgg19Features(nn.Module):
     """Features of a batch of pictures.
 
     Args:
-      x: float32 (B, H, W, 3), RGB in [0, 1], H and W at least 16.
+      x: float32 (B, H, W, 3), RGB in [0, 1], H and W at least `SMALLEST`.
 
     Returns:
       relu1_1 (B, H, W, 64), relu2_1 (B, H // 2, W // 2, 128), relu3_1 (.. // 4, 256),

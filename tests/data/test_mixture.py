@@ -1,6 +1,7 @@
 """Sources in shares: which examples there are, who makes them, and what a config may say."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import photo_folder
@@ -93,6 +94,22 @@ def test_pictures_come_from_the_named_part():
     assert source.pair(item).name == source.names[item]
     assert (source.pair(item).sharp == level).all()
     assert (source.crop(item, 4, np.random.default_rng(0))[0] == level).all()
+
+
+def test_a_tiny_share_beside_a_large_part_takes_no_memory():
+  tracemalloc.start()
+  try:
+    source = mixture.mixed(PARTS, {'few': 1.0, 'many': 1e-6})
+    assert len(source) == pytest.approx(5e7, rel=1e-3)
+    assert source.names[0] == 'few/n0' and source.names[-1] == 'many/n49'
+    assert source.names[1:4] == ('few/n1', 'few/n2', 'few/n0')
+    assert mixture.shares(PARTS, source).startswith('few 100.0%')
+    with pytest.raises(IndexError):
+      source.names[len(source)]
+    _, most = tracemalloc.get_traced_memory()
+  finally:
+    tracemalloc.stop()
+  assert most < 2**20
 
 
 def test_joined_parts_are_there_once():

@@ -69,11 +69,11 @@ def _owned(folder: Path) -> Iterator[None]:
       fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       raise UserError(f'Another process is preparing {folder}: wait for it to end.') from None
-    for leftover in [*folder.rglob('incomplete.*')]:
-      if leftover.is_dir():
-        shutil.rmtree(leftover)
-      else:
-        leftover.unlink(missing_ok=True)  # it may have gone with a folder
+    # This command's folders and, in those of a form, TFDS's; what lies elsewhere is not theirs.
+    for place in (folder, *(folder / form for form in PICTURES)):
+      for leftover in [*place.glob('incomplete.*')]:
+        if leftover.is_dir() and not leftover.is_symlink():
+          shutil.rmtree(leftover)
     yield
   finally:
     os.close(handle)

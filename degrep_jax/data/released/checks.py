@@ -65,7 +65,11 @@ def _read(tree: Tree, items: tuple[Item, ...], number: int) -> tuple[np.ndarray,
 
 
 def _check_names(items: tuple[Item, ...], tree: Tree) -> None:
+  taken: dict[str, Item] = {}
   for item in items:
+    if (other := taken.setdefault(item.name, item)) is not item:
+      one, two = (tree.locate(of.blurry) for of in (other, item))
+      raise UserError(f'{one} and {two} would both be called {item.name!r}: rename one.')
     try:
       item.name.encode()
     except UnicodeEncodeError:

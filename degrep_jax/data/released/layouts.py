@@ -200,7 +200,9 @@ def find_hide(tree: Tree) -> Layout:
   Some copies have `NAME.MP4.png` beside GT/NAME.png. Sharp pictures without a blurry one are no
   error: most copies hold the test pictures alone.
   """
-  tops = {match[1] for path in tree.paths if (match := _HIDE.fullmatch(path)) and match[2] == 'GT'}
+  found = [match for path in tree.paths if (match := _HIDE.fullmatch(path))]
+  # A copy may have GT/ beside its blurry pictures' folder, below train/ and test/.
+  tops = {of[1] for of in found if of[2] == 'GT'} & {of[1] for of in found if of[2] != 'GT'}
   if not tops:
     copy = find_splits('hide', tree, _HIDE_FRAME, default='test')
     names = {

@@ -116,4 +116,5 @@ def _below(top: str, paths: Iterable[str], tree: Tree) -> folders.Found:
 
 def _without(name: str, pair: str) -> str:
   """The name of a pair without leading folders that are called by the dataset `name`."""
-  return '/'.join(itertools.dropwhile(lambda part: called(part) == name, pair.split('/')))
+  *inside, file = pair.split('/')
+  return '/'.join([*itertools.dropwhile(lambda part: called(part) == name, inside), file])

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from degrep_jax.common.errors import UserError
+from degrep_jax.common.errors import UserError, is_full
 
 # What makes a compressed tar plain.
 DECOMPRESSORS: dict[str, Callable] = {
@@ -227,8 +227,15 @@ def _plain(archive: Path, scratch: Path) -> IO[bytes]:
       scratch.mkdir(parents=True, exist_ok=True)
       with decompress(archive) as packed, contextlib.ExitStack() as stack:
         plain = stack.enter_context(tempfile.TemporaryFile(dir=scratch))
-        shutil.copyfileobj(packed, plain, 2**20)
-        plain.seek(0)
+        try:
+          shutil.copyfileobj(packed, plain, 2**20)
+          plain.seek(0)
+        except OSError as error:
+          if is_full(error):
+            raise UserError(
+              f'The disk of {scratch} is full: {archive} is decompressed there.'
+            ) from None
+          raise
         stack.pop_all()  # it worked: the file stays open
       return plain
   return archive.open('rb')

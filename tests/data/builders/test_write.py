@@ -1,7 +1,9 @@
 """`degrep prepare` and what is read from what it wrote."""
 
 import os
+import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -499,6 +501,34 @@ def test_a_source_that_cannot_be_read_is_what_is_named(small, tmp_path, monkeypa
 def test_a_folder_that_cannot_be_written(small, tmp_path):
   (tmp_path / 'file').write_text('in the way')
   assert 'cannot be written' in complaint('gopro', small, tmp_path / 'file')
+
+
+def test_a_disk_too_full_for_what_is_decompressed(small, tmp_path, monkeypatch):
+  archive = pathlib.Path(shutil.make_archive(str(tmp_path / 'gopro'), 'gztar', small))
+
+  def copy(*_):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(shutil, 'copyfileobj', copy)
+  message = complaint('gopro', archive, tmp_path / 'data')
+  assert re.fullmatch(
+    r'The disk of .*/data\S* is full: .*gopro.tar.gz is decompressed there.', message
+  )
+
+
+def test_files_of_others_are_left_alone(small, tmp_path):
+  data = tmp_path / 'data'
+  shutil.copytree(small, data / 'gopro' / 'GOPRO_Large')
+  theirs = data / 'gopro' / 'GOPRO_Large' / 'incomplete.download' / 'part'
+  theirs.parent.mkdir()
+  theirs.write_text('mine')
+  (data / 'gopro' / 'incomplete.txt').write_text('mine')
+  left = data / 'gopro' / 'full' / 'incomplete.x' / 'part'
+  left.parent.mkdir(parents=True)
+  left.write_text('of a killed one')
+  write.prepare('gopro', data / 'gopro' / 'GOPRO_Large', data, pictures='full')
+  assert theirs.read_text() == (data / 'gopro' / 'incomplete.txt').read_text() == 'mine'
+  assert not left.parent.exists()
 
 
 def test_a_full_disk(small, tmp_path, monkeypatch):

@@ -173,6 +173,29 @@ def test_copies_of_other_datasets(name, top, split):
   }
 
 
+@pytest.mark.parametrize(
+  'name', ['RealBlur-J_ECC_IMCORR-scene001', 'RealBlur_J_0001', 'realblur_j']
+)
+def test_files_that_are_called_by_their_dataset_keep_their_names(name):
+  paths = flat(f'{name}-1', f'{name}-2', top='RealBlur_J/test/')
+  layout = read_layout(DATASETS['realblur_j'], tree(*paths))
+  assert [item.name for item in layout.splits['test']] == [f'{name}-1', f'{name}-2']
+
+
+@pytest.mark.parametrize('splits', [('test',), ('train', 'test')])
+def test_a_copy_of_hide_whose_sharp_folder_is_called_gt(splits):
+  names = '1fromGOPR0950', '2fromGOPR1096.MP4'
+  paths = [
+    f'HIDE/{split}/{kind}/{name}.png'
+    for split in splits
+    for kind in ('input', 'GT')
+    for name in names
+  ]
+  layout = read_layout(DATASETS['hide'], tree(*paths))
+  found = {split: [item.name for item in items] for split, items in layout.splits.items()}
+  assert found == {split: [*names] for split in splits}
+
+
 def test_a_copy_that_is_not_called_by_its_camera_is_not_realblur():
   for place in ('pictures', 'RealBlur_R', 'RealBlur_R.zip'):
     copy = Tree(Path(place), {}.__getitem__, tuple(flat('1', '2')))
