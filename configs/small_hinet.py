@@ -4,8 +4,9 @@ python -m degrep_jax.main --config=configs/small_hinet.py --workdir=runs/small_h
   --config.data.parts.gopro.root=GOPRO_Large --config.data.parts.pairs.root=PAIRS \
   --config.data.parts.photos.root=PHOTOS
 
-Machine: 2 CPU cores and 2 GB: 0.24 s of both cores a step (AMD Zen 5), some 65 minutes. Expect: not
-measured yet.
+Machine: 2 CPU cores and 3 GB: 0.24 s of both cores a step on an AMD Zen 5, some 65 minutes; 0.48 s
+on a Zen 4. Expect: 27.09 dB on the 24 held-out pictures (26.48), and 25.05 dB on six later frames of
+the GoPro sequence (23.81 blurry; whole pictures).
 """
 
 import ml_collections

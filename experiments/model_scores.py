@@ -91,8 +91,8 @@ def networks(args: argparse.Namespace) -> dict[str, pathlib.Path]:
   named = dict(_named('network', text) for text in args.network)
   if taken := named.keys() & set(shipped.names()):
     raise UserError(f'--network: {", ".join(taken)} ships under that name; choose another.')
-  return {label: pathlib.Path(place) for label, place in named.items()} | {
-    name: shipped.path(name) for name in shipped.names()
+  return {name: shipped.path(name) for name in shipped.names()} | {
+    label: pathlib.Path(place) for label, place in named.items()
   }
 
 
