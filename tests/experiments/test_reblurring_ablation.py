@@ -1,6 +1,5 @@
 """The ablation's measures on pictures made by hand, and the script at smoke size."""
 
-import argparse
 import csv
 import json
 import pathlib
@@ -157,7 +156,7 @@ def test_two_motions_are_lines_of_blur_that_differ():
 
 @pytest.mark.parametrize('net, parameters', [('2-D map', 157_470_464), ('4x4 map', 31_247_104)])
 def test_the_full_setting_has_the_released_encoders(net, parameters):
-  args = argparse.Namespace(quick=False, smoke=False, steps=None, seed=0, photos=None)
+  args = study.parser('', '').parse_args([])
   encoder = factory.build_encoder(study.settings(args, net).model)
   picture = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
   shapes = jax.eval_shape(encoder.init, jax.random.key(0), picture)['params']
