@@ -61,8 +61,7 @@ def nets(args: argparse.Namespace) -> dict[str, study.Trained]:
       raise UserError(
         '--checkpoint names a trained network: leave out --net, --nets, --steps, --quick, --smoke.'
       )
-    name = pathlib.Path(args.checkpoint).name.removesuffix('.safetensors')
-    return {name: study.joint(args.checkpoint)[0]}
+    return {study.label(args.checkpoint): study.joint(args.checkpoint)[0]}
   return {name: study.trained(args, name) for name in args.net or MAPS}
 
 

@@ -83,10 +83,15 @@ def parser(doc: str, name: str) -> argparse.ArgumentParser:
   return flags
 
 
+def label(checkpoint: str) -> str:
+  """What a network of `--checkpoint` is called in tables and folders."""
+  return pathlib.Path(checkpoint).name.removesuffix('.safetensors')
+
+
 def _folder(args: argparse.Namespace, name: str) -> pathlib.Path:
   setting = 'quick' if args.quick else 'smoke' if args.smoke else ''
   if args.checkpoint:
-    setting = pathlib.Path(args.checkpoint).name.removesuffix('.safetensors')
+    setting = label(args.checkpoint)
   return pathlib.Path('runs', '_'.join(filter(None, (name, setting))))
 
 
