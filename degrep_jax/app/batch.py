@@ -188,10 +188,6 @@ def _write(job: Job, target: Path | None, photo: Photo, settings: Settings) -> N
     data = writing.encode(photo, settings.quality)
   except UserError as error:
     raise UserError(f'{job.name} {error}.') from error
-  except MemoryError as error:
-    raise UserError(f'{job.name} takes more memory to write than there is.') from error
-  except Exception as error:  # encoders raise whatever a picture makes them stumble over
-    raise UserError(f'{job.name} cannot be written as {photo.format} ({error}).') from error
   if target is not None:
     write_atomically(target, data, overwrite=settings.overwrite)
     return

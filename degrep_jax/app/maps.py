@@ -68,7 +68,10 @@ def draw(
       del progress  # a moment's work
       photo = reading.load(job.name, max_pixels, salvage=salvage)
       seen = over_photograph(colours[job], to_8_bits(photo.pixels), restorer.cell, overlay)
-      picture = writing.encode(Photo(seen, 'PNG'))
+      try:
+        picture = writing.encode(Photo(seen, 'PNG'))
+      except UserError as error:
+        raise UserError(f'{job.name} {error}.') from error
       assert job.target is not None  # maps do not go to the standard output
       if raw:
         data = maps[job].with_suffix('.raw.npy').read_bytes()

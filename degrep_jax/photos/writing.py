@@ -33,7 +33,8 @@ def encode(photo: Photo, quality: int | None = None) -> bytes:
     quality: 1 to 100, of JPEG, of AVIF, and of WebP, which it makes lossy; None as said above.
 
   Raises:
-    UserError: half a sentence on why the format cannot hold the picture.
+    UserError: half a sentence on why the format cannot hold the picture, or why no file of it came
+      about.
   """
   longest = _LONGEST_SIDE.get(photo.format)
   if longest and max(photo.size) > longest:
@@ -41,7 +42,12 @@ def encode(photo: Photo, quality: int | None = None) -> bytes:
       f'is {photo.size[0]}x{photo.size[1]}, and {photo.format} holds at most {longest:,} pixels a '
       'side: choose another --format'
     )
-  return _ENCODERS[photo.format](photo, quality)
+  try:
+    return _ENCODERS[photo.format](photo, quality)
+  except MemoryError as error:
+    raise UserError('takes more memory to write than there is') from error
+  except Exception as error:  # encoders raise whatever a picture makes them stumble over
+    raise UserError(f'cannot be written as {photo.format} ({error})') from error
 
 
 def _encode_jpeg(photo: Photo, quality: int | None) -> bytes:

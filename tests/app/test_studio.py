@@ -2,6 +2,7 @@
 
 import io
 
+import imagecodecs
 import numpy as np
 import pytest
 import saved
@@ -130,3 +131,23 @@ def test_another_network_blurs_where_the_first_cannot(restorer, tmp_path):
   both = studio.Studio(Deblurrer(), tmp_path, 10_000, reblurrer=restorer)
   assert both.reblurrer is restorer
   assert studio.Studio(restorer, tmp_path, 10_000).reblurrer is restorer
+
+
+@pytest.mark.parametrize(
+  ('error', 'sentence'),
+  [
+    (OSError('broken data stream'), r'a\.png cannot be written as PNG \(broken data stream\)\.'),
+    (MemoryError(), r'a\.png takes more memory to write than there is\.'),
+  ],
+)
+def test_what_cannot_be_written_is_named_as_it_was_called(
+  page, tmp_path, monkeypatch, error, sentence
+):
+  upload = photo(page, PHOTOGRAPH, tmp_path)
+
+  def stumbling(pixels):
+    raise error
+
+  monkeypatch.setattr(imagecodecs, 'png_encode', stumbling)
+  with pytest.raises(UserError, match=f'^{sentence}$'):
+    page.deblur(upload, 'a.png')
