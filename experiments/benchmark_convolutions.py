@@ -23,6 +23,10 @@ from degrep_jax.runtime import compiling
 SHAPES = (
   ('U-Net level 0, demo', 8, 64, 16, 16, 3, 1, 1),
   ('U-Net level 0, full', 1, 256, 64, 64, 3, 1, 1),
+  ('U-Net level 1, full', 1, 128, 128, 128, 3, 1, 1),
+  ('U-Net level 2, full', 1, 64, 256, 256, 3, 1, 1),
+  ('U-Net level 3, full', 1, 32, 512, 512, 3, 1, 1),
+  ('decoder level 0, full', 1, 256, 128, 64, 3, 1, 1),
   ('U-Net level 4, full', 2, 16, 1024, 1024, 3, 1, 1),
   ('residual block, full', 8, 4, 512, 512, 3, 1, 1),
   ('downsampling, demo', 8, 64, 16, 16, 4, 2, 1),
@@ -35,8 +39,8 @@ UPSAMPLING = (('upsampling, demo', 8, 32, 32, 16), ('upsampling, full', 2, 128, 
 
 
 def milliseconds(function, *arguments, repeats=3) -> float:
-  """Best of `repeats` calls of the compiled function."""
-  compiled = compiling.jit(function).lower(*arguments).compile()
+  """Best of `repeats` calls of the function, compiled as a training step is."""
+  compiled = compiling.compiled(jax.jit(function).lower(*arguments), keep_barriers=True)
   jax.block_until_ready(compiled(*arguments))
   best = float('inf')
   for _ in range(repeats):

@@ -22,6 +22,7 @@ GRADIENTS = (
   '_padded_filter_gradient',
   '_im2col_filter_gradient',
   '_blocked_filter_gradient',
+  '_columns_filter_gradient',
 )
 
 
@@ -42,8 +43,15 @@ def _check(x, kernel, stride, padding):
 # (B, H, W, in), kernel, filters, stride, padding: how the gradients of input and filter are taken.
 REACHED = [
   ((2, 6, 5, 3), 3, 4, 1, 1, 'plain', 'blocked'),
-  ((1, 520, 2, 1), 3, 1, 1, 1, 'plain', 'blocked'),  # three blocks of 174 rows, 2 over
+  ((1, 520, 2, 1), 3, 2, 1, 1, 'plain', 'blocked'),  # three blocks of 174 rows, 2 over
   ((1, 17, 70, 2), 3, 3, 1, 0, 'plain', 'blocked'),  # of 8 rows, 1 over
+  ((2, 6, 5, 4), 3, 4, 1, 1, 'plain', 'columns'),
+  ((1, 1100, 2, 1), 3, 1, 1, 1, 'plain', 'columns'),  # two blocks of 550 rows
+  ((1, 17, 300, 2), 3, 1, 1, 0, 'plain', 'columns'),  # three of 6, 1 over
+  ((2, 5, 6, 3), 2, 2, 1, 0, 'plain', 'columns'),
+  ((2, 5, 6, 3), 3, 2, 1, 2, 'plain', 'columns'),
+  ((2, 5, 6, 3), 3, 2, 1, 3, 'plain', 'columns'),  # the padding's own border gives nothing
+  ((2, 6, 5, 5), 4, 1, 1, 2, 'plain', 'columns'),
   ((2, 6, 5, 3), 3, 4, 2, 1, 'plain', 'blocked'),
   ((1, 18, 140, 2), 3, 1, 2, 1, 'plain', 'blocked'),
   ((2, 6, 5, 3), 4, 4, 1, 2, 'plain', 'blocked'),
@@ -86,11 +94,12 @@ def test_every_gradient_is_reached_and_exact(
   _check(x, kernel, stride, padding)
 
 
-def test_gradients_in_bfloat16_are_summed_in_float32():
+@pytest.mark.parametrize('filters', [2, 16])
+def test_gradients_in_bfloat16_are_summed_in_float32(filters):
   """Sums of 256 positions in bfloat16 itself would be off by more."""
   x, kernel = (
     np.float32(value.astype(jnp.bfloat16))
-    for value in (normal(1, 16, 16, 8), normal(3, 3, 8, 2, seed=1))
+    for value in (normal(1, 16, 16, 8), normal(3, 3, 8, filters, seed=1))
   )
   cotangent, _, *expected = conv_and_gradients(x, kernel, 1, 1)
 
@@ -105,7 +114,8 @@ def test_gradients_in_bfloat16_are_summed_in_float32():
     np.testing.assert_allclose(np.float32(got), wanted, atol=2**-8 * np.abs(wanted).max())
 
 
-def test_accelerators_get_the_plain_gradients():
+@pytest.mark.parametrize(('filters', 'product'), [(4, ['stablehlo.dot_general']), (3, [])])
+def test_accelerators_get_the_plain_gradients(filters, product):
   """What is lowered for CUDA holds convolutions alone: no loop, no matrix product, and nothing that
   says when x is read."""
 
@@ -115,14 +125,14 @@ def test_accelerators_get_the_plain_gradients():
 
     return jax.grad(total, (0, 1))(x, kernel)
 
-  traced = jax.jit(gradients).trace(normal(1, 9, 9, 3), normal(3, 3, 3, 4))
+  traced = jax.jit(gradients).trace(normal(1, 9, 9, 3), normal(3, 3, 3, filters))
   on_cpu, on_gpu = (
     traced.lower(lowering_platforms=(platform,)).as_text() for platform in ('cpu', 'cuda')
   )
-  ours = 'stablehlo.while', 'stablehlo.dot_general', 'stablehlo.optimization_barrier'
+  ours = ['stablehlo.while', 'stablehlo.optimization_barrier', *product]
   assert all(operation in on_cpu for operation in ours)
   assert 'stablehlo.convolution' in on_gpu
-  assert not any(operation in on_gpu for operation in ours)
+  assert not any(operation in on_gpu for operation in [*ours, 'stablehlo.dot_general'])
 
 
 @st.composite
