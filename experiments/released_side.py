@@ -19,6 +19,7 @@ from side_by_side import (
   NETWORKS,
   RATES,
   TASKS,
+  forget_peak,
   leaves,
   numbered,
   read_arrays,
@@ -145,6 +146,7 @@ def forward(task: str, folder: pathlib.Path, inputs: list[tuple], device: str):
     return [torch.cat(arrays, 1)] if task == 'discriminator' else arrays
 
   net = network(task, folder).eval().to(device)
+  forget_peak()
   with torch.no_grad():
     outputs, seconds = timed(lambda x: finished(net(*x), device), list(map(tensors, inputs)))
   return numbered(x.permute(0, 2, 3, 1).cpu().numpy() for x in leaves(outputs)), seconds, None
@@ -175,6 +177,7 @@ def step(task: str, folder: pathlib.Path, batch: tuple[np.ndarray, np.ndarray], 
     model.cri_pix = released_class('losses', 'PSNRLoss')(loss_weight=0.5)
   model.setup_optimizers()
   model.lq, model.gt = (tensor(pictures, device) for pictures in batch)
+  forget_peak()
 
   def run():
     model.optimize_parameters(1)
