@@ -121,17 +121,18 @@ def mixing(args: argparse.Namespace, nets: Mapping[str, study.Trained]) -> dict[
   is no part of a strength.
 
   Raises:
-    UserError: too few such scenes.
+    UserError: too few such scenes, or photographs.
   """
   sources = [fields.fields(args, 'test', args.scenes, s, noise=False) for s in STRENGTHS]
-  own = fields.all_scenes(fields.fields(args, 'test', args.scenes, noise=False))
+  plain = fields.fields(args, 'test', args.scenes, noise=False)
+  own, others = fields.all_scenes(plain), fields.of_others(plain, args.scenes)
   extents = own.extent.mean((1, 2))
   maps = {name: (net.maps(own.sharp), net.maps(own.blurry)) for name, net in nets.items()}
   curves: dict[str, dict[str, list]] = {name: {curve: [] for curve in CURVES} for name in nets}
   strips: dict[str, dict[str, np.ndarray]] = {name: {} for name in nets}
   seen: list[int] = []
   for number in np.argsort(extents, kind='stable'):
-    other = (number + args.scenes) % len(extents)
+    other = others[number]
     here, there = (render(sources, number, own.sharp[i]) for i in (number, other))
     if min(told_apart(known.at(0), known.at(1)) for known in (here, there)) < 1:
       continue
@@ -151,7 +152,7 @@ def mixing(args: argparse.Namespace, nets: Mapping[str, study.Trained]) -> dict[
   half = len(seen) // 2
   between: dict[str, list] = {name: [] for name in nets}
   ends, widest = [], 1.0
-  for weak, strong in zip(seen[:half], seen[-half:], strict=True):
+  for weak, strong in zip(seen[:half], seen[len(seen) - half :], strict=True):
     sharp = own.sharp[weak]
     both = [render(sources, item, sharp) for item in (weak, strong)]
     known = Renderings(*map(np.concatenate, zip(*both, strict=True)))

@@ -147,9 +147,10 @@ def measured(crops):
 
 
 def draw(source, count, size, seed):
-  """Yields pairs of crops, item after item."""
+  """Yields pairs of crops, evenly spread over the items."""
   for number in range(count):
-    yield source.crop(number % len(source), size, np.random.default_rng([seed, number]))
+    item = number * len(source) // count if count < len(source) else number % len(source)
+    yield source.crop(item, size, np.random.default_rng([seed, number]))
 
 
 def sheet(pictures, columns):

@@ -83,12 +83,19 @@ def likest(extent: np.ndarray) -> np.ndarray:
 
 
 def draw_transfer(args: argparse.Namespace) -> Transfer:
-  """Every scene's field, to a scene of each other photograph."""
+  """Every scene's field, to a scene of each other photograph.
+
+  Raises:
+    UserError: there is one photograph only.
+  """
   source = fields.fields(args, 'test', args.scenes, noise=False)
+  fields.of_others(source, args.scenes)
   scenes, count = fields.all_scenes(source), len(source)
   numbers = np.arange(count)
   ahead = np.arange(args.scenes, count, args.scenes)[:, None]
   items, receivers = np.tile(numbers, len(ahead)), ((numbers + ahead) % count).ravel()
+  shown = fields.photographs(source)
+  items, receivers = (of[shown[items] != shown[receivers]] for of in (items, receivers))
   answer = scenes.sharp[receivers]
   wrong = {WRONG: np.roll(numbers, -1), LIKE: likest(scenes.extent.mean((1, 2)))}
   seen = {name: fields.put_on(source, of, scenes.sharp).blurry for name, of in wrong.items()}
@@ -109,15 +116,17 @@ def transfer(net: study.Trained, data: Transfer) -> dict[str, np.ndarray]:
 
 
 def by_field(
-  rows: Sequence[Mapping[str, Any]], field_count: int, region: str
+  rows: Sequence[Mapping[str, Any]], items: np.ndarray, region: str
 ) -> list[float | None]:
   """Mean over the pictures of each field; rows are in the order of `Transfer.items`."""
-  columns = [[row[region] for row in rows[field::field_count]] for field in range(field_count)]
+  columns: list[list[float | None]] = [[] for _ in range(max(items) + 1)]
+  for row, item in zip(rows, items, strict=True):
+    columns[item].append(row[region])
   return [None if None in column else float(np.mean(column)) for column in columns]
 
 
 def transfer_summary(
-  scored: Mapping[str, Sequence[Mapping[str, Any]]], field_count: int
+  scored: Mapping[str, Sequence[Mapping[str, Any]]], items: np.ndarray
 ) -> dict[str, Any]:
   """Means by method and region, and differences of the transfer from the other methods, with 95 %
   intervals over fields."""
@@ -126,11 +135,11 @@ def transfer_summary(
   for name, rows in scored.items():
     means[name], differences[name] = {}, {}
     for region in REGIONS:
-      own = by_field(rows, field_count, region)
+      own = by_field(rows, items, region)
       there = [x for x in own if x is not None]
       means[name][region] = float(np.mean(there)) if there else None
       if name != TRANSFER:
-        base = by_field(scored[TRANSFER], field_count, region)
+        base = by_field(scored[TRANSFER], items, region)
         difference = paired_difference(base, own)
         differences[name][region] = difference and difference._asdict()
   del differences[TRANSFER]
@@ -272,8 +281,8 @@ def conclusion(report: Mapping[str, Any]) -> list[str]:
 def main(args: argparse.Namespace) -> None:
   """Trains what is missing, measures, writes."""
   folder = study.output(args)
-  nets = fields.nets(args)
   data, rows = draw_transfer(args), []
+  nets = fields.nets(args)
   names = fields.fields(args, 'test', args.scenes).names
   report: dict[str, Any] = {
     'setting': study.setting(args),
@@ -290,7 +299,7 @@ def main(args: argparse.Namespace) -> None:
     scored = {method: fields.psnrs(result, data.truth) for method, result in results.items()}
     drawn[name] = results
     report['nets'][name] = {
-      'transfer': transfer_summary(scored, len(names)),
+      'transfer': transfer_summary(scored, data.items),
       'mixing': blended[name].summary(),
     }
     for method, of in scored.items():

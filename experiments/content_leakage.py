@@ -122,20 +122,26 @@ class Crossed(NamedTuple):
     sharp: (P, S, S, 3).
     blurry: (P, B, S, S, 3).
     photographs: (P,) numbers of what the pictures were cut from.
+    others: (P,) numbers of pictures of another photograph.
     names: of the pictures.
   """
 
   sharp: np.ndarray
   blurry: np.ndarray
   photographs: np.ndarray
+  others: np.ndarray
   names: tuple[str, ...]
 
 
 def cross(args: argparse.Namespace) -> Crossed:
   """As many blurs as make a balanced gallery: one more than there are pictures of other
-  photographs. They are the first that can be seen, by their mean extents."""
+  photographs. They are the first that can be seen, by their mean extents.
+
+  Raises:
+    UserError: there is one photograph only.
+  """
   pictures = fields.fields(args, 'test', args.scenes, noise=False)
-  photographs = fields.photographs(pictures)
+  photographs, others = fields.photographs(pictures), fields.of_others(pictures, args.scenes)
   sharp = fields.all_scenes(pictures).sharp
   source = fields.fields(args, 'test', 2 * args.scenes, noise=False)
   count = int((photographs != 0).sum()) + 1
@@ -143,15 +149,15 @@ def cross(args: argparse.Namespace) -> Crossed:
   # Stable: in their order, those that cannot be seen last.
   items = np.argsort(extent < VISIBLE, kind='stable')[:count]
   blurry = [fields.put_on(source, items, [picture] * count).blurry for picture in sharp]
-  return Crossed(sharp, np.stack(blurry), photographs, pictures.names)
+  return Crossed(sharp, np.stack(blurry), photographs, others, pictures.names)
 
 
 def given_maps(
-  maps: np.ndarray, unblurred: np.ndarray, per_photograph: int
+  maps: np.ndarray, unblurred: np.ndarray, others: np.ndarray
 ) -> dict[str, np.ndarray]:
-  """Maps (P, B, ...) for Gr as `GIVEN` names them: each picture's own, that of a picture of the
-  next photograph, of the next blur, of both, or that of the picture `unblurred`, (P, ...)."""
-  other = np.roll(maps, -per_photograph, 0)
+  """Maps (P, B, ...) for Gr as `GIVEN` names them: each picture's own, that of the one of `others`,
+  (P,) numbers, of the next blur, of both, or that of the picture `unblurred`, (P, ...)."""
+  other = maps[others]
   return {
     'right': maps,
     'other_picture': other,
@@ -161,12 +167,12 @@ def given_maps(
   }
 
 
-def transfer_gap(net: study.Trained, maps: np.ndarray, data: Crossed, per: int) -> dict[str, Any]:
+def transfer_gap(net: study.Trained, maps: np.ndarray, data: Crossed) -> dict[str, Any]:
   """PSNR (P, B) of Gr by the maps of `GIVEN`, and of the sharp picture left as it is."""
   pictures, blurs = data.blurry.shape[:2]
   sharp = data.sharp.repeat(blurs, 0)
   results = {LEFT: sharp}
-  for name, given in given_maps(maps, net.maps(data.sharp), per).items():
+  for name, given in given_maps(maps, net.maps(data.sharp), data.others).items():
     results[name] = net.reblur(sharp, given.reshape(len(sharp), *maps.shape[2:]))
   truth = data.blurry.reshape(sharp.shape)
   return {
@@ -363,9 +369,7 @@ def main(args: argparse.Namespace) -> None:
       'variance': variance_shares(crossed),
     }
     if name in trained:
-      gap = transfer_gap(
-        net, maps.reshape(*data.blurry.shape[:2], *maps.shape[1:]), data, args.scenes
-      )
+      gap = transfer_gap(net, maps.reshape(*data.blurry.shape[:2], *maps.shape[1:]), data)
       of = {'transfer': gap_summary(gap)} | of
       for p, picture in enumerate(data.names):
         for b in range(data.blurry.shape[1]):

@@ -93,6 +93,27 @@ def photographs(source: SyntheticPairs) -> np.ndarray:
   return np.array([shown.index(scene) for scene in source.scenes])
 
 
+def of_others(source: SyntheticPairs, step: int) -> np.ndarray:
+  """For every item of `fields` one of another photograph, (N,): the first such that lies a whole
+  number of `step` further on.
+
+  Raises:
+    UserError: there is one photograph only.
+  """
+  shown, numbers = photographs(source), np.arange(len(source))
+  if len(set(shown)) < 2:
+    raise UserError(
+      'One photograph, or scene, alone is held out, and two are needed: name a folder of more by '
+      '--photos.'
+    )
+
+  def other(item: int) -> int:
+    further = (item + step + np.arange(len(shown) // step) * step) % len(shown)
+    return next(x for x in (*further, *numbers) if shown[x] != shown[item])
+
+  return np.array([other(item) for item in numbers])
+
+
 def all_scenes(source: SyntheticPairs) -> BlurExample:
   """Every scene under its own field, stacked."""
   return study.stacked(map(source.example, range(len(source))))

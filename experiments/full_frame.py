@@ -91,22 +91,22 @@ class Kept(scoring.Checkpoint):
   Args:
     label: in tables.
     restorer: a `Restorer`.
-    folder: for the pictures of all methods; each set of weights, settings and data has its own
-      in it.
-    dataset: says which pictures they are.
+    folder: for the pictures of all methods; each set of weights and settings has its own in it.
   """
 
-  def __init__(self, label: str, restorer: Restorer, folder: pathlib.Path, dataset: str):
+  def __init__(self, label: str, restorer: Restorer, folder: pathlib.Path):
     super().__init__(label, restorer)
-    made_by = [dataset, self.settings, restorer.about['config']['model']]
+    made_by = [self.settings, restorer.about['config']['model']]
     digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode())
     for path, x in jax.tree_util.tree_leaves_with_path(restorer.variables):
       digest.update(jax.tree_util.keystr(path).encode() + np.asarray(x).tobytes())
     self._folder = folder / f'{label.replace("/", "_")}-{digest.hexdigest()[:12]}'
 
   def file(self, source, item):
-    """Of a restored picture; flat, so that no name of a pair leads elsewhere."""
-    return self._folder / f'{item:05}_{source.names[item].replace("/", "_")}.png'
+    """Of a restored picture; flat, so that no name of a pair leads elsewhere, and told from that of
+    another blurry picture of the name."""
+    digest = hashlib.sha256(source.pair(item).blurry.tobytes()).hexdigest()[:12]
+    return self._folder / f'{item:05}_{source.names[item].replace("/", "_")}-{digest}.png'
 
   def restore(self, source):
     """Yields {label: deblurred picture}, uint8 (H, W, 3), of every pair."""
@@ -291,7 +291,6 @@ def compare():
         located(str(workdir), 'deblur')[1], mode=_MODE.value, tile=_TILE.value
       ),
       output / 'restored',
-      dataset,
     )
     for label, workdir in workdirs.items()
   ]

@@ -52,6 +52,21 @@ def other_photographs(source):
   return [source.example(item, photo).blurry for item, photo in enumerate(different)]
 
 
+def of_others(shown):
+  """For every tile one of another picture or scene: the first such from a third of them further on.
+
+  Args:
+    shown: the picture or scene of every tile.
+  """
+  if len(set(shown)) < 2:
+    raise UserError('One picture, or scene, alone is held out, and two are needed: name more.')
+  tiles = range(len(shown))
+  return [
+    next(tile for tile in np.roll(tiles, -item - len(tiles) // 3) if shown[tile] != own)
+    for item, own in enumerate(shown)
+  ]
+
+
 def main(args):
   """Prints the table."""
   net, config = study.joint(args.checkpoint)
@@ -66,11 +81,17 @@ def main(args):
     return np.concatenate([middle_tiles(picture, config.eval.tile) for picture in pictures])
 
   blurry, sharp = tiles(p.blurry for p in pairs), tiles(p.sharp for p in pairs)
+  scenes = getattr(source, 'scenes', source.names)
+  shown = [
+    scene
+    for scene, pair in zip(scenes, pairs, strict=True)
+    for _ in middle_tiles(pair.blurry, config.eval.tile)
+  ]
   maps = net.maps(blurry)
   rows = {
     'right': maps,
     'mean of all': np.broadcast_to(maps.mean(0), maps.shape),
-    "another picture's": np.roll(maps, len(maps) // 3, axis=0),
+    "another picture's": maps[of_others(shown)],
     "sharp picture's": net.maps(sharp),
   }
   if config.data.source == 'synthetic':

@@ -60,6 +60,7 @@ def open_photographs(data: ml_collections.ConfigDict, split: str, variants: int)
     UserError: a field of `config.data` that is unfit, or photographs that cannot be used.
   """
   train = split == 'train'
+  _require_apart(data)
   blur = PhotoBlur(
     **_camera(data),
     display=data.display_share,
@@ -126,8 +127,26 @@ def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
       'the folder of held-out pairs in config.data.eval_root.'
     )
   if not train:
-    return _open_held_out(root, split)
-  return _looked_at(_open_folder(root, split, data.pictures, **limits), root, split, skip)
+    source = _open_held_out(root, split)
+  else:
+    source = _looked_at(_open_folder(root, split, data.pictures, **limits), root, split, skip)
+  _require_apart(data)
+  return source
+
+
+def _require_apart(data: ml_collections.ConfigDict) -> None:
+  """Raises UserError where the held-out pictures lie among those that are trained on."""
+  if not data.root or not data.eval_root:
+    return
+  train, test = (
+    pathlib.Path(os.path.realpath(root / split if has_splits(root) else root))
+    for root, split in zip(map(pathlib.Path, (data.root, data.eval_root)), SPLITS, strict=True)
+  )
+  if train.is_relative_to(test) or test.is_relative_to(train):
+    raise UserError(
+      f'The held-out pictures of config.data.eval_root, {data.eval_root}, lie among those of '
+      f'config.data.root, {data.root}, which are trained on: move them out of it.'
+    )
 
 
 def _open_folder(root: pathlib.Path, split: str, pictures: str = FULL, **limits: Any) -> FilePairs:
@@ -242,7 +261,7 @@ def _require_one_set(source: Source, path: pathlib.Path) -> None:
   for name in source.names:
     *folders, _ = pathlib.PurePosixPath(name).parts
     for place, folder in enumerate(folders):
-      if folder in SPLITS:
+      if folder.lower() in SPLITS:
         whole = path.joinpath(*folders[:place])
         raise UserError(f'{path} holds several sets of pairs: name one of them, such as {whole}.')
       if dataset := called(folder):

@@ -16,6 +16,7 @@ from degrep_jax import metrics
 from degrep_jax.common.console import listed
 
 Rows = Sequence[Mapping[str, Any]]
+_SSIMS = '_ssim_3d', '_ssim_2d'
 
 
 def mean(rows: Rows, column: str) -> float | None:
@@ -56,9 +57,10 @@ def without_ssim(rows: Rows) -> list[str]:
     row['name']
     for row in rows
     if any(
-      score is None and row[f'{column.rpartition("_ssim_")[0]}_psnr'] is not None
+      score is None and row[f'{column[: -len(ssim)]}_psnr'] is not None
       for column, score in row.items()
-      if '_ssim_' in column
+      for ssim in _SSIMS
+      if column.endswith(ssim)
     )
   ]
 

@@ -8,10 +8,12 @@ from pathlib import Path, PurePosixPath
 from degrep_jax.common.console import listed
 from degrep_jax.common.errors import UserError
 from degrep_jax.data.folders import ROLES, SUFFIXES, role
+from degrep_jax.data.released.trees import open_tree
 
 
 def find_pictures(root: str | os.PathLike[str]) -> list[Path]:
-  """All picture files below a folder, at any depth, sorted; hidden ones are left out.
+  """All picture files below a folder, at any depth, sorted; hidden ones, and what is in hidden
+  folders, are left out. Links are followed.
 
   Raises:
     UserError: no such folder, or nothing in it.
@@ -19,12 +21,8 @@ def find_pictures(root: str | os.PathLike[str]) -> list[Path]:
   root = Path(root)
   if not root.is_dir():
     raise UserError(f'there is no folder {root}: name one that holds pictures.')
-  found = sorted(
-    Path(folder, name)
-    for folder, _, names in os.walk(root)
-    for name in names
-    if Path(name).suffix.lower() in SUFFIXES and not name.startswith('.')
-  )
+  with open_tree(root, scratch=root) as tree:
+    found = sorted(root / path for path in tree.paths if Path(path).suffix.lower() in SUFFIXES)
   if not found:
     raise UserError(f'{root} holds no pictures: {", ".join(SUFFIXES)} are read.')
   return found

@@ -85,6 +85,32 @@ def test_several_datasets_are_not_taken_for_one(tmp_path):
       way()
 
 
+@pytest.mark.parametrize('kind', ['folder', 'photos'])
+def test_held_out_pictures_are_not_trained_on(tmp_path, kind):
+  released.gopro(tmp_path, ('mine', 'mine/held_out', 'elsewhere'), (1, 2))
+  released.gopro(tmp_path / 'divided')
+  data = default.get_config().data
+  data.source, data.crop = kind, 16
+  for root, held_out, apart in (
+    ('mine', 'mine', False),
+    ('mine', 'mine/held_out', False),
+    ('mine/held_out', 'mine', False),
+    ('mine', 'divided/../mine/held_out', False),
+    ('divided/train', 'divided/train', False),
+    ('mine', 'elsewhere', True),
+    ('mine', 'divided', True),
+    ('divided', 'divided', True),
+    ('divided/train', 'divided/test', True),
+  ):
+    data.root, data.eval_root = str(tmp_path / root), str(tmp_path / held_out)
+    for split in ('train', 'test'):
+      if apart:
+        open_source(data, split)
+        continue
+      with pytest.raises(UserError, match=f'eval_root, {data.eval_root}, lie among those of'):
+        open_source(data, split)
+
+
 def test_a_half_downloaded_set_is_told(tmp_path, capsys):
   root = released.gopro(tmp_path, ('test/GOPR0384_11_00',), (1, 2, 4))
   open_pairs(root)

@@ -53,6 +53,11 @@ def test_what_has_no_score_is_in_no_mean():
   assert means.mean(table, 'b_psnr') is None
 
 
+def test_a_method_may_be_called_by_a_loss():
+  table = rows(net_ssim_loss_psnr=[None, 30.0], net_ssim_loss_ssim_2d=[None, None])
+  assert means.without_ssim(table) == ['p1']
+
+
 def test_pictures_without_ssim_are_told_from_those_without_any_score():
   table = rows(a_psnr=[10.0, None, 30.0], a_ssim_2d=[None, None, 0.5], a_ssim_3d=[None, None, 0.5])
   assert means.without_ssim(table) == ['p0']

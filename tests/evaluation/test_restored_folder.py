@@ -140,6 +140,12 @@ def test_nothing_to_score(tmp_path):
 
 
 def test_pictures_are_found_in_order(tmp_path):
-  lay(tmp_path, 'b.png', 'a/z.webp', 'a/b/c.tif', 'a/b/notes.txt')
+  elsewhere = tmp_path / 'elsewhere'
+  lay(elsewhere, 'd.png')
+  tmp_path = tmp_path / 'root'
+  lay(tmp_path, 'b.png', 'a/z.webp', 'a/b/c.tif', 'a/b/notes.txt', '.thumbnails/b.png', '.c.png')
+  (tmp_path / 'up').symlink_to(tmp_path)
   found = [path.relative_to(tmp_path) for path in find_pictures(tmp_path)]
   assert found == [Path('a/b/c.tif'), Path('a/z.webp'), Path('b.png')]
+  (tmp_path / 'linked').symlink_to(elsewhere)
+  assert find_pictures(tmp_path)[-1] == tmp_path / 'linked/d.png'

@@ -209,6 +209,21 @@ def test_run_again_it_gives_the_same_and_restores_only_what_is_missing(scored):
   ]
 
 
+def test_a_picture_that_was_replaced_is_restored_again(scored):
+  output, options, tree = scored
+  blurry = tree / 'test/GOPR0001/blur/000001.png'
+  before = blurry.read_bytes()
+  with Image.open(blurry) as picture:
+    picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(blurry)
+  try:
+    succeeded(_run(output, *options))
+  finally:
+    blurry.write_bytes(before)
+  for label in ('HINet', 'MSDI-Net'):
+    assert len([*(output / 'restored').glob(f'{label}-*/00000_*.png')]) == 2
+    assert len([*(output / 'restored').glob(f'{label}-*/00001_*.png')]) == 1
+
+
 def test_a_missing_checkpoint_costs_a_sentence(scored, tmp_path):
   _, options, _ = scored
   missing = tmp_path / 'nothing'

@@ -52,6 +52,23 @@ def test_another_photograph_is_the_next_of_another_scene():
     np.testing.assert_array_equal(other, source.example(item, following).blurry)
 
 
+@pytest.mark.parametrize(
+  'shown, others',
+  [
+    ('aabbcc', [2, 3, 4, 5, 0, 1]),
+    ('aaab', [3, 3, 3, 0]),
+    ('ab', [1, 0]),
+  ],
+)
+def test_another_tile_is_of_another_picture(shown, others):
+  assert map_use.of_others(shown) == others
+
+
+def test_one_picture_has_no_other():
+  with pytest.raises(UserError, match='One picture, or scene, alone is held out'):
+    map_use.of_others(['a', 'a', 'a'])
+
+
 def test_one_scene_has_no_other():
   with pytest.raises(UserError, match='One scene is held out'):
     map_use.other_photographs(types.SimpleNamespace(scenes=('a', 'a')))

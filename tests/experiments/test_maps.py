@@ -86,6 +86,15 @@ def test_fields_are_carried_to_scenes_of_other_photographs():
   assert 0 < noise.std() < 8 and abs(noise.mean()) < 0.5
 
 
+def test_scenes_of_one_photograph_are_no_others():
+  source = fields.fields(ARGS, 'test', 2)
+  source.scenes = tuple(np.repeat(['a', 'a', 'b'], 2))  # the first two show the same
+  assert fields.of_others(source, 2).tolist() == [4, 5, 4, 5, 0, 1]
+  source.scenes = ('a',) * 6
+  with pytest.raises(UserError, match='two are needed'):
+    fields.of_others(source, 2)
+
+
 def test_the_field_of_like_extent_is_the_next_in_order():
   assert blur_transfer.likest(np.array([3.0, 1, 9, 4])).tolist() == [3, 0, 3, 2]
 
@@ -166,7 +175,7 @@ def test_scores_of_a_field_are_means_over_its_pictures():
 
   scored = {name: rows(20, 30, 22, 32) for name in blur_transfer.METHODS}
   scored[blur_transfer.TRANSFER] = rows(21, 33, 23, 35)
-  summary = blur_transfer.transfer_summary(scored, 2)
+  summary = blur_transfer.transfer_summary(scored, np.array([0, 1, 0, 1]))
   assert summary['psnr'][blur_transfer.TRANSFER] == {'whole': 28, 'moving': 28, 'still': None}
   less = summary['transfer_less'][blur_transfer.SHARP]
   assert less['still'] is None
@@ -210,7 +219,7 @@ def test_retrieval_leaves_out_pictures_of_the_same_photograph():
 
 def test_other_maps_are_those_of_another_photograph_or_blur():
   numbers = np.stack(np.meshgrid(np.arange(6), np.arange(5), indexing='ij'), -1)
-  given = content_leakage.given_maps(numbers, -numbers[:, 0], 2)
+  given = content_leakage.given_maps(numbers, -numbers[:, 0], np.array([2, 3, 4, 5, 0, 1]))
   np.testing.assert_array_equal(given['sharp'], -numbers[:, :1].repeat(5, 1))
   pictures, blurs = numbers[..., 0], numbers[..., 1]
   for name, other_picture, other_blur in (

@@ -1,11 +1,12 @@
 """A folder of sharp photographs, blurred on the fly."""
 
+import collections
 import hashlib
 import os
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
@@ -13,9 +14,10 @@ from PIL import Image
 
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import to_8_bits
-from degrep_jax.data.folders import BLURRY, GAMMA, SHARP, role
+from degrep_jax.data.folders import BLURRY, CROPS, GAMMA, SHARP, role
 from degrep_jax.data.pairs import Pair, PictureCache, Source, check_size, has_splits, random_window
 from degrep_jax.data.released.splits import SPLITS
+from degrep_jax.data.released.trees import open_tree
 from degrep_jax.data.synthetic import exposure, shots
 from degrep_jax.data.synthetic.exposure import BlurExample, Window
 from degrep_jax.data.synthetic.shots import PhotoBlur, Shot
@@ -52,8 +54,8 @@ class PhotographPairs(Source):
     defer_errors: raise the errors of single files where an item is asked for.
 
   Raises:
-    UserError: no photographs in root, no such split, a list that cannot be used, a file that is no
-      picture or smaller than min_size or the scene.
+    UserError: no photographs in root, or HIDE as released, no such split, a list that cannot be
+      used, a file that is no picture or smaller than min_size or the scene.
   """
 
   def __init__(
@@ -226,6 +228,8 @@ def split_files(
   if not root.is_dir():
     raise UserError(f'The data folder {root} does not exist.')
   if has_splits(root):
+    if (root / 'GT').is_dir():  # HIDE's, whose blurry pictures alone are divided
+      raise UserError(f'{root} has its sharp pictures in {root / "GT"}: name that folder.')
     files = sorted(_find(root / split))
   else:
     files = _by_scene(root, split, share, list_file)
@@ -265,14 +269,28 @@ def _read_list(path: Path, scenes: set[str]) -> set[str]:
 
 
 def _find(base: Path) -> Iterator[tuple[str, Path]]:
-  """Yields (name without suffix, file)."""
-  for folder, children, files in os.walk(base, followlinks=True):
-    if any(role(child) in SHARP for child in children):
-      children[:] = [child for child in children if role(child) not in (*BLURRY, GAMMA)]
-    for file in files:
-      path = Path(folder) / file
-      if path.suffix.lower() in SUFFIXES and not file.startswith('.'):
-        yield path.relative_to(base).with_suffix('').as_posix(), path
+  """Yields (name without suffix, file); of pairs the sharp halves, whole ones if there are such."""
+  with open_tree(base, scratch=base) as tree:
+    paths = [PurePosixPath(path) for path in tree.paths]
+  roles: dict[PurePosixPath, set[str]] = collections.defaultdict(set)  # of the folders in a folder
+  for folder in {folder for path in paths for folder in path.parents[:-1]}:
+    roles[folder.parent].add(role(folder.name))
+  for path in paths:
+    passed_over = any(
+      _is_no_sharp_half(folder, roles[folder.parent]) for folder in path.parents[:-1]
+    )
+    if path.suffix.lower() in SUFFIXES and not passed_over:
+      yield path.with_suffix('').as_posix(), base / path
+
+
+def _is_no_sharp_half(folder: PurePosixPath, beside: set[str]) -> bool:
+  """Whether a folder has blurry pictures, or sub-pictures of sharp ones, of which others are in a
+  folder beside it."""
+  own = role(folder.name)
+  if own.endswith(CROPS) and not beside.isdisjoint(SHARP):
+    return True
+  paired = any(part.removesuffix(CROPS) in SHARP for part in beside)
+  return paired and own.removesuffix(CROPS) in (*BLURRY, GAMMA)
 
 
 def _check(path: Path, min_size: int) -> None:

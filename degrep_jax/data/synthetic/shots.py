@@ -298,7 +298,8 @@ def _turned(kernel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
   y, x = np.mgrid[: kernel.shape[0], : kernel.shape[1]]
   centre = np.array([(kernel * x).sum(), (kernel * y).sum()]) / kernel.sum()
   size = log_uniform(rng, 0.5, 1.6)
-  side = int(np.ceil(size * np.hypot(*kernel.shape) / 2)) * 2 + 3
+  farthest = np.hypot(x - centre[0], y - centre[1])[kernel > 0].max()
+  side = int(np.ceil(size * max(farthest, np.hypot(*kernel.shape) / 2))) * 2 + 3
   turn = cv2.getRotationMatrix2D(tuple(centre), np.rad2deg(rng.uniform(0, 2 * np.pi)), size)
   turn[:, 2] += side // 2 - centre
   turned = np.maximum(cv2.warpAffine(kernel, turn, (side, side), flags=cv2.INTER_AREA), 0)

@@ -76,6 +76,29 @@ def test_sharp_halves_of_pairs_are_photographs(tmp_path):
   assert PhotographPairs(root, 'test', BLUR).names[0].startswith('GOPR0384')
 
 
+def test_of_the_released_codes_folders_the_whole_sharp_pictures_are_photographs(tmp_path):
+  for kind in ('input', 'target', 'blur_crops', 'sharp_crops'):
+    photo_folder.write(tmp_path / 'all/train' / kind, ('s-1',))
+  for kind in ('blur_crops', 'sharp_crops'):
+    photo_folder.write(tmp_path / 'cut' / kind, ('s-1_s001',))
+  assert PhotographPairs(tmp_path / 'all', 'train', BLUR).names == ('target/s-1',)
+  assert PhotographPairs(tmp_path / 'cut', 'train', BLUR).names == ('sharp_crops/s-1_s001',)
+
+
+def test_of_hide_the_sharp_pictures_are_named(tmp_path):
+  root = released.hide(tmp_path)
+  with pytest.raises(UserError, match=f'has its sharp pictures in {root / "GT"}: name that folder'):
+    PhotographPairs(root, 'train', BLUR)
+  assert len(PhotographPairs(root / 'GT', 'train', BLUR)) == 3
+
+
+def test_hidden_folders_hold_no_photographs_and_links_end(tmp_path):
+  photo_folder.write(tmp_path / 'trip', ('a',))
+  photo_folder.write(tmp_path / 'trip/.cache', ('a',))
+  (tmp_path / 'trip/up').symlink_to(tmp_path)
+  assert PhotographPairs(tmp_path, 'train', BLUR).names == ('trip/a',)
+
+
 def test_photographs_are_upright_rgb_of_eight_bits(tmp_path):
   photo = photo_folder.photograph(0, 40, 60)
   exif = Image.Exif()

@@ -203,6 +203,17 @@ def test_kernels_are_drawn_turned_and_centred():
     np.testing.assert_allclose(centre, np.array(each.shape) // 2, atol=0.3)
 
 
+def test_a_tail_far_from_the_centre_of_gravity_is_kept():
+  kernel = np.zeros((41, 41))
+  kernel[4:8, 4:8], kernel[18:22, 18:22], kernel[34:38, 34:38] = 0.8, 0.1, 0.1
+  blur = dataclasses.replace(BLUR, kernels=(kernel,))
+  drawn = [draw_shot(blur, (90, 120, 3), np.random.default_rng(seed)) for seed in range(200)]
+  kernels = [each.kernel for each in drawn if each.kernel is not None]
+  for each in kernels:
+    centre = ndimage.center_of_mass(each)
+    np.testing.assert_allclose(centre, np.array(each.shape) // 2, atol=1)
+
+
 def test_lengths_are_log_uniform_up_to_the_largest():
   blur = dataclasses.replace(BLUR, shake=40, rest=0)
   lengths = []
