@@ -107,6 +107,9 @@ def run() -> None:
     sys.stderr.flush()
     # sys.exit would wait for threads, and one may be in the middle of a long computation.
     os._exit(INTERRUPTED)
+  except OSError as error:  # that no place nearer to it has a sentence for
+    why = error.strerror or first_line(error)
+    sys.exit(fail(f'{error.filename} cannot be used: {why}.' if error.filename else f'{why}.'))
   except Exception as error:
     if not is_out_of_memory(error):
       raise

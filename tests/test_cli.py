@@ -207,6 +207,38 @@ def test_too_little_memory_is_a_sentence(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
+  ('error', 'sentence'),
+  [
+    (PermissionError(13, 'Permission denied', 'a/b'), 'a/b cannot be used: Permission denied.'),
+    (OSError(28, 'No space left on device'), 'No space left on device.'),
+    (OSError('broken data stream'), 'broken data stream.'),
+  ],
+)
+def test_an_error_of_the_system_is_a_sentence(monkeypatch, capsys, error, sentence):
+  def run(_):
+    raise error
+
+  monkeypatch.setattr('degrep_jax.commands.info.run', run)
+  monkeypatch.setattr(sys, 'argv', ['degrep', 'info', 'runs/net'])
+  with pytest.raises(SystemExit) as end:
+    cli.run()
+  assert end.value.code == 2
+  assert capsys.readouterr().err == f'degrep_jax: {sentence}\n'
+
+
+def test_a_file_of_weights_that_no_checkpoint_flag_would_know(monkeypatch, capsys, tmp_path):
+  for name in ('net', 'net.bin'):
+    output = f'--output={tmp_path / name}'
+    monkeypatch.setattr(sys, 'argv', ['degrep', 'export', 'none', '--format=safetensors', output])
+    with pytest.raises(SystemExit) as end:
+      cli.run()
+    assert end.value.code == 2
+    assert f'{tmp_path / name} would be taken for a workdir later: end its name with ' in (
+      capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
   ('command', 'names'),
   [('convert', convert.KINDS), ('prepare', DATASETS)],
   ids=lambda x: str(x)[:9],

@@ -87,7 +87,8 @@ def run(plan: Plan, restore: Restore, settings: Settings, words: Words) -> int:
         move(count)
     except KeyboardInterrupt:
       results.close()
-      say('Interrupted: what is written is whole, and the same command goes on from there.')
+      goes_on = '' if settings.overwrite else ', and the same command goes on from there'
+      say(f'Interrupted: what is written is whole{goes_on}.')
       raise
   if any(job.target is None for job in plan.jobs):
     return 1 if failures else 0
@@ -147,8 +148,9 @@ def _process(
     after = fitted(after, format)
     # The result comes last: where it is, the picture is done.
     if job.compare is not None:
-      _write(job, job.compare, side_by_side(fitted(before, format), after), settings)
-    _write(job, job.target, after, settings)
+      notes = *after.notes, *_compare(job.compare, before, after, settings)
+      after = dataclasses.replace(after, notes=notes)
+    _write(job.name, job.target, after, settings)
     return dataclasses.replace(after, pixels=_NOTHING, alpha=None)  # what is said of it needs none
 
   executors = [concurrent.futures.ThreadPoolExecutor(1) for _ in range(3)]
@@ -183,11 +185,23 @@ def _in_thread(
   return threads.in_order(executor, call, items, ahead)
 
 
-def _write(job: Job, target: Path | None, photo: Photo, settings: Settings) -> None:
+def _compare(target: Path, before: Photo, after: Photo, settings: Settings) -> tuple[str, ...]:
+  """Writes both side by side; a note where that fails, since it must not cost the result."""
+  try:
+    both = side_by_side(fitted(before, after.format), after)
+    _write(str(target), target, both, settings)
+  except UserError as error:
+    return (f'comparison not written: {str(error).removesuffix(".")}',)
+  except MemoryError:
+    return (f'comparison not written: {target} takes more memory than there is',)
+  return ()
+
+
+def _write(name: str, target: Path | None, photo: Photo, settings: Settings) -> None:
   try:
     data = writing.encode(photo, settings.quality)
   except UserError as error:
-    raise UserError(f'{job.name} {error}.') from error
+    raise UserError(f'{name} {error}.') from error
   if target is not None:
     write_atomically(target, data, overwrite=settings.overwrite)
     return

@@ -228,7 +228,13 @@ def _stream_job(paths: Sequence[str], output: str, format: str | None, compare: 
   if compare:
     raise UserError('The standard output takes one picture: leave out --compare.')
   source = None if paths[0] == STREAM else Path(paths[0])
-  if source is not None and not source.is_file():
+  try:
+    is_file = source is None or stat.S_ISREG(os.stat(source).st_mode)
+  except FileNotFoundError:
+    is_file = False
+  except OSError as error:
+    raise UserError(f'{source} cannot be opened: {error.strerror}.') from error
+  if not is_file:
     raise UserError(f'{source} is not a file, and the standard output takes one picture.')
   if output == STREAM:
     return Job(source, None)
@@ -311,11 +317,12 @@ def _matches(pattern: str, root: Path | None, infix: str, plan: Plan) -> Iterato
   for match in map(Path, matches):
     if folders.intersection(match.parents):
       continue  # which was found there
-    if root is None and match.is_dir():
+    is_folder = os.path.isdir(match)  # Path's raises where it may not look
+    if root is None and is_folder:
       folders.add(match)
       yield from _in_folder(match, None, infix, plan)
       continue
-    for path in _walk(match, root or base, plan) if match.is_dir() else [match]:
+    for path in _walk(match, root or base, plan) if is_folder else [match]:
       if excluded is not None and Path(os.path.realpath(path)).is_relative_to(excluded):
         continue
       if not _is_read(path, plan):

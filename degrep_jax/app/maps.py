@@ -1,6 +1,7 @@
 """Degradation maps of photographs as pictures: what E reads, in colours over the photographs."""
 
 import functools
+import os
 import pathlib
 import tempfile
 import time
@@ -74,8 +75,7 @@ def draw(
         raise UserError(f'{job.name} {error}.') from error
       assert job.target is not None  # maps do not go to the standard output
       if raw:
-        data = maps[job].with_suffix('.raw.npy').read_bytes()
-        write_atomically(job.target.with_suffix('.npy'), data, overwrite=overwrite)
+        _write_raw(job.target.with_suffix('.npy'), maps[job].with_suffix('.raw.npy'), overwrite)
       write_atomically(job.target, picture, overwrite=overwrite)
 
     maps = _attempt(read, plan.jobs, 'reading maps', complaints)
@@ -84,6 +84,15 @@ def draw(
     drawn = _attempt(paint, list(maps), 'drawing', complaints)
   made = f'{len(drawn)} map{"s" * (len(drawn) != 1)} in {duration(time.monotonic() - started)}'
   return conclude([made + (places(plan) if drawn else '')], complaints, plan)
+
+
+def _write_raw(target: pathlib.Path, kept: pathlib.Path, overwrite: bool) -> None:
+  """Writes what `kept` holds. What is there already, for example of a killed command, is left alone
+  and must not cost the picture."""
+  if not overwrite and os.path.exists(target):
+    say(f'{target} is there already and was left alone (--overwrite writes it again).')
+  else:
+    write_atomically(target, kept.read_bytes(), overwrite=overwrite)
 
 
 def _attempt(

@@ -43,7 +43,7 @@ class Exported(NamedTuple):
 
 def is_one(path: str | os.PathLike[str]) -> bool:
   """Whether a name is that of such a file, rather than of a workdir."""
-  return pathlib.Path(path).suffix == SUFFIX
+  return pathlib.Path(path).suffix.lower() == SUFFIX
 
 
 def load(path: str | os.PathLike[str]) -> Exported:

@@ -241,10 +241,14 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
 def _default_output(args: argparse.Namespace) -> pathlib.Path:
   """In the first workdir."""
   workdirs = [args.checkpoint] if args.checkpoint else args.compare
-  if not workdirs or workdirs[0].suffix == '.safetensors' or str(workdirs[0]) in shipped.names():
+  if (
+    not workdirs
+    or workdirs[0].suffix.lower() == '.safetensors'
+    or str(workdirs[0]) in shipped.names()
+  ):
     raise UserError('name a folder for the scores by --output.')
   dataset = pathlib.Path(args.dataset).absolute()
-  name = dataset.stem if dataset.is_file() else dataset.name
+  name = dataset.stem if os.path.isfile(dataset) else dataset.name
   return workdirs[0] / FOLDER / f'{name}_{args.protocol}'
 
 

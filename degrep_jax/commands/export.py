@@ -74,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
   """Writes the file."""
+  from degrep_jax.checkpoints import exported
   from degrep_jax.common.console import say
   from degrep_jax.common.errors import UserError
   from degrep_jax.inference import export
@@ -81,6 +82,10 @@ def run(args: argparse.Namespace) -> None:
   for flag, formats in _FLAGS.items():
     if getattr(args, flag) not in (None, False) and args.format not in formats:
       raise UserError(f'--{flag} is of --format {" and ".join(formats)}: leave it out.')
+  if args.format == 'safetensors' and not exported.is_one(args.output):
+    raise UserError(
+      f'{args.output} would be taken for a workdir later: end its name with {exported.SUFFIX}.'
+    )
   if os.path.exists(args.output) and not args.overwrite:
     raise UserError(f'{args.output} is there already: choose another --output, or --overwrite.')
   if args.format == 'safetensors':

@@ -1,7 +1,7 @@
 """From what a command line names, or does not, to the network that restores."""
 
 import difflib
-import pathlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from degrep_jax import shipped
@@ -43,15 +43,22 @@ def located(checkpoint: str | None, task: str) -> tuple[str, str]:
   """(name, file) of a network that ships, ('', as it was given) of a workdir or another file.
 
   Raises:
-    UserError: none ships that can do it, or a name that is almost that of one.
+    UserError: none ships that can do it, a name that is almost that of one, or a path that cannot
+      be opened.
   """
   if checkpoint is None:
     checkpoint = shipped.best(task)
   if checkpoint in shipped.names():
     return checkpoint, str(shipped.path(checkpoint))
-  if not pathlib.Path(checkpoint).exists():
+  try:
+    os.stat(checkpoint)
+  except (FileNotFoundError, NotADirectoryError):
     if checkpoint in shipped.NETWORKS:
       shipped.path(checkpoint)  # says what ships instead
     if meant := difflib.get_close_matches(checkpoint, shipped.names(), n=1):
-      raise UserError(f'there is no workdir or network {checkpoint}: is {meant[0]} meant?')
+      raise UserError(
+        f'there is no workdir or network {checkpoint}: is {meant[0]} meant?'
+      ) from None
+  except OSError as error:
+    raise UserError(f'{checkpoint} cannot be opened: {error.strerror}.') from error
   return '', checkpoint

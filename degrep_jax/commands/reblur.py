@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
   from degrep_jax.photos import reading
 
   reading.quiet(args.max_pixels)
-  like = reading.load(args.like, args.max_pixels).pixels
+  like = reading.load(args.like, args.max_pixels, salvage=args.salvage).pixels
 
   def restore_by(restorer: 'Restorer') -> Callable[[Any, Callable[[float], None]], Any]:
     restorer.reblur((), like=like)  # a network that cannot says so once, not of every picture

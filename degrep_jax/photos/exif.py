@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-_ORIENTATION, _EXIF_IFD, _WIDTH, _HEIGHT = 0x0112, 0x8769, 0xA002, 0xA003
+_ORIENTATION, _EXIF_IFD = 0x0112, 0x8769
+_WIDTHS, _HEIGHTS = (0x0100, 0xA002), (0x0101, 0xA003)  # of TIFF, and of EXIF
 _INTEGERS = {3: 'H', 4: 'I'}  # TIFF's SHORT and LONG
 _DIRECTORIES = (_EXIF_IFD, 0x8825, 0xA005)  # entries that lead to one: settings, place, others
 _SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4)  # bytes of a value by its kind
@@ -60,7 +61,7 @@ def of_upright(exif: bytes, width: int, height: int) -> bytes | None:
     The changed block, or None where it is damaged.
   """
   changed = bytearray(exif)
-  new = {_ORIENTATION: 1, _WIDTH: width, _HEIGHT: height}
+  new = {_ORIENTATION: 1, **dict.fromkeys(_WIDTHS, width), **dict.fromkeys(_HEIGHTS, height)}
   try:
     for tag, integer, at in _integers(exif):
       if tag in new:

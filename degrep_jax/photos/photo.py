@@ -21,6 +21,8 @@ FORMAT_OF = {suffix: name for name, suffixes in FORMATS.items() for suffix in su
 _SEGMENT = 65_000  # bytes of a JPEG segment, what stands before its content left out
 _BARE_SEGMENT = 65_533  # bytes of one with nothing before its content
 _SEGMENT_NAMES = {0xED: 'IPTC', 0xFE: 'comments'}  # of those in `Tags.jpeg`
+_COLOURS_ALONE = ('WEBP', 'AVIF')  # formats whose files are never grey
+_GREYS = b'GRAY'  # bytes 16 to 19 of profiles that no file of colours can use
 _CHUNK_NAMES = {b'cICP': 'HDR colours (cICP)'}  # of those in `Tags.png`
 _COLOUR_CHUNKS = (b'cHRM', b'gAMA', b'sRGB', b'cICP')
 _GAP = 8  # px between two pictures side by side
@@ -129,8 +131,12 @@ def fitted(photo: Photo, format: str) -> Photo:
     cover = (alpha / np.float32(255))[..., None]
     pixels = np.rint(pixels * cover + 255 * (1 - cover)).astype(np.uint8)
     alpha = None
-  tags = _fitted_tags(photo.tags, format)
-  if lost := _lost(photo.tags, tags, format):
+  given = photo.tags
+  if format in _COLOURS_ALONE and (given.icc or b'')[16:20] == _GREYS:
+    notes.append(f'ICC of greys left out, as {format} has colours alone')
+    given = dataclasses.replace(given, icc=None)
+  tags = _fitted_tags(given, format)
+  if lost := _lost(given, tags, format):
     notes.append(f'{", ".join(lost)} left out, as {format} has no place for so much')
   return dataclasses.replace(
     photo, pixels=pixels, alpha=alpha, tags=tags, format=format, notes=tuple(notes)

@@ -10,7 +10,7 @@ import warnings
 
 import imagecodecs
 import numpy as np
-from PIL import Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import to_16_bits
@@ -24,6 +24,7 @@ from degrep_jax.photos import (
   png,
   pnm,
   rescue,
+  segments,
   tiff,
   xmp,
 )
@@ -44,6 +45,11 @@ _NO_INTEGERS = 'holds values that are neither 8- nor 16-bit integers: convert it
 _UNSUPPORTED = re.compile(r'\bun(supported|implemented)\b|\bnot (supported|implemented)\b', re.I)
 _KEPT_SEGMENTS = {'APP13': 0xED, 'COM': 0xFE}  # captions by IPTC, comments
 
+# Pillow calls a PNG file damaged whose profile or whose text takes more than 1 MiB, as the profiles
+# of some printers and the histories of some edited pictures do. This still stops bombs.
+PngImagePlugin.MAX_TEXT_CHUNK = 2**26  # bytes of one
+PngImagePlugin.MAX_TEXT_MEMORY = 2**28  # of all texts
+
 
 def quiet(max_pixels: int = MAX_PIXELS) -> None:
   """For a process of one's own: what decoders say of odd files is left out, what fails is raised.
@@ -58,7 +64,9 @@ def quiet(max_pixels: int = MAX_PIXELS) -> None:
   Image.MAX_IMAGE_PIXELS = max_pixels
 
 
-def load(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, *, salvage: bool = False) -> Photo:
+def load(
+  path: str | os.PathLike, max_pixels: int = MAX_PIXELS, *, salvage: bool | None = None
+) -> Photo:
   """Reads a file; see `read`. Raises UserError also where it cannot be opened."""
   try:
     data = pathlib.Path(path).read_bytes()
@@ -67,7 +75,9 @@ def load(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, *, salvage: bool
   return read(data, str(path), max_pixels, salvage=salvage)
 
 
-def read(data: bytes, name: str, max_pixels: int = MAX_PIXELS, *, salvage: bool = False) -> Photo:
+def read(
+  data: bytes, name: str, max_pixels: int = MAX_PIXELS, *, salvage: bool | None = None
+) -> Photo:
   """Decodes a file of any kind of `kinds`, whatever its name says.
 
   Palettes become RGB, one bit becomes eight, 9 to 15 bits become sixteen, CMYK becomes sRGB by the
@@ -78,7 +88,8 @@ def read(data: bytes, name: str, max_pixels: int = MAX_PIXELS, *, salvage: bool 
     data: the file.
     name: of the file, for messages.
     max_pixels: a file that claims to hold more is not decoded.
-    salvage: whether of a file that is cut off the whole rows are taken.
+    salvage: whether of a file that is cut off the whole rows are taken. Where that would help,
+      False names the flag of the command line; None, of what has no such flag, does not.
 
   Raises:
     UserError: one sentence on why the file cannot be used.
@@ -103,7 +114,7 @@ def read(data: bytes, name: str, max_pixels: int = MAX_PIXELS, *, salvage: bool 
     found = _salvaged(data, max_pixels)
     if found is None and _UNSUPPORTED.search(reason):
       raise UserError(f'{name} is of a rare form ({reason}): convert it to a usual one.') from error
-    if found is None:
+    if found is None or salvage is None:
       raise UserError(f'{name} is damaged and cannot be decoded ({reason}).') from error
     photo, share = found
     if not salvage:
@@ -417,9 +428,13 @@ def _applist(picture: Image.Image) -> list[tuple[str, bytes]]:
 
 def _segments(picture: Image.Image) -> tuple[tuple[int, bytes], ...]:
   """(marker, data) of the segments of a JPEG file that a restored picture keeps."""
-  return tuple(
-    (_KEPT_SEGMENTS[name], content) for name, content in _applist(picture) if name in _KEPT_SEGMENTS
-  )
+  kept = []
+  for name, content in _applist(picture):
+    if name == 'APP13' and not (content := segments.without_thumbnails(content)):
+      continue
+    if name in _KEPT_SEGMENTS:
+      kept.append((_KEPT_SEGMENTS[name], content))
+  return tuple(kept)
 
 
 def _compression(picture: Image.Image, data: bytes) -> Compression:

@@ -41,7 +41,7 @@ def without_promises(packet: bytes) -> tuple[bytes, tuple[str, ...]]:
   if not any(namespace.encode() in packet for namespace in _PROMISES):
     return packet, ()
   try:
-    document = minidom.parseString(packet)
+    document = _parsed(packet)
   except ExpatError:
     return packet, ()
   names = []
@@ -63,7 +63,7 @@ def with_gain_map(packet: bytes | None, length: int) -> bytes:
     length: of the gain map's file, bytes.
   """
   try:
-    document = minidom.parseString(packet or _EMPTY)
+    document = _parsed(packet or _EMPTY)
     description = document.getElementsByTagNameNS(_RDF, 'Description')[0]
   except (ExpatError, IndexError):
     document = minidom.parseString(_EMPTY)
@@ -87,7 +87,7 @@ def place_of_gain_map(packet: bytes) -> tuple[int, int] | None:
   """(Bytes from the start of the gain map to the end of the file, bytes of the gain map), by the
   packet of the picture; a motion video may come behind it. None where the packet names none."""
   try:
-    document = minidom.parseString(packet)
+    document = _parsed(packet)
   except ExpatError:
     return None
   own, behind = 0, 0
@@ -116,6 +116,11 @@ def _promises(description: Any) -> Iterator[Any]:
     promised = node.namespaceURI in _PROMISES
     if promised and (node.namespaceURI != _CAMERA or node.localName.startswith(_MOTION)):
       yield node
+
+
+def _parsed(packet: bytes) -> minidom.Document:
+  """Without the NULs and blanks that some writers fill packets up with."""
+  return minidom.parseString(packet.rstrip(b'\0 \t\r\n'))
 
 
 def _written(document: minidom.Document) -> bytes:

@@ -152,14 +152,46 @@ def test_before_and_after_side_by_side(folder):
   np.testing.assert_array_equal(both[:, -7:], 255 - values)
 
 
-def test_a_comparison_that_is_there_is_left_alone_and_the_picture_not_done(folder, capsys):
-  """What has a result has a comparison: it is never written after it."""
-  folder(a_png=files.png(files.noise(5, 7, 3)))
+def test_a_comparison_that_is_there_is_left_alone_and_the_picture_restored(folder, capsys):
+  values = files.noise(5, 7, 3)
+  folder(a_png=files.png(values))
   pathlib.Path('out').mkdir()
-  pathlib.Path('out/a.compare.png').write_bytes(b'mine')
-  assert run(compare=True) == 1
-  assert written() == {'a.compare.png': b'mine'}
-  assert 'out/a.compare.png is there already and was left alone' in capsys.readouterr().err
+  pathlib.Path('out/a.compare.png').write_bytes(b'mine')  # of a killed command, for example
+  assert run(compare=True) == 0
+  results = written()
+  assert results['a.compare.png'] == b'mine'
+  np.testing.assert_array_equal(files.stored(results['a.png']), 255 - values)
+  assert capsys.readouterr().err.startswith(
+    'in/a.png: comparison not written: out/a.compare.png is there already and was left alone '
+    '(--overwrite writes it again).\n1 restored'
+  )
+
+
+def test_a_comparison_too_wide_for_its_format_costs_no_picture(folder, capsys):
+  values = files.noise(1, 8190, 3)
+  folder(a_webp=files.pillow(values, 'WEBP', lossless=True))
+  assert run(compare=True) == 0
+  results = written()
+  assert [*results] == ['a.webp']
+  np.testing.assert_array_equal(files.stored(results['a.webp']), 255 - values)
+  assert capsys.readouterr().err.startswith(
+    'in/a.webp: comparison not written: out/a.compare.webp is 16388x1, and WEBP holds at most '
+    '16,383 pixels a side: choose another --format.\n'
+  )
+
+
+def test_a_comparison_comes_before_its_picture(folder, monkeypatch):
+  """Where a killed command left a result, the picture is done."""
+  folder(a_png=files.png(files.noise(5, 7, 3)))
+  order, write = [], batch.write_atomically
+
+  def noted(path, *args, **options):
+    order.append(path.name)
+    write(path, *args, **options)
+
+  monkeypatch.setattr(batch, 'write_atomically', noted)
+  assert run(compare=True) == 0
+  assert order == ['a.compare.png', 'a.png']
 
 
 @pytest.mark.parametrize(
@@ -219,8 +251,8 @@ def test_names_that_are_too_long_with_what_is_added(folder, capsys):
   assert 'cannot be written: File name too long.' in capsys.readouterr().err
   assert pathlib.Path('in/b.restored.png').exists()
   pathlib.Path('in/b.restored.png').unlink()
-  assert run(output='out', compare=True) == 1
-  assert sorted(written()) == ['b.compare.png', 'b.png']
+  assert run(output='out', compare=True) == 0
+  assert sorted(written()) == ['b.compare.png', 'b.png', name]
 
 
 @pytest.mark.parametrize('quality', [94, 95, None])
@@ -391,6 +423,20 @@ def test_what_is_left_of_a_file_is_restored_where_asked_for(folder, capsys):
   )
 
 
+@pytest.mark.parametrize('overwrite', [False, True])
+def test_an_interrupted_command_goes_on_unless_it_overwrites(folder, capsys, overwrite):
+  folder(a_png=files.png(files.noise(4, 4, 1)))
+
+  def restore(pixels, progress):
+    raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    run(restore, overwrite=overwrite)
+  said = capsys.readouterr().err
+  assert said.startswith('Interrupted: what is written is whole')
+  assert ('the same command goes on from there' in said) is not overwrite
+
+
 # --- processes of their own ----------------------------------------------------------------------
 
 PROGRAM = """
@@ -503,6 +549,23 @@ def test_folders_and_files_without_permission(folder):
     'in/d.png cannot be opened: Permission denied.',
     'out/locked/e.png cannot be written: Permission denied.',
     '2 restored in 0:00, 3 failed.',
+  ]
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='rights of Linux')
+def test_a_pattern_in_a_folder_that_may_only_be_listed(folder):
+  good = files.png(files.noise(5, 7, 3))
+  folder(a_png=good, closed__b_png=good)
+  os.chmod('in/closed', 0o444)
+  try:
+    result = command('', 'in/**/*.png', '--output', 'out', limits=WITHOUT_PRIVILEGES)
+  finally:
+    os.chmod('in/closed', 0o755)
+  assert result.returncode == 1
+  assert [*written()] == ['a.png']
+  assert result.stderr.decode().splitlines() == [
+    'in/closed/b.png cannot be opened: Permission denied.',
+    '1 restored in 0:00, 1 failed.',
   ]
 
 

@@ -145,6 +145,7 @@ def test_standard_streams(tree):
     (['-'], 'out', 'has no name for the folder out'),
     (['.'], '-', 'is not a file'),
     (['no.jpg'], '-', 'no.jpg is not a file'),
+    (['n' * 300], '-', 'nn cannot be opened: File name too long'),
   ):
     with pytest.raises(UserError, match=words):
       jobs.plan(paths, output)

@@ -93,12 +93,14 @@ def test_what_is_there_is_left_alone(command, photographs):
   last = cell - 1
   assert (picture[:68:cell, :88:cell] == picture[last:68:cell, last:88:cell]).all()
   (output / 'a.png').write_text('mine')
-  (output / 'b.npy').write_text('mine')
+  (output / 'b.npy').write_text('mine')  # of a killed command, for example
   status, said, _ = command(photographs / 'a.png')
   assert not status and '0 maps' in said and '1 there already' in said
   assert (output / 'a.png').read_text() == 'mine'
   status, said, _ = command(photographs / 'b.png', '--raw')
-  assert status == 1 and f'{output / "b.npy"} is there already and was left alone' in said
+  assert not status and f'{output / "b.npy"} is there already and was left alone' in said
+  assert (output / 'b.npy').read_text() == 'mine'
+  assert opened(output / 'b.png').shape == (50, 100, 3) and '1 map in ' in said
 
 
 def test_an_ending_in_capitals_is_kept(command, photographs):
@@ -126,9 +128,9 @@ def test_more_maps_than_files_may_be_open(command, photographs):
 
 def test_an_interrupted_command_with_raw_maps_may_be_given_again(command, photographs, monkeypatch):
   def interrupt(*_):
-    raise InterruptedError
+    raise ZeroDivisionError
 
-  with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+  with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
     patch.setattr('degrep_jax.app.maps.over_photograph', interrupt)
     command(photographs / 'a.png', photographs / 'b.png', '--raw')
   status, _, output = command(photographs / 'a.png', photographs / 'b.png', '--raw')

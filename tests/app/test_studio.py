@@ -110,6 +110,14 @@ def test_what_cannot_be_read_is_named_as_it_was_called(page, tmp_path):
     page.read(path, 'holiday.png')
 
 
+def test_a_damaged_file_is_not_advised_a_flag_that_the_page_has_not(page, tmp_path):
+  file = io.BytesIO()
+  Image.fromarray(PHOTOGRAPH).save(file, 'PNG')
+  (tmp_path / 'upload').write_bytes(file.getvalue()[:-300])
+  with pytest.raises(UserError, match=r'^a\.png is damaged and cannot be decoded \([^-]*\)\.$'):
+    page.read(tmp_path / 'upload', 'a.png')
+
+
 def test_a_net_without_a_map_shows_none(tmp_path):
   class HINet:
     has_map = can_reblur = False

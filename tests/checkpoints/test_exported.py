@@ -51,6 +51,11 @@ def test_a_file_of_float32_restores_as_the_checkpoint_to_the_bit(run, tmp_path, 
   assert not differing(*({'': _plain(of.variables)} for of in (ours, theirs)))
 
 
+@pytest.mark.parametrize('name', ['net.safetensors', 'a/NET.SAFETENSORS', 'net.SafeTensors'])
+def test_names_of_files_are_told_from_workdirs(name):
+  assert exported.is_one(name) and not exported.is_one(f'{name}/net')
+
+
 def _plain(variables):
   flat = traverse_util.flatten_dict(variables)
   return traverse_util.unflatten_dict({path: np.asarray(x) for path, x in flat.items()})

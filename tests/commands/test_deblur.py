@@ -321,6 +321,35 @@ def test_few_words_suffice(degrep_here, monkeypatch, tmp_path):
   ]
 
 
+def test_a_blurry_photograph_that_is_cut_off(degrep_here, monkeypatch, tmp_path):
+  likes = []
+
+  class Stub:
+    @classmethod
+    def from_checkpoint(cls, directory, **options):
+      return cls()
+
+    def reblur(self, sharp, like, strength=1.0, progress=None):
+      likes.append(like)
+      return sharp
+
+  monkeypatch.setattr('degrep_jax.inference.restorer.Restorer', Stub)
+  values = files.noise(40, 7, 3)
+  (tmp_path / 'cut.png').write_bytes(files.png(values)[:-300])
+  flags = ('in/a.jpg', '--like', 'cut.png', '--checkpoint', 'net')
+  status, _, err = degrep_here('reblur', *flags)
+  assert status == 2 and 'cut.png is damaged (' in err and '): --salvage restores ' in err
+  assert degrep_here('reblur', *flags, '--salvage')[0] == 0
+  np.testing.assert_array_equal(likes[0], values[: len(likes[0])])
+  assert 20 < len(likes[0]) < 40
+
+
+@pytest.mark.parametrize('name', ['n' * 300, 'in/' + 'n' * 300])
+def test_a_network_that_cannot_be_looked_for(degrep_here, name):
+  status, _, err = degrep_here('deblur', 'in/a.jpg', '--checkpoint', name)
+  assert (status, err) == (2, f'degrep_jax: {name} cannot be opened: File name too long.\n')
+
+
 @pytest.mark.parametrize('command', ['deblur', 'reblur'])
 def test_help_shows_how(degrep_here, command):
   status, out, err = degrep_here(command, '--help')

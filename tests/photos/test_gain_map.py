@@ -103,12 +103,13 @@ def test_a_gain_map_that_is_cut_off_is_not_promised(maker, missing):
     assert promise not in written
 
 
-def test_extended_packets_are_not_promised():
+@pytest.mark.parametrize('filling', [b'', b'\0', b' \n\0\0'])
+def test_extended_packets_are_not_promised(filling):
   packet = files.XMP.replace(
     b'tiff:Orientation="6"',
     b'xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmpNote:HasExtendedXMP="0123"',
   )
-  data = files.pillow(files.gradient(8, 8, 3), 'JPEG', xmp=packet)
+  data = files.pillow(files.gradient(8, 8, 3), 'JPEG', xmp=packet + filling)
   written, notes = again(data)
   assert notes == ('extended XMP left out',)
   assert b'HasExtendedXMP' not in written

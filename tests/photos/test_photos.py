@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -249,6 +250,28 @@ def test_tags_are_kept(source, target):
     assert picture.info['xmp'] == files.XMP.replace(b'"6"', b'"1"')
 
 
+def test_profiles_and_texts_of_more_than_a_mebibyte_are_kept():
+  large = files.noise(1, 1_200_000, 1).tobytes()
+  data = files.pillow(files.gradient(8, 8, 3), 'JPEG', icc_profile=large)
+  written, _ = again(data, 'PNG')
+  assert reading.read(written, 'it').tags.icc == large
+  text = files.chunk(b'zTXt', b'Comment\0\0' + zlib.compress(b'of mine' * 200_000))
+  values = files.noise(4, 6, 3)
+  written, notes = again(files.png(values, text))
+  assert text in written and notes == ()
+
+
+@pytest.mark.parametrize('format', ['WEBP', 'AVIF'])
+def test_a_profile_of_greys_is_left_out_of_files_that_have_colours_alone(format):
+  greys = bytes(16) + b'GRAY' + bytes(108)
+  data = files.pillow(files.gradient(8, 8, 1), 'JPEG', icc_profile=greys)
+  written, notes = again(data)
+  assert opened(written).info['icc_profile'] == greys and notes == ()
+  written, notes = again(data, format)
+  assert 'icc_profile' not in opened(written).info
+  assert notes == (f'ICC of greys left out, as {format} has colours alone',)
+
+
 @pytest.mark.parametrize('orientation', range(1, 9))
 @pytest.mark.parametrize('format', TAGGED)
 def test_pictures_look_the_same_and_lie_upright(format, orientation):
@@ -262,6 +285,14 @@ def test_pictures_look_the_same_and_lie_upright(format, orientation):
   assert np.abs(difference).max() <= (4 if format == 'JPEG' else 0)
   # The width that the block tells is that of the upright picture.
   assert picture.getexif().get_ifd(0x8769)[0xA002] == picture.width
+
+
+def test_the_size_that_a_first_directory_tells_is_turned_too():
+  block = files.exif(6)
+  block[0x0100], block[0x0101] = 20, 12
+  written, _ = again(files.pillow(files.gradient(12, 20, 3), 'JPEG', exif=block.tobytes()))
+  after = opened(written).getexif()
+  assert (after[0x0100], after[0x0101]) == opened(written).size == (12, 20)
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
@@ -385,6 +416,48 @@ def test_captions_and_comments_of_a_jpeg_file_are_kept():
   assert picture.info['comment'] == b'of mine'
   assert ('APP13', caption) in picture.applist
   assert picture.info['photoshop'] == opened(data).info['photoshop']
+
+
+def resource(number, data, name=b''):
+  """Of Photoshop's block, by hand."""
+  name = bytes([len(name)]) + name
+  name += bytes(len(name) % 2)
+  return (
+    b'8BIM'
+    + struct.pack('>H', number)
+    + name
+    + struct.pack('>I', len(data))
+    + data
+    + bytes(len(data) % 2)
+  )
+
+
+@pytest.mark.parametrize(
+  ('before', 'after'),
+  [
+    ([(1028, b'words'), (1036, b'small picture'), (1061, b'digest')], [0, 2]),
+    ([(1033, b'smaller'), (1028, b'words', b'named'), (1036, b'small!')], [1]),
+    ([(1036, b'small picture')], []),
+  ],
+)
+def test_photoshops_thumbnails_are_left_out(before, after):
+  start = b'Photoshop 3.0\0'
+  resources = [resource(*each) for each in before]
+  extra = files.segment(0xED, start + b''.join(resources))
+  data = files.pillow(files.gradient(8, 8, 3), 'JPEG', extra=extra)
+  expected = [start + b''.join(resources[number] for number in after)] if after else []
+  written, notes = again(data)
+  assert [of for name, of in opened(written).applist if name == 'APP13'] == expected
+  assert notes == () and (after or again(data, 'PNG')[1] == ())
+
+
+@pytest.mark.parametrize(
+  'rest', [resource(1036, b'small picture')[:-3], resource(1036, b'small') + b'of another kind']
+)
+def test_a_block_of_photoshop_that_cannot_be_read_stays_as_it_is(rest):
+  block = b'Photoshop 3.0\0' + rest
+  data = files.pillow(files.gradient(8, 8, 3), 'JPEG', extra=files.segment(0xED, block))
+  assert ('APP13', block) in opened(again(data)[0]).applist
 
 
 def test_the_longest_segment_that_jpeg_holds_is_kept():

@@ -25,9 +25,11 @@ def rescued(data):
   (note,) = photo.notes
   words = note.removeprefix('salvaged, ')
   with pytest.raises(UserError) as error:
-    reading.read(data, 'it')
+    reading.read(data, 'it', salvage=False)
   assert str(error.value).startswith('it is damaged (')
   assert str(error.value).endswith(f'): --salvage restores {words}.')
+  with pytest.raises(UserError, match=r'^it is damaged and cannot be decoded \(.*\)\.$'):
+    reading.read(data, 'it')  # no command that has the flag
   return photo, words
 
 
@@ -199,6 +201,6 @@ def test_nothing_is_promised_that_cannot_be_kept(kind):
       data = data[:29] + zlib.crc32(header).to_bytes(4, 'big') + data[33:]
   else:
     data = cut(files.pillow(values, kind), 0.6)
-  for salvage in (False, True):
+  for salvage in (None, False, True):
     with pytest.raises(UserError, match='it is damaged and cannot be decoded'):
       reading.read(data, 'it', salvage=salvage)
