@@ -52,7 +52,7 @@ def _has_config(path) -> bool:
 
 @flags.multi_flags_validator(['mode', 'workdir'], message='--workdir must name a folder.')
 def _has_workdir(values) -> bool:
-  return values['mode'] == 'plan' or values['workdir'] is not None
+  return values['mode'] == 'plan' or bool(values['workdir'])
 
 
 @flags.multi_flags_validator(['mode', 'step'], message='--step goes with --mode=eval.')
@@ -79,7 +79,7 @@ def _config_file(name: str) -> str:
     raise SystemExit(fail(sentence))
   if not shipped:
     sys.path.append(str(path.parent.parent))
-  shipped_configs.offer()
+  shipped_configs.offer(alone=bool(shipped))
   return str(path)
 
 

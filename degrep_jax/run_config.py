@@ -3,13 +3,15 @@
 import json
 import pathlib
 import re
-from collections.abc import Callable, Iterable
+import runpy
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import ml_collections
 
+from degrep_jax.common import shipped_configs
 from degrep_jax.common.errors import UserError
-from degrep_jax.common.files import write_json
+from degrep_jax.common.files import plain, write_json
 from degrep_jax.data.mixture import parts_of
 from degrep_jax.data.released.layouts import DATASETS, PICTURES
 from degrep_jax.models import factory, vgg
@@ -68,12 +70,32 @@ def _require(condition: bool, field: str, value: Any, demand: str) -> None:
     raise UserError(f'config.{field} is {value!r}: {demand}.')
 
 
+def _require_fields(config: ml_collections.ConfigDict, places: tuple[str, ...] = ('',)) -> None:
+  """Raises UserError where a config lacks fields of `configs/default.py` that begin so."""
+  default = runpy.run_path(str(shipped_configs.folder() / 'default.py'))['get_config']()
+  lacking = [field for field in _lacking(config, default) if field.startswith(places)]
+  if lacking:
+    raise UserError(f'the config lacks {", ".join(lacking)}: add what configs/default.py has.')
+
+
+def _lacking(
+  config: ml_collections.ConfigDict, default: ml_collections.ConfigDict, prefix: str = ''
+) -> Iterator[str]:
+  """Fields, and whole groups, of a default config that another does not have."""
+  for name, value in default.items():
+    if name not in config:
+      yield f'{prefix}{name}'
+    elif isinstance(value, ml_collections.ConfigDict):
+      yield from _lacking(config[name], value, f'{prefix}{name}.')
+
+
 def _one_of(choices: Iterable[str]) -> str:
   return f'choose one of {", ".join(choices)}'
 
 
 def check_evaluation(config: ml_collections.ConfigDict, devices: int) -> None:
   """Raises UserError, naming the field, where an evaluation with `config` must fail."""
+  _require_fields(config, ('data', 'eval', 'model'))
   _check_data(config.data)
   _check_batch('eval.batch_size', config.eval.batch_size, devices)
   _check_model(config.model)
@@ -163,13 +185,15 @@ def check(config: ml_collections.ConfigDict, devices: int, evaluating: int | Non
     _require(value in choices, field, value, _one_of(choices))
   _require(train.nan_skips > 0, 'train.nan_skips', train.nan_skips, 'it must be positive')
   _require(config.train.steps > 0, 'train.steps', config.train.steps, 'it must be positive')
-  _require(config.seed >= 0, 'seed', config.seed, 'it must not be negative')
 
 
 def check_step(config: ml_collections.ConfigDict, devices: int) -> None:
   """Raises UserError, naming the field, where there can be no training step of `config`, whatever
   the data."""
+  _require_fields(config)
   hyper = config.optimizer
+  # jax.random takes so many bits.
+  _require(0 <= config.seed < 2**32, 'seed', config.seed, 'it must be in 0 .. 4294967295')
   _check_model(config.model)
   _check_batch('train.batch_size', config.train.batch_size, devices)
   _check_memory(config.train, devices)
@@ -246,11 +270,6 @@ def flat(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
   return fields
 
 
-def _plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """As it comes back from JSON: tuples are lists there."""
-  return json.loads(json.dumps(config.to_dict()))
-
-
 def parse(path: pathlib.Path) -> dict[str, Any]:
   """A saved config, nested, with what runs did before its newer fields were there.
 
@@ -304,7 +323,7 @@ def load(workdir: pathlib.Path) -> ml_collections.ConfigDict:
 
 def _differing(saved: dict[str, Any], config: ml_collections.ConfigDict) -> list[tuple[str, str]]:
   """(field, its two values as text) of a saved config and this one."""
-  ours = flat(_plain(config))
+  ours = flat(plain(config.to_dict()))
   return [
     (field, f'{field} (there {saved.get(field)!r}, now {ours.get(field)!r})')
     for field in sorted(saved.keys() | ours.keys())
@@ -315,27 +334,29 @@ def _differing(saved: dict[str, Any], config: ml_collections.ConfigDict) -> list
 def keep_in(workdir: pathlib.Path, config: ml_collections.ConfigDict, has_checkpoint: bool) -> None:
   """Writes `<workdir>/config.json`.
 
-  Where the workdir has a checkpoint, makes sure first that the config there describes the same
-  training.
+  Where there is one, makes sure first that it is a run's; where the workdir has a checkpoint, that
+  it describes the same training.
 
   Raises:
-    UserError: the workdir cannot be written, or belongs to a run with other fields (named).
+    UserError: the workdir cannot be written, is not a run's, or belongs to a run with other fields
+      (named).
   """
   path = workdir / FILE
-  if has_checkpoint and path.exists():
+  if path.exists():
     saved = read(path)
     if 'train.steps' not in saved:
-      raise UserError(
-        f'{workdir} holds converted weights, which no training can be continued from: choose '
-        'another --workdir.'
-      )
-    texts = [text for field, text in _differing(saved, config) if not _is_free(field)]
+      what = f"a {FILE} that is no run's"
+      if has_checkpoint:
+        what = 'converted weights, which no training can be continued from'
+      raise UserError(f'{workdir} holds {what}: choose another --workdir.')
+    differing = _differing(saved, config) if has_checkpoint else []
+    texts = [text for field, text in differing if not _is_free(field)]
     if texts:
       raise UserError(
         f'{workdir} holds a run of another config: choose another --workdir, or set back '
         f'{", ".join(texts)}.'
       )
-  write_json(path, _plain(config))
+  write_json(path, config.to_dict())
 
 
 def require_same_model(

@@ -138,6 +138,7 @@ def test_tiles_are_shared_by_the_devices_of_the_process_that_evaluates():
     ({'loss__vgg': 30.0}, "config.loss.vgg_path is ''.*vgg19"),
     ({'train__steps': 0}, 'config.train.steps is 0'),
     ({'seed': -1}, 'config.seed is -1'),
+    ({'seed': 2**32}, r'config.seed is 4294967296: it must be in 0 \.\. 4294967295'),
     ({'log__every_steps': 0}, 'config.log.every_steps is 0'),
     ({'log__pictures_every_steps': 0}, 'config.log.pictures_every_steps is 0'),
     ({'log__checkpoint_every_steps': 0}, 'config.log.checkpoint_every_steps is 0'),
@@ -157,6 +158,22 @@ def test_what_must_fail_is_refused_by_name(fields, named):
   assert '\n' not in str(refusal.value)
 
 
+@pytest.mark.parametrize('name', ['eval', 'data.parts', 'train.ema_decay', 'seed'])
+def test_a_config_that_lacks_something_is_refused_by_its_name(name):
+  config = _config()
+  with config.unlocked():
+    *groups, leaf = name.split('.')
+    del (config[groups[0]] if groups else config)[leaf]
+  refused = pytest.raises(UserError, match=f'^the config lacks {name}: add what')
+  with refused:
+    configs.check(config, devices=1)
+  if name in ('eval', 'data.parts'):
+    with refused:
+      configs.check_evaluation(config, devices=1)
+  else:  # which reads neither
+    configs.check_evaluation(config, devices=1)
+
+
 @pytest.mark.parametrize(
   ('field', 'named'),
   [
@@ -172,6 +189,7 @@ def test_unknown_networks_are_refused_by_name(field, named):
 @pytest.mark.parametrize(
   'fields',
   [
+    {'seed': 2**32 - 1},
     {'train__batch_size': 4},
     {'train__accumulate_steps': 8},
     {'data__crop': 32},
@@ -225,6 +243,14 @@ def test_a_continued_run_may_change_what_training_does_not_see(tmp_path):
   configs.keep_in(tmp_path, _config(**FREE), True)
   fields = _flat(json.loads((tmp_path / 'config.json').read_text()))
   assert {key.replace('__', '.'): value for key, value in FREE.items()}.items() <= fields.items()
+
+
+def test_a_run_without_a_limit_is_continued(tmp_path):
+  """JSON has no number for it."""
+  for _ in range(2):
+    configs.keep_in(tmp_path, _config(optimizer__clip_norm=float('inf')), True)
+  with pytest.raises(UserError, match=r"optimizer\.clip_norm \(there 'inf', now 1\.0\)"):
+    configs.keep_in(tmp_path, _config(optimizer__clip_norm=1.0), True)
 
 
 def test_a_workdir_of_another_training_is_refused_with_every_field(tmp_path):
@@ -316,6 +342,17 @@ def test_a_workdir_without_checkpoint_takes_another_config(tmp_path):
   configs.keep_in(tmp_path, _config(), False)
   configs.keep_in(tmp_path, _config(model__width=32), False)
   assert json.loads((tmp_path / 'config.json').read_text())['model']['width'] == 32
+
+
+@pytest.mark.parametrize(
+  'content', ['{"model_type": "bert"}', '{"model": {"depth": 3}}', '[]', '{']
+)
+def test_a_config_that_is_no_runs_is_left_alone(tmp_path, content):
+  path = tmp_path / 'config.json'
+  path.write_text(content)
+  with pytest.raises(UserError, match=re.escape(str(tmp_path))):
+    configs.keep_in(tmp_path, _config(), False)
+  assert path.read_text() == content
 
 
 def test_a_workdir_that_cannot_be_written_is_named(tmp_path):

@@ -146,7 +146,8 @@ def saved_steps(workdir: str | os.PathLike[str]) -> list[int]:
   folder = _folder(workdir)
   if not folder.is_dir():
     return []
-  return sorted(ocp.path.step.checkpoint_steps(folder))
+  # By the names that a manager takes: others, such as best_10, are nobody's steps.
+  return sorted(found.step for found in ocp.path.step.standard_name_format().find_all(folder))
 
 
 def load(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
@@ -333,26 +334,31 @@ def load_parts(workdir: str | os.PathLike[str], names: tuple[str, ...]) -> dict[
 
 def set_damaged_aside(workdir: str | os.PathLike[str]) -> int | None:
   """Moves the checkpoints of a workdir that a training cannot use into `<workdir>/damaged`: the
-  newest ones, up to the first that is sound, and those whose scores cannot be read. For the process
-  alone that trains there.
+  newest ones, up to the first that is sound. Scores of the others that cannot be read are removed,
+  as if these were not evaluated yet. For the process alone that trains there.
 
   Returns:
     The newest step that is left; None where there was no checkpoint.
 
   Raises:
-    UserError: all are damaged, or one that a training would need cannot be read; none is moved.
+    UserError: all are damaged, or one that a training would need cannot be read; none is moved,
+      and no scores are removed.
   """
   steps, newest = saved_steps(workdir), None
   aside: list[tuple[pathlib.Path, Damaged]] = []
+  unscored: list[pathlib.Path] = []
   for step in reversed(steps):
     folder = _folder(workdir) / str(step)
     try:
-      damage.sound(folder, _scores_of)
       if newest is None:
         damage.sound(folder, _load)
         newest = step
+      damage.sound(folder, _scores_of)
     except Damaged as damaged:
-      aside.append((folder, damaged))
+      if newest is None:
+        aside.append((folder, damaged))
+      else:
+        unscored.append(folder)
   if steps and newest is None:
     raise UserError(f'all checkpoints of {workdir} are damaged: start again in another --workdir.')
   for folder, why in aside:
@@ -362,6 +368,9 @@ def set_damaged_aside(workdir: str | os.PathLike[str]) -> int | None:
     place.parent.mkdir(exist_ok=True)
     folder.rename(place)
     say(f'{why} It is now {place}.')
+  for folder in unscored:
+    shutil.rmtree(folder / _SCORES)
+    say(f'the scores of the checkpoint {folder} were damaged and are removed.')
   return newest
 
 

@@ -44,14 +44,15 @@ def write_json(path: str | os.PathLike[str], tree: Any) -> None:
   Raises:
     UserError: the file cannot be written.
   """
-  write_atomically(path, (json.dumps(_plain(tree), indent=2) + '\n').encode())
+  write_atomically(path, (json.dumps(plain(tree), indent=2) + '\n').encode())
 
 
-def _plain(tree: Any) -> Any:
+def plain(tree: Any) -> Any:
+  """As it comes back from a file of `write_json`: tuples are lists there."""
   if isinstance(tree, Mapping):
-    return {key: _plain(value) for key, value in tree.items()}
+    return {key: plain(value) for key, value in tree.items()}
   if isinstance(tree, list | tuple):
-    return [_plain(value) for value in tree]
+    return [plain(value) for value in tree]
   return str(tree) if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 

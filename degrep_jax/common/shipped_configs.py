@@ -24,11 +24,14 @@ def find(name: str) -> pathlib.Path | None:
   return folder() / f'{name}.py' if name in names() else None
 
 
-def offer() -> None:
-  """Makes them importable as `from configs import default`, after other folders of that name."""
+def offer(alone: bool = False) -> None:
+  """Makes them importable as `from configs import default`, after other folders of that name, or
+  alone, so that no foreign default takes the place of theirs."""
   try:
-    configs = importlib.import_module('configs')
+    configs = None if alone else importlib.import_module('configs')
   except ImportError:
+    configs = None
+  if configs is None:
     configs = sys.modules['configs'] = types.ModuleType('configs')
     configs.__path__ = []
   if str(folder()) not in configs.__path__:

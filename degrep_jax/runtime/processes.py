@@ -3,6 +3,8 @@
 import collections
 import itertools
 import json
+import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -32,13 +34,21 @@ def initialize(
     process_id: of this one, from 0.
 
   Raises:
-    UserError: the others are not found.
+    UserError: the address has no port, or the others are not found.
   """
+  address = coordinator or os.environ.get('JAX_COORDINATOR_ADDRESS')
+  if address and not re.fullmatch(r'.+:\d+', address):
+    raise UserError(f'--coordinator is {address!r}: name address:port, as 10.0.0.1:1234.')
   # Of CPUs; accelerators have collectives of their own.
   jax.config.update('jax_cpu_collectives_implementation', 'gloo')
   try:
     jax.distributed.initialize(
-      coordinator, num_processes, process_id, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
+      coordinator,
+      num_processes,
+      process_id,
+      # In SLURM None is one device for each process; [] leaves it all that it sees.
+      local_device_ids=[] if _is_alone_on_node() else None,
+      heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
     )
   except (ValueError, RuntimeError) as error:
     text = ' '.join(str(error).split())
@@ -47,6 +57,14 @@ def initialize(
       '--num_processes and --process_id.'
     ) from error
   console.console.quiet = not is_first()
+
+
+def _is_alone_on_node() -> bool:
+  """Whether SLURM started one process on each node, and nobody chose its devices."""
+  usual = os.environ.get('SLURM_NTASKS_PER_NODE', '')
+  tasks = os.environ.get('SLURM_STEP_TASKS_PER_NODE', usual)  # as '1(x2)', or '8(x2),4'
+  chosen = 'JAX_LOCAL_DEVICE_IDS' in os.environ
+  return not chosen and bool(re.fullmatch(r'1(\(x\d+\))?', tasks))
 
 
 def is_first() -> bool:

@@ -157,6 +157,18 @@ def test_a_save_that_was_cut_off_is_no_checkpoint(tmp_path):
   assert checkpoints.load(tmp_path)['step'] == 1
 
 
+def test_other_folders_beside_the_steps_are_left_alone(tmp_path):
+  save(tmp_path, 1)
+  others = {'best_10', 'copy_of_20', '007', '1_0', '\N{SUPERSCRIPT TWO}'}
+  for name in others:
+    shutil.copytree(tmp_path / 'checkpoints' / '1', tmp_path / 'checkpoints' / name)
+  assert checkpoints.set_damaged_aside(tmp_path) == 1
+  save(tmp_path, 2, 3, 4, scores={2: 30.0, 4: 31.0})
+  assert checkpoints.saved_steps(tmp_path) == [3, 4]
+  assert {path.name for path in (tmp_path / 'checkpoints').iterdir()} == others | {'3', '4'}
+  assert checkpoints.load(tmp_path)['step'] == 4
+
+
 @pytest.mark.parametrize('folder', ['', 'run', 'run/checkpoints'])
 def test_a_workdir_without_checkpoints(tmp_path, folder):
   (tmp_path / folder).mkdir(parents=True, exist_ok=True)
@@ -309,8 +321,7 @@ left_behind = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExcepti
 # Every file that a restart reads.
 @left_behind
 @pytest.mark.parametrize(
-  'file',
-  ['default/_METADATA', 'default/manifest.ocdbt', 'default/d/*', 'progress/meta*', 'metrics/metr*'],
+  'file', ['default/_METADATA', 'default/manifest.ocdbt', 'default/d/*', 'progress/meta*']
 )
 @pytest.mark.parametrize('damage', [_zero, _cut, _remove])
 def test_a_training_sets_damaged_checkpoints_aside(two_steps, tmp_path, capsys, file, damage):
@@ -327,6 +338,23 @@ def test_a_training_sets_damaged_checkpoints_aside(two_steps, tmp_path, capsys, 
   restored = checkpoints.restore(workdir, state())
   jax.tree.map(np.testing.assert_array_equal, restored, state(6))
   gc.collect()
+
+
+@pytest.mark.parametrize('damage', [_zero, _cut, _remove])
+@pytest.mark.parametrize('steps', [(6,), (5,), (5, 6)])
+def test_scores_that_cannot_be_read_are_as_none(two_steps, tmp_path, capsys, steps, damage):
+  workdir = tmp_path / 'run'
+  shutil.copytree(two_steps, workdir)
+  for step in steps:
+    damage(workdir / 'checkpoints' / str(step) / 'metrics' / 'metrics')
+  assert checkpoints.set_damaged_aside(workdir) == 6
+  told = capsys.readouterr().err
+  assert all(f'the scores of the checkpoint {workdir}/checkpoints/{step}' in told for step in steps)
+  assert checkpoints.saved_steps(workdir) == [5, 6] and not (workdir / 'damaged').exists()
+  assert checkpoints.saved_scores(workdir).keys() == {5, 6} - {*steps}
+  with checkpoints.Checkpoints(workdir, keep=2) as saved:  # the evaluation comes again
+    saved.add_scores(steps[0], {'deblurred_psnr': 30.0})
+  assert checkpoints.saved_scores(workdir)[steps[0]] == {'deblurred_psnr': 30.0}
 
 
 @left_behind
@@ -361,8 +389,9 @@ def test_nothing_but_damaged_checkpoints(two_steps, tmp_path):
 
 @left_behind
 def test_a_disk_that_does_not_answer_is_no_damage(two_steps, tmp_path, monkeypatch):
-  workdir = tmp_path / 'run'
-  shutil.copytree(two_steps, workdir)
+  workdir, whole = tmp_path / 'run', tmp_path / 'whole'
+  for copy in (workdir, whole):
+    shutil.copytree(two_steps, copy)
   refused = pytest.raises(UserError, match=r'6 cannot be read: .*symbolic links')
   for file in (workdir / 'checkpoints' / '6' / 'default' / 'd').iterdir():
     file.unlink()
@@ -375,10 +404,12 @@ def test_a_disk_that_does_not_answer_is_no_damage(two_steps, tmp_path, monkeypat
   def fail(folder):
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-  monkeypatch.setattr('degrep_jax.checkpoints.store._scores_of', fail)
-  with pytest.raises(UserError, match=r'6 cannot be read: Input/output error'):
-    checkpoints.set_damaged_aside(workdir)
-  assert checkpoints.saved_steps(workdir) == [5, 6]
+  for read in ('_scores_of', '_load'):
+    monkeypatch.setattr(f'degrep_jax.checkpoints.store.{read}', fail)
+    with pytest.raises(UserError, match=r'6 cannot be read: Input/output error'):
+      checkpoints.set_damaged_aside(whole)
+  assert checkpoints.saved_steps(workdir) == checkpoints.saved_steps(whole) == [5, 6]
+  assert (whole / 'checkpoints' / '6' / 'metrics' / 'metrics').exists()
   gc.collect()
 
 

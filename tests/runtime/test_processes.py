@@ -25,6 +25,8 @@ from command import (
 from rounding import of_losses
 
 from degrep_jax import checkpoints
+from degrep_jax.common.errors import UserError
+from degrep_jax.runtime import processes
 
 FLAGS = ('--config.log.every_steps=1', '--config.log.pictures_every_steps=10')
 SMOKE = 'configs/smoke.py'
@@ -90,6 +92,40 @@ def test_the_service_that_started_the_processes_keeps_what_they_tell_each_other(
   environment = child.environment(PYTHONPATH=str(ROOT))
   command = [sys.executable, '-c', code]
   succeeded(subprocess.run(command, env=environment, capture_output=True, text=True))
+
+
+@pytest.mark.parametrize(
+  ('tasks', 'seen'),
+  [
+    ({'SLURM_STEP_TASKS_PER_NODE': '1(x2)'}, 'all'),
+    ({'SLURM_NTASKS_PER_NODE': '1'}, 'all'),
+    ({'SLURM_STEP_TASKS_PER_NODE': '8(x2)', 'SLURM_NTASKS_PER_NODE': '1'}, '0'),
+    ({'SLURM_STEP_TASKS_PER_NODE': '1(x2)', 'JAX_LOCAL_DEVICE_IDS': '2,3'}, '2,3'),
+  ],
+)
+def test_a_process_that_slurm_gives_a_node_sees_all_of_its_gpus(tasks, seen):
+  code = f"""if True:
+    from jax._src import xla_bridge
+    from degrep_jax.runtime import processes
+    processes.initialize('127.0.0.1:{_free_port()}')
+    print(xla_bridge.CUDA_VISIBLE_DEVICES.value, xla_bridge._ROCM_VISIBLE_DEVICES.value)
+  """
+  job = {'SLURM_JOB_ID': '7', 'SLURM_STEP_NODELIST': 'localhost', 'SLURM_NTASKS': '1'}
+  job |= {'SLURM_PROCID': '0', 'SLURM_LOCALID': '0'}
+  environment = child.environment(PYTHONPATH=str(ROOT), **job, **tasks)
+  command = [sys.executable, '-c', code]
+  told = succeeded(subprocess.run(command, env=environment, capture_output=True, text=True))
+  assert told.stdout.split() == [seen, seen]
+
+
+@pytest.mark.parametrize('address', ['10.0.0.1', '10.0.0.1:', ':1234', 'host:port'])
+def test_a_coordinator_without_a_port(monkeypatch, address):
+  sentence = f"--coordinator is '{address}': name address:port"
+  with pytest.raises(UserError, match=sentence):
+    processes.initialize(address, 2, 0)
+  monkeypatch.setenv('JAX_COORDINATOR_ADDRESS', address)
+  with pytest.raises(UserError, match=sentence):
+    processes.initialize()
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import child
 import numpy as np
 import pytest
 import torch
@@ -397,6 +398,21 @@ def test_a_value_of_another_type(tmp_path):
 
 def test_a_missing_config(tmp_path):
   refused(run(tmp_path / 'run', config='configs/nothing.py'), 'configs/nothing.py')
+
+
+def test_an_empty_workdir():
+  refused(run(''), '--workdir must name a folder')
+
+
+def test_a_config_found_by_its_name_has_the_defaults_that_it_came_with(tmp_path):
+  """Whatever the working folder has under that name."""
+  (tmp_path / 'configs').mkdir()
+  for name in ('__init__', 'default'):
+    (tmp_path / 'configs' / f'{name}.py').write_text('raise RuntimeError("of another project")\n')
+  command = [sys.executable, '-m', 'degrep_jax.main', '--config=gopro_joint', '--workdir=run']
+  environment = child.environment(PYTHONPATH=str(ROOT))
+  result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+  refused(result, 'config.data.root', 'train/ and test/')
 
 
 def test_no_config_at_all():
