@@ -290,9 +290,9 @@ def _convolutions(steps):
 def test_the_discriminator_costs_no_more_than_it_must(compiled, without):
   """Two scales of five convolutions: one pass of the reblurred picture, though two losses use it,
   and one of the blurry one (2 * 10); the generators' gradient through the first (10); D's gradient
-  of both: filters of the three strided layers of a scale (2 * 6; those of the other two are matrix
-  products on CPUs), and inputs of all but the first layers (2 * 8)."""
-  needed = 2 * 10 + 10 + 2 * 6 + 2 * 8
+  of both: filters of all but the fourth layer of a scale (2 * 8; that one's are matrix products on
+  CPUs), and inputs of all but the first layers (2 * 8)."""
+  needed = 2 * 10 + 10 + 2 * 8 + 2 * 8
   assert _convolutions(compiled) - _convolutions(without) == needed
 
 
