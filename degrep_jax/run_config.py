@@ -3,7 +3,6 @@
 import json
 import pathlib
 import re
-import runpy
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -72,8 +71,9 @@ def _require(condition: bool, field: str, value: Any, demand: str) -> None:
 
 def _require_fields(config: ml_collections.ConfigDict, places: tuple[str, ...] = ('',)) -> None:
   """Raises UserError where a config lacks fields of `configs/default.py` that begin so."""
-  default = runpy.run_path(str(shipped_configs.folder() / 'default.py'))['get_config']()
-  lacking = [field for field in _lacking(config, default) if field.startswith(places)]
+  lacking = [
+    field for field in _lacking(config, shipped_configs.default()) if field.startswith(places)
+  ]
   if lacking:
     raise UserError(f'the config lacks {", ".join(lacking)}: add what configs/default.py has.')
 

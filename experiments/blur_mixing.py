@@ -125,7 +125,7 @@ def mixing(args: argparse.Namespace, nets: Mapping[str, study.Trained]) -> dict[
   """
   sources = [fields.fields(args, 'test', args.scenes, s, noise=False) for s in STRENGTHS]
   plain = fields.fields(args, 'test', args.scenes, noise=False)
-  own, others = fields.all_scenes(plain), fields.of_others(plain, args.scenes)
+  own, others = fields.all_scenes(plain), fields.of_others(fields.photographs(plain), args.scenes)
   extents = own.extent.mean((1, 2))
   maps = {name: (net.maps(own.sharp), net.maps(own.blurry)) for name, net in nets.items()}
   curves: dict[str, dict[str, list]] = {name: {curve: [] for curve in CURVES} for name in nets}

@@ -89,12 +89,12 @@ def draw_transfer(args: argparse.Namespace) -> Transfer:
     UserError: there is one photograph only.
   """
   source = fields.fields(args, 'test', args.scenes, noise=False)
-  fields.of_others(source, args.scenes)
+  shown = fields.photographs(source)
+  fields.require_several(shown)
   scenes, count = fields.all_scenes(source), len(source)
   numbers = np.arange(count)
   ahead = np.arange(args.scenes, count, args.scenes)[:, None]
   items, receivers = np.tile(numbers, len(ahead)), ((numbers + ahead) % count).ravel()
-  shown = fields.photographs(source)
   items, receivers = (of[shown[items] != shown[receivers]] for of in (items, receivers))
   answer = scenes.sharp[receivers]
   wrong = {WRONG: np.roll(numbers, -1), LIKE: likest(scenes.extent.mean((1, 2)))}

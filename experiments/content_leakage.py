@@ -141,7 +141,8 @@ def cross(args: argparse.Namespace) -> Crossed:
     UserError: there is one photograph only.
   """
   pictures = fields.fields(args, 'test', args.scenes, noise=False)
-  photographs, others = fields.photographs(pictures), fields.of_others(pictures, args.scenes)
+  photographs = fields.photographs(pictures)
+  others = fields.of_others(photographs, args.scenes)
   sharp = fields.all_scenes(pictures).sharp
   source = fields.fields(args, 'test', 2 * args.scenes, noise=False)
   count = int((photographs != 0).sum()) + 1

@@ -3,7 +3,7 @@
 import argparse
 import io
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,23 +93,27 @@ def photographs(source: SyntheticPairs) -> np.ndarray:
   return np.array([shown.index(scene) for scene in source.scenes])
 
 
-def of_others(source: SyntheticPairs, step: int) -> np.ndarray:
-  """For every item of `fields` one of another photograph, (N,): the first such that lies a whole
-  number of `step` further on.
-
-  Raises:
-    UserError: there is one photograph only.
-  """
-  shown, numbers = photographs(source), np.arange(len(source))
+def require_several(shown: Sequence[Hashable]) -> None:
+  """Raises UserError where items show one picture only: one has no other."""
   if len(set(shown)) < 2:
     raise UserError(
-      'One photograph, or scene, alone is held out, and two are needed: name a folder of more by '
-      '--photos.'
+      'One picture, or scene, alone is held out, and two are needed: name a folder of more.'
     )
 
+
+def of_others(shown: Sequence[Hashable], step: int) -> np.ndarray:
+  """For every item the number of one that shows something else, (N,): the first such that lies a
+  whole number of `step` further on, or the first of all.
+
+  Raises:
+    UserError: all show the same.
+  """
+  require_several(shown)
+  numbers = range(len(shown))
+
   def other(item: int) -> int:
-    further = (item + step + np.arange(len(shown) // step) * step) % len(shown)
-    return next(x for x in (*further, *numbers) if shown[x] != shown[item])
+    further = [number % len(shown) for number in range(item + step, item + len(shown), step)]
+    return next(number for number in (*further, *numbers) if shown[number] != shown[item])
 
   return np.array([other(item) for item in numbers])
 

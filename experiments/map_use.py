@@ -18,6 +18,7 @@ deblurred (against sharp) ones, and how much the maps vary.
 import argparse
 import pathlib
 
+import fields
 import numpy as np
 import study
 
@@ -52,21 +53,6 @@ def other_photographs(source):
   return [source.example(item, photo).blurry for item, photo in enumerate(different)]
 
 
-def of_others(shown):
-  """For every tile one of another picture or scene: the first such from a third of them further on.
-
-  Args:
-    shown: the picture or scene of every tile.
-  """
-  if len(set(shown)) < 2:
-    raise UserError('One picture, or scene, alone is held out, and two are needed: name more.')
-  tiles = range(len(shown))
-  return [
-    next(tile for tile in np.roll(tiles, -item - len(tiles) // 3) if shown[tile] != own)
-    for item, own in enumerate(shown)
-  ]
-
-
 def main(args):
   """Prints the table."""
   net, config = study.joint(args.checkpoint)
@@ -91,7 +77,7 @@ def main(args):
   rows = {
     'right': maps,
     'mean of all': np.broadcast_to(maps.mean(0), maps.shape),
-    "another picture's": maps[of_others(shown)],
+    "another picture's": maps[fields.of_others(shown, max(1, len(shown) // 3))],
     "sharp picture's": net.maps(sharp),
   }
   if config.data.source == 'synthetic':

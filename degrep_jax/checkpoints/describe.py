@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import runpy
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from degrep_jax import run_config as configs
 from degrep_jax.checkpoints import exported
 from degrep_jax.common import shipped_configs
 from degrep_jax.common.errors import UserError
+from degrep_jax.common.files import plain
 from degrep_jax.models.factory import NETWORKS
 from degrep_jax.models.variables import FROZEN
 
@@ -128,5 +128,4 @@ def _means(found: dict[str, Any]) -> dict[str, Any]:
 
 def defaults() -> dict[str, Any]:
   """The fields of configs/default.py as `describe` gives a config."""
-  path = shipped_configs.folder() / 'default.py'
-  return configs.flat(json.loads(json.dumps(runpy.run_path(str(path))['get_config']().to_dict())))
+  return configs.flat(plain(shipped_configs.default().to_dict()))

@@ -2,8 +2,11 @@
 
 import importlib
 import pathlib
+import runpy
 import sys
 import types
+
+import ml_collections
 
 PACKAGE = pathlib.Path(__file__).parents[1]
 
@@ -22,6 +25,11 @@ def names() -> list[str]:
 def find(name: str) -> pathlib.Path | None:
   """The file of a name such as 'demo'; None where there is none."""
   return folder() / f'{name}.py' if name in names() else None
+
+
+def default() -> ml_collections.ConfigDict:
+  """That with every field, `default.py`, whatever else is called `configs`."""
+  return runpy.run_path(str(folder() / 'default.py'))['get_config']()
 
 
 def offer(alone: bool = False) -> None:

@@ -117,7 +117,7 @@ def _blocked_filter_gradient(
   fewer than 512 positions: the product's sum is read and written once a block.
   """
   k, _, channels, features = kernel.shape
-  n, height, width, _ = cotangent.shape
+  _, height, width, _ = cotangent.shape
   blocks = -(-height // max(8, 512 // width))
   rows = -(-height // blocks)
   under = (rows - 1) * stride + k
@@ -127,19 +127,17 @@ def _blocked_filter_gradient(
   x = lax.pad(x, jnp.zeros((), x.dtype), edges)
   cotangent = jnp.pad(cotangent, ((0, 0), (0, blocks * rows - height), (0, 0), (0, 0)))
 
-  def add(total, block):
-    picture, top = block // blocks, block % blocks * rows
+  def of_block(picture, top):
     size = 1, under, x.shape[2], channels
     patches = _patches(lax.dynamic_slice(x, (picture, top * stride, 0, 0), size), k, stride)
     moved = lax.dynamic_slice(cotangent, (picture, top, 0, 0), (1, rows, width, features))
     positions = rows * width
-    product = _summed_over_positions(
+    return _summed_over_positions(
       moved.reshape(positions, features), patches.reshape(positions, -1)
     )
-    return total + product, None
 
-  zeros = _due_zeros((features, k * k * channels), cotangent)
-  total, _ = lax.scan(add, zeros, jnp.arange(n * blocks))
+  shape = features, k * k * channels
+  total = _summed_over_blocks(of_block, shape, cotangent, blocks, rows)
   return total.T.reshape(kernel.shape).astype(kernel.dtype)
 
 
@@ -157,7 +155,7 @@ def _columns_filter_gradient(
   """
   del stride
   k, _, channels, features = kernel.shape
-  n, height, width, _ = x.shape
+  _, height, width, _ = x.shape
   blocks = -(-height // max(8, 2048 // width))
   rows = -(-height // blocks)
   below = blocks * rows - height
@@ -168,14 +166,13 @@ def _columns_filter_gradient(
   size = 1, rows + k - 1, width + k - 1, features
   dtype = jnp.promote_types(x.dtype, jnp.float32)
 
-  def add(total, block):
-    picture, top = block // blocks, block % blocks * rows
+  def of_block(picture, top):
     moved = lax.dynamic_slice(cotangent, (picture, top, 0, 0), size)[0].transpose(2, 0, 1)
     # Apart, or the shifted copies are each gathered across the map's rows.
     moved = lax.optimization_barrier(moved)
     moved = jnp.stack([moved[:, :, j : j + width] for j in range(k)], 2)
     still = lax.dynamic_slice(x, (picture, top, 0, 0), (1, rows, width, channels))
-    sums = lax.conv_general_dilated(
+    return lax.conv_general_dilated(
       moved,
       still.transpose(1, 0, 2, 3),
       (1, 1),
@@ -183,18 +180,30 @@ def _columns_filter_gradient(
       dimension_numbers=_LAYOUT,
       preferred_element_type=dtype,
     )
-    return total + sums, None
 
-  zeros = _due_zeros((features, k, k, channels), cotangent)
-  total, _ = lax.scan(add, zeros, jnp.arange(n * blocks))
+  shape = features, k, k, channels
+  total = _summed_over_blocks(of_block, shape, cotangent, blocks, rows)
   return total[:, ::-1, ::-1].transpose(1, 2, 3, 0).astype(kernel.dtype)
 
 
-def _due_zeros(shape: tuple[int, ...], cotangent: jax.Array) -> jax.Array:
-  """Zeros in float32 or what is wider, there no sooner than the cotangent: constants XLA makes and
-  copies at the start of a step, for every loop of it."""
-  dtype = jnp.promote_types(cotangent.dtype, jnp.float32)
-  return jnp.full(shape, 0 * cotangent[0, 0, 0, 0].astype(dtype))
+def _summed_over_blocks(
+  of_block: Callable[[jax.Array, jax.Array], jax.Array],
+  shape: tuple[int, ...],
+  cotangent: jax.Array,
+  blocks: int,
+  rows: int,
+) -> jax.Array:
+  """The sum, in float32 or what is wider, of what (picture, first row) of each block gives, of a
+  shape; `blocks` of `rows` in every picture of the cotangent."""
+
+  def add(total, block):
+    return total + of_block(block // blocks, block % blocks * rows), None
+
+  # Zeros that are there no sooner than the cotangent: constants XLA makes and copies at the start
+  # of a step, for every loop of it.
+  zero = 0 * cotangent[0, 0, 0, 0].astype(jnp.promote_types(cotangent.dtype, jnp.float32))
+  total, _ = lax.scan(add, jnp.full(shape, zero), jnp.arange(len(cotangent) * blocks))
+  return total
 
 
 _plain_input_gradient = _gradient(_plain_conv, 0)

@@ -89,10 +89,10 @@ def test_fields_are_carried_to_scenes_of_other_photographs():
 def test_scenes_of_one_photograph_are_no_others():
   source = fields.fields(ARGS, 'test', 2)
   source.scenes = tuple(np.repeat(['a', 'a', 'b'], 2))  # the first two show the same
-  assert fields.of_others(source, 2).tolist() == [4, 5, 4, 5, 0, 1]
+  assert fields.of_others(fields.photographs(source), 2).tolist() == [4, 5, 4, 5, 0, 1]
   source.scenes = ('a',) * 6
   with pytest.raises(UserError, match='two are needed'):
-    fields.of_others(source, 2)
+    fields.of_others(fields.photographs(source), 2)
 
 
 def test_the_field_of_like_extent_is_the_next_in_order():

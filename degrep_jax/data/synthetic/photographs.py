@@ -272,14 +272,13 @@ def _find(base: Path) -> Iterator[tuple[str, Path]]:
   """Yields (name without suffix, file); of pairs the sharp halves, whole ones if there are such."""
   with open_tree(base, scratch=base) as tree:
     paths = [PurePosixPath(path) for path in tree.paths]
+  folders = {folder for path in paths for folder in path.parents[:-1]}
   roles: dict[PurePosixPath, set[str]] = collections.defaultdict(set)  # of the folders in a folder
-  for folder in {folder for path in paths for folder in path.parents[:-1]}:
+  for folder in folders:
     roles[folder.parent].add(role(folder.name))
+  left_out = {folder for folder in folders if _is_no_sharp_half(folder, roles[folder.parent])}
   for path in paths:
-    passed_over = any(
-      _is_no_sharp_half(folder, roles[folder.parent]) for folder in path.parents[:-1]
-    )
-    if path.suffix.lower() in SUFFIXES and not passed_over:
+    if path.suffix.lower() in SUFFIXES and left_out.isdisjoint(path.parents):
       yield path.with_suffix('').as_posix(), base / path
 
 

@@ -209,6 +209,7 @@ def test_a_tail_far_from_the_centre_of_gravity_is_kept():
   blur = dataclasses.replace(BLUR, kernels=(kernel,))
   drawn = [draw_shot(blur, (90, 120, 3), np.random.default_rng(seed)) for seed in range(200)]
   kernels = [each.kernel for each in drawn if each.kernel is not None]
+  assert kernels
   for each in kernels:
     centre = ndimage.center_of_mass(each)
     np.testing.assert_allclose(centre, np.array(each.shape) // 2, atol=1)
