@@ -109,6 +109,9 @@ def get_config() -> ml_collections.ConfigDict:
   data.display_share = 0.7
   data.sharp_share = 0.05  # photos: share of the crops left as they are
   data.flat_share = 0.03  # photos: share of the crops that show a smooth surface
+  # photos, joint stage: share of the crops whose blur E reads off another photograph under the very
+  # same exposure, so that Gr learns from the blur in a map alone
+  data.reference_share = 0.0
   data.kernels = ''  # photos: .npz of real kernels, as Levin's, which blur a tenth of the exposures
   # photos: share of the scenes that is held out, by a hash of their names: always the same ones. A
   # photograph in the root is a scene of its own, a folder below it is one scene

@@ -59,6 +59,8 @@ def get_config() -> ml_collections.ConfigDict:
   data.noise = 2.0
   data.rest = 0.15
   data.scene = 256
+  # A map that blurs another photograph alike holds the blur, and not the picture it was read off.
+  data.reference_share = 1.0
   data.eval_variants = 1
   config.eval.batch_size = 4
   config.log.every_steps = 50

@@ -58,6 +58,7 @@ ADDED = {
   'data.display_share': 0.7,
   'data.sharp_share': 0.05,
   'data.flat_share': 0.03,
+  'data.reference_share': 0.0,
   'data.kernels': '',
   'data.held_out_share': 0.1,
   'data.held_out_list': '',
@@ -116,6 +117,14 @@ def _check_data(data: ml_collections.ConfigDict, place: str = 'data') -> None:
     _check_files(data, place)
 
 
+def has_references(data: ml_collections.ConfigDict) -> bool:
+  """Whether examples of `config.data` may have another picture that shows their blur."""
+  sources = [data]
+  if data.source == 'mixture':
+    sources = [part for part in parts_of(data).values() if part.weight]
+  return any(source.source == 'photos' and source.reference_share for source in sources)
+
+
 def _check_files(data: ml_collections.ConfigDict, place: str) -> None:
   demand = 'name the folder that holds the pairs'
   if data.source == 'folder':
@@ -126,7 +135,8 @@ def _check_files(data: ml_collections.ConfigDict, place: str) -> None:
   _require(data.pictures in PICTURES, f'{place}.pictures', data.pictures, _one_of(PICTURES))
   if data.source == 'photos':
     demand = 'name the folder that holds the photographs'
-    for field in ('display_share', 'sharp_share', 'flat_share', 'held_out_share'):
+    shares = ('display_share', 'sharp_share', 'flat_share', 'reference_share', 'held_out_share')
+    for field in shares:
       _require(0 <= data[field] <= 1, f'{place}.{field}', data[field], 'it must be in 0 .. 1')
     left = data.sharp_share + data.flat_share
     _require(left <= 1, f'{place}.sharp_share', data.sharp_share, 'with flat_share it is above 1')

@@ -56,6 +56,13 @@ class JoinedPairs(Source):
     part, number = self.where(item)
     return self._parts[part].crop(number, size, rng)
 
+  def referenced_crop(
+    self, item: int, size: int, rng: np.random.Generator
+  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A random window and its reference, as the part gives them."""
+    part, number = self.where(item)
+    return self._parts[part].referenced_crop(number, size, rng)
+
 
 class _Names(Sequence[str]):
   def __init__(self, source: JoinedPairs):

@@ -56,6 +56,14 @@ class Source(Protocol):
     """A random window of the item, not augmented: blurry and sharp, (size, size, 3) uint8."""
     ...
 
+  def referenced_crop(
+    self, item: int, size: int, rng: np.random.Generator
+  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Like `crop`, and a picture that shows the same blur: the blurry one, where a source has no
+    other."""
+    blurry, sharp = self.crop(item, size, rng)
+    return blurry, sharp, blurry
+
 
 class FilePairs(Source):
   """Pairs of picture files, turned upright; grey and palette pictures become RGB, alpha is dropped,

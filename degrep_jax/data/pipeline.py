@@ -52,17 +52,14 @@ class Batches(Iterator[dict[str, np.ndarray]]):
     return sum(self._replaced.pop(number, None) is not None for number in numbers)
 
 
-def augmented(
-  blurry: np.ndarray, sharp: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-  """Flips and transposes both pictures by one draw: each of the 8 dihedral maps is equally likely.
+def augmented(*pictures: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+  """Flips and transposes pictures by one draw: each of the 8 dihedral maps is equally likely.
 
   Horizontal flip, vertical flip and transpose, each with probability 1/2, as `use_flip` and
   `use_rot` of the released training code.
 
   Args:
-    blurry: (H, W, C) of any dtype; a square crop keeps its shape.
-    sharp: (H, W, C), the same window.
+    pictures: (H, W, C) of any dtype; square crops keep their shape.
     rng: three booleans are drawn from it.
   """
   horizontal, vertical, transpose = rng.random(3) < 0.5
@@ -76,7 +73,7 @@ def augmented(
       picture = picture.swapaxes(0, 1)
     return picture.copy()
 
-  return apply(blurry), apply(sharp)
+  return tuple(map(apply, pictures))
 
 
 def train_batches(
@@ -90,6 +87,7 @@ def train_batches(
   process_index: int = 0,
   process_count: int = 1,
   on_error: str = 'stop',
+  references: bool = False,
 ) -> Batches:
   """Yields batches without end; each example is a pure function of (seed, its global number).
 
@@ -108,10 +106,12 @@ def train_batches(
     process_count: number of processes.
     on_error: 'stop' raises what the source does; 'skip' shows another item instead of one whose
       picture is damaged, named once: which is a pure function of seed and number, too.
+    references: give 'reference' as well: what the blur is to be read off, see
+      `Source.referenced_crop`.
 
   Returns:
-    An iterator of {'blurry', 'sharp'}: (batch_size // process_count, crop, crop, 3) float32 in
-    [0, 1].
+    An iterator of {'blurry', 'sharp'}, and 'reference' where asked for: (batch_size //
+    process_count, crop, crop, 3) float32 in [0, 1].
 
   Raises:
     UserError: batch_size or seed unfit; or, while iterating, what the source raises (any other
@@ -129,13 +129,13 @@ def train_batches(
   replaced: dict[int, str] = {}
   named: set[str] = set()
 
-  def pictures(item: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    blurry, sharp = source.crop(item, crop, rng)
-    if augment:
-      blurry, sharp = augmented(blurry, sharp, rng)
-    return to_float(blurry), to_float(sharp)
+  names = ('blurry', 'sharp', 'reference') if references else ('blurry', 'sharp')
 
-  def example(index: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  def pictures(item: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    taken = (source.referenced_crop if references else source.crop)(item, crop, rng)
+    return tuple(map(to_float, augmented(*taken, rng=rng) if augment else taken))
+
+  def example(index: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, ...]:
     number = int(index)
     candidates = _candidates(number, int(item), len(source), seed)
     try:
@@ -155,9 +155,9 @@ def train_batches(
   def load(count: tf.Tensor) -> dict[str, tf.Tensor]:
     index = count // share * batch_size + process_index * share + count % share
     item = shuffled_item(index, len(source), seed)
-    pair = tf.numpy_function(example, (index, item), (tf.float32, tf.float32), stateful=False)
-    blurry, sharp = (tf.ensure_shape(picture, (crop, crop, 3)) for picture in pair)
-    return {'blurry': blurry, 'sharp': sharp}
+    shown = tf.numpy_function(example, (index, item), (tf.float32,) * len(names), stateful=False)
+    shown = (tf.ensure_shape(picture, (crop, crop, 3)) for picture in shown)
+    return dict(zip(names, shown, strict=True))
 
   dataset = tf.data.Dataset.range(start_step * share, np.iinfo(np.int64).max)
   dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -192,7 +192,14 @@ def _first_sound(
 
 
 def batch_items(
-  step: int, source: Source, *, crop: int, batch_size: int, seed: int, on_error: str = 'stop'
+  step: int,
+  source: Source,
+  *,
+  crop: int,
+  batch_size: int,
+  seed: int,
+  on_error: str = 'stop',
+  references: bool = False,
 ) -> list[tuple[int, int, str]]:
   """(number of the example, of the item shown, the item's name) of a whole batch of
   `train_batches`; steps begin at 1."""
@@ -202,7 +209,8 @@ def batch_items(
     if on_error != 'skip':
       return item
     candidates = _candidates(number, item, len(source), seed)
-    return _first_sound(candidates, lambda item, rng: source.crop(item, crop, rng))[0]
+    read = source.referenced_crop if references else source.crop
+    return _first_sound(candidates, lambda item, rng: read(item, crop, rng))[0]
 
   numbers = range((step - 1) * batch_size, step * batch_size)
   items = map(shown, numbers)

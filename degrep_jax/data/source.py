@@ -75,6 +75,7 @@ def open_photographs(data: ml_collections.ConfigDict, split: str, variants: int)
     seed=HELD_OUT_SEED,
     sharp=data.sharp_share,
     flat=data.flat_share,
+    reference=data.reference_share,
     held_out=1.0 if apart else data.held_out_share,
     held_out_list='' if apart else data.held_out_list,
     scene=0 if train else data.scene,

@@ -48,9 +48,14 @@ class JointNet(nn.Module):
     degradation_map: jax.Array,
     train: bool = False,
   ) -> tuple[jax.Array, jax.Array]:
-    """(Gd(blurry, M), Gr(sharp, M)): deblurred and reblurred, both `(B, H, W, 3)`, unbounded."""
+    """(Gd(blurry, M), Gr(sharp, M)): deblurred and reblurred, both `(B, H, W, 3)`, unbounded.
+
+    Of twice as many maps Gd takes the first half and Gr the second.
+    """
     maps = self.pyramid(degradation_map, train)
-    return self.deblurrer(blurry, maps, train), self.reblurrer(sharp, maps, train)
+    count = len(blurry)
+    first, last = ([m[part] for m in maps] for part in (slice(count), slice(-count, None)))
+    return self.deblurrer(blurry, first, train), self.reblurrer(sharp, last, train)
 
   def deblur(self, blurry: jax.Array, degradation_map: jax.Array) -> dict[str, jax.Array]:
     """What is seen of blurry pictures by their map: 'deblurred' `(B, H, W, 3)`, unbounded."""
@@ -61,7 +66,16 @@ class JointNet(nn.Module):
     return {'reblurred': self.reblurrer(sharp, self.pyramid(degradation_map))}
 
   def __call__(
-    self, blurry: jax.Array, sharp: jax.Array, train: bool = False
+    self,
+    blurry: jax.Array,
+    sharp: jax.Array,
+    reference: jax.Array | None = None,
+    train: bool = False,
   ) -> tuple[jax.Array, jax.Array]:
-    """(deblurred, reblurred) of a batch of pairs `(B, H, W, 3)`, by the blurry pictures' maps."""
-    return self.generate(blurry, sharp, self.degradation_map(blurry, train), train)
+    """(deblurred, reblurred) of a batch of pairs `(B, H, W, 3)`, by the blurry pictures' maps.
+
+    Reblurred by the maps of `reference`, as large, where there is one: other pictures under the same
+    blur. Ours: what a map holds of its picture then helps Gr nothing.
+    """
+    shown = blurry if reference is None else jnp.concatenate([blurry, reference])
+    return self.generate(blurry, sharp, self.degradation_map(shown, train), train)

@@ -37,7 +37,7 @@ def _compile(
   pictures = np.zeros(
     (config.train.batch_size // jax.process_count(), *[config.data.crop] * 2, 3), np.float32
   )
-  batch = devices.shard({'blurry': pictures, 'sharp': pictures})
+  batch = devices.shard(dict.fromkeys(stage.inputs, pictures))
   start = time.monotonic()
   return stage.compile(state, constants, batch), time.monotonic() - start
 
@@ -53,20 +53,23 @@ def _initial_state(workdir: pathlib.Path, stage: Stage) -> tuple[Any, dict[str, 
   return state, checkpoints.load_progress(workdir, step)
 
 
-def _choice(config: ml_collections.ConfigDict) -> dict[str, Any]:
+def _choice(config: ml_collections.ConfigDict, stage: Stage) -> dict[str, Any]:
   """What decides which pictures a batch shows."""
   return {
     'crop': config.data.crop,
     'batch_size': config.train.batch_size,
     'seed': config.seed,
     'on_error': config.data.on_error,
+    'references': 'reference' in stage.inputs,
   }
 
 
-def _batches(config: ml_collections.ConfigDict, source: Source, first: int) -> Batches:
+def _batches(
+  config: ml_collections.ConfigDict, stage: Stage, source: Source, first: int
+) -> Batches:
   return train_batches(
     source,
-    **_choice(config),
+    **_choice(config, stage),
     start_step=first,
     augment=config.data.augment,
     process_index=jax.process_index(),
@@ -95,9 +98,13 @@ def _report(
 
 
 def _report_not_finite(
-  workdir: pathlib.Path, config: ml_collections.ConfigDict, source: Source, error: finite.NotFinite
+  workdir: pathlib.Path,
+  config: ml_collections.ConfigDict,
+  stage: Stage,
+  source: Source,
+  error: finite.NotFinite,
 ) -> str:
-  items = batch_items(error.step, source, **_choice(config))
+  items = batch_items(error.step, source, **_choice(config, stage))
   return str(finite.report(workdir, error, items))
 
 
@@ -131,7 +138,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
     try:
       return _train(config, workdir, sources, stage, stop)
     except finite.NotFinite as error:
-      report = functools.partial(_report_not_finite, workdir, config, sources[0], error)
+      report = functools.partial(_report_not_finite, workdir, config, stage, sources[0], error)
       path = processes.from_first(report)
       skip = 'nan_skips=N, a larger one' if config.train.nan_policy == 'skip' else 'nan_policy=skip'
       raise UserError(
@@ -183,7 +190,7 @@ def _train(
     run = Run(config, workdir, evaluator, recorder, saved, stop)
     run.begin(first, state)
     agreed, replaced, pace = processes.Agreement(), processes.Sum(), devices.Pace()
-    batches = _batches(config, sources[0], first)
+    batches = _batches(config, stage, sources[0], first)
     prefetched = devices.prefetch(batches)
     for step in track(range(first + 1, last + 1), 'training', last, first):
       with run.keeping(step - 1, state), recorder.clock.waiting():

@@ -73,7 +73,7 @@ class Line:
   Attributes:
     of: (pictures at a time, micro-batches) to the needs of their step; called with the counts of
       `programs` alone, and one micro-batch or two.
-    pictures: bytes of one pair.
+    pictures: bytes of one example.
   """
 
   of: Callable[[int, int], Needs]
@@ -155,7 +155,7 @@ def needs(config: ml_collections.ConfigDict, share: int) -> Needs:
   arguments = (
     jax.eval_shape(stage.create),
     stage.constants,
-    {'blurry': pictures, 'sharp': pictures},
+    dict.fromkeys(stage.inputs, pictures),
   )
   on_one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), arguments)
   return analysed(stage.compile(*on_one, on=jax.local_devices()[:1]))
@@ -187,7 +187,8 @@ def line(config: ml_collections.ConfigDict) -> Line:
     say(f'compiled a step of {pictures} pictures, {about}: {took}, {bytes_text(found.memory)}')
     return found
 
-  return Line(of, pictures=2 * 3 * 4 * config.data.crop**2)
+  pictures = len(_abstract_stage(config).inputs)
+  return Line(of, pictures=pictures * 3 * 4 * config.data.crop**2)
 
 
 def nearest(

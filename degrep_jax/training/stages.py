@@ -42,6 +42,7 @@ class Stage(NamedTuple):
     step: (state, constants, batch) -> (state, metrics), to be pmapped.
     constants: arrays that a step reads and nothing saves.
     schedule: of the learning rate.
+    inputs: names of a batch's pictures.
   """
 
   network: nn.Module
@@ -50,6 +51,7 @@ class Stage(NamedTuple):
   step: Callable[..., Any]
   constants: dict[str, Any]
   schedule: optax.Schedule
+  inputs: tuple[str, ...] = ('blurry', 'sharp')
 
   def compile(self, *arguments: Any, on: list[jax.Device] | None = None) -> Any:
     """The pmapped step, which takes the state's memory, compiled for `arguments`: arrays with a
@@ -142,6 +144,7 @@ def _joint(config: ml_collections.ConfigDict, constants: dict[str, Any] | None) 
     ),
     constants=constants,
     schedule=schedule,
+    inputs=('blurry', 'sharp', *(['reference'] if configs.has_references(config.data) else [])),
   )
 
 

@@ -93,6 +93,11 @@ def _train_pass(module: nn.Module, params: Any, statistics: Any, *inputs: jax.Ar
   return _widened(outputs), dict(moved)
 
 
+def _shown(batch: dict[str, jax.Array]) -> list[jax.Array]:
+  """What a joint net takes of a batch, in its order."""
+  return [batch[name] for name in ('blurry', 'sharp', 'reference') if name in batch]
+
+
 def _discriminate(module, params, statistics, sharp, pictures, dtype):
   """D's outputs on each of `pictures`, and its statistics after what counts as one pass of D."""
   passes = [
@@ -105,7 +110,7 @@ def _generator_loss(params, state: TrainState, frozen, batch, nets: JointNets, w
   """(weighted sum, (terms, reblurred, generators' statistics, discriminator's statistics))."""
   blurry, sharp, dis = batch['blurry'], batch['sharp'], state.discriminator
   (deblurred, reblurred), statistics = _train_pass(
-    nets.generator, params, state.generator.statistics, blurry, sharp, dtype=dtype
+    nets.generator, params, state.generator.statistics, *_shown(batch), dtype=dtype
   )
   terms = {'l_deblur': losses.l1(deblurred, sharp), 'l_reblur': losses.l1(reblurred, blurry)}
   dis_statistics = None
@@ -217,7 +222,8 @@ def joint_step(
   Args:
     state: equal on all devices; may be donated.
     frozen: {'vgg': parameters of `nets.vgg`} where `weights.l_vgg` is not 0, else empty.
-    batch: 'blurry' and 'sharp', `(B, H, W, 3)` in [0, 1]: this device's share.
+    batch: 'blurry' and 'sharp', `(B, H, W, 3)` in [0, 1]: this device's share; perhaps 'reference',
+      other pictures under the same blur, by whose maps is reblurred.
     nets: the modules.
     optimizer: of both networks; each has its own state.
     weights: of the generators' loss.
@@ -246,7 +252,7 @@ def joint_step(
   def learn_discriminator(params, batch, gen, statistics):
     """From the generators' picture of another pass."""
     (_, reblurred), moved = _train_pass(
-      nets.generator, gen.params, gen.statistics, batch['blurry'], batch['sharp'], dtype=dtype
+      nets.generator, gen.params, gen.statistics, *_shown(batch), dtype=dtype
     )
     gradients, (terms, statistics) = discriminator_gradients(
       params, statistics, nets.discriminator, batch, jax.lax.stop_gradient(reblurred), share, dtype

@@ -46,6 +46,7 @@ class PhotographPairs(Source):
     seed: non-negative.
     sharp: share of the crops that are left as they are.
     flat: share of the crops that show a smooth surface, left as it is, in place of a photograph.
+    reference: share of the crops whose reference is another photograph under the very same shot.
     held_out: share of the scenes that is held back.
     held_out_list: text file that names the scenes held back, one a line, in place of a share.
     scene: side of the square windows that `pair` and `example` show; 0: whole photographs.
@@ -68,6 +69,7 @@ class PhotographPairs(Source):
     seed: int = 0,
     sharp: float = 0.0,
     flat: float = 0.0,
+    reference: float = 0.0,
     held_out: float = 0.0,
     held_out_list: str | os.PathLike = '',
     scene: int = 0,
@@ -92,7 +94,7 @@ class PhotographPairs(Source):
       f'{name}/{variant}' if variants > 1 else name for name, _, variant in self._items
     )
     self._blur, self._seed, self._scene = blur, seed, scene
-    self._sharp, self._flat = sharp, flat
+    self._sharp, self._flat, self._reference = sharp, flat, reference
     self._cache = PictureCache(cache_bytes)
 
   def __len__(self) -> int:
@@ -141,26 +143,60 @@ class PhotographPairs(Source):
   def crop(self, item: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A window of the photograph in a random size, blurred by a shot drawn from `rng`, (size, size,
     3) uint8. Windows of much detail are preferred. Only what the window shows is blurred."""
-    photo = self.photograph(item)
+    return self._crop(item, size, rng)[:2]
+
+  def referenced_crop(
+    self, item: int, size: int, rng: np.random.Generator
+  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Like `crop`, and in a share of the crops a window of another photograph, in a size of its own,
+    under the very same shot; in the others the blurry picture once more."""
+    blurry, sharp, shot, window = self._crop(item, size, rng)
+    if shot is None or window is None or rng.uniform() >= self._reference:
+      return blurry, sharp, blurry
+    other = int(rng.integers(len(self)))
+    photo, place, scale, _ = self._window(other, size, rng)
+    # The exposure is that of the crop's place, whatever is seen there.
+    whole = shots.grown(window, shot.finish)
+    around = shots.margin(shot, whole)
+    seen: Window = tuple(
+      slice(there.start + outer.start - here.start, there.stop + outer.stop - here.stop)
+      for there, outer, here in zip(place, whole, window, strict=True)
+    )
+    taken = shots.take(shot, _scaled(photo, seen, around, scale), around, whole, rng)
+    return blurry, sharp, shots.part(taken, whole, window)
+
+  def _crop(
+    self, item: int, size: int, rng: np.random.Generator
+  ) -> tuple[np.ndarray, np.ndarray, Shot | None, Window | None]:
+    """Blurry, sharp, the shot that blurred a window and the window; None where nothing did."""
     kind = rng.uniform()
     if kind < self._flat:
+      self.photograph(item)  # whatever is shown for a damaged one
       surface = flat_crop(size, rng)
-      return surface, surface.copy()
-    smallest = max(SMALLEST_SCALE, size / min(photo.shape[:2]))
-    scale = shots.log_uniform(rng, min(smallest, 1), 1)
-    shape = [max(round(side * scale), size) for side in photo.shape[:2]]
-    windows = [random_window(tuple(shape), size, rng, self.names[item]) for _ in range(CANDIDATES)]
-    window = max(windows, key=lambda window: _detail(_source(photo, window, scale)))
+      return surface, surface.copy(), None, None
+    photo, window, scale, shape = self._window(item, size, rng)
     if kind < self._flat + self._sharp:
       sharp = _scaled(photo, window, 0, scale)
-      return sharp.copy(), sharp
-    shot = shots.draw_shot(self._blur, tuple(shape), rng)
+      return sharp.copy(), sharp, None, None
+    shot = shots.draw_shot(self._blur, shape, rng)
     whole = shots.grown(window, shot.finish)
     around = shots.margin(shot, whole)
     patch = _scaled(photo, whole, around, scale)
     blurry = shots.take(shot, patch, around, whole, rng)
     sharp = patch[around : len(patch) - around, around : patch.shape[1] - around]
-    return shots.part(blurry, whole, window), shots.part(sharp, whole, window)
+    return shots.part(blurry, whole, window), shots.part(sharp, whole, window), shot, window
+
+  def _window(
+    self, item: int, size: int, rng: np.random.Generator
+  ) -> tuple[np.ndarray, Window, float, tuple[int, ...]]:
+    """A photograph, a window of much detail of it in a random size, the size's scale and shape."""
+    photo = self.photograph(item)
+    smallest = max(SMALLEST_SCALE, size / min(photo.shape[:2]))
+    scale = shots.log_uniform(rng, min(smallest, 1), 1)
+    shape = tuple(max(round(side * scale), size) for side in photo.shape[:2])
+    windows = [random_window(shape, size, rng, self.names[item]) for _ in range(CANDIDATES)]
+    window = max(windows, key=lambda window: _detail(_source(photo, window, scale)))
+    return photo, window, scale, shape
 
 
 def scene_of(name: str) -> str:
