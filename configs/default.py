@@ -36,6 +36,9 @@ def get_config() -> ml_collections.ConfigDict:
   loss.gan_warmup_steps = 0
   loss.reblur_l1 = 10.0  # L1 (reblurred, blurry); the weight is ours
   loss.deblur_l1 = 10.0  # L1 (deblurred, sharp); of msdi_net and hinet over both outputs, ours
+  # L1 between the map's first three channels and the blur, where it is known (data.source=photos):
+  # how far and in which direction every place moved, see data/blur_field.py. Ours
+  loss.blur_field = 0.0
   loss.feature_matching = 0.0  # L1 over the discriminator's features
   loss.vgg = 0.0  # VGG19 perceptual loss (reblurred, blurry)
   loss.vgg_path = ''  # torchvision's vgg19-*.pth, where loss.vgg is not 0

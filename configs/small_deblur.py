@@ -22,7 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
   config = small_joint.get_config()
   config.model.network = 'msdi_net'
   loss = config.loss
-  loss.gan = loss.reblur_l1 = 0.0
+  loss.gan = loss.reblur_l1 = loss.blur_field = 0.0
   loss.gan_warmup_steps = 0
   loss.deblur_l1 = 1.0
   config.optimizer.schedule_steps = config.train.steps = 16_000

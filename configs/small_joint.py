@@ -34,10 +34,11 @@ def get_config() -> ml_collections.ConfigDict:
   model.modulation_hidden = 32
   model.discriminator_width = 16
   config.loss.gan = 0.1
+  config.loss.blur_field = 0.5
   # Until Gr reads its map: a GAN that starts before may keep it from ever doing so.
-  config.loss.gan_warmup_steps = 2_600
+  config.loss.gan_warmup_steps = 2_000
   config.optimizer.learning_rate = 1e-3
-  config.optimizer.schedule_steps = config.train.steps = 6_500
+  config.optimizer.schedule_steps = config.train.steps = 5_000
   config.optimizer.warmup_steps = 200
   config.train.batch_size = 8
   config.train.ema_decay = 0.999

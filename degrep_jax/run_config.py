@@ -52,6 +52,7 @@ ADDED = {
   'model.without_map': False,
   'model.unshuffle': 1,
   'loss.gan_warmup_steps': 0,
+  'loss.blur_field': 0.0,
   'data.rest': 0.0,
   'data.scene': 0,
   'data.photographs': '',
@@ -117,12 +118,19 @@ def _check_data(data: ml_collections.ConfigDict, place: str = 'data') -> None:
     _check_files(data, place)
 
 
-def has_references(data: ml_collections.ConfigDict) -> bool:
-  """Whether examples of `config.data` may have another picture that shows their blur."""
+def inputs(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+  """What a batch of the joint stage has, fields of `data.pairs.Crop`."""
+  reference = any(part.reference_share for part in _photographs(config.data))
+  given = {'blurry': True, 'sharp': True, 'reference': reference, 'field': config.loss.blur_field}
+  return tuple(name for name, wanted in given.items() if wanted)
+
+
+def _photographs(data: ml_collections.ConfigDict) -> list[ml_collections.ConfigDict]:
+  """The sources of the training that are photographs."""
   sources = [data]
   if data.source == 'mixture':
     sources = [part for part in parts_of(data).values() if part.weight]
-  return any(source.source == 'photos' and source.reference_share for source in sources)
+  return [source for source in sources if source.source == 'photos']
 
 
 def _check_files(data: ml_collections.ConfigDict, place: str) -> None:
@@ -233,6 +241,9 @@ def _check_losses(config: ml_collections.ConfigDict) -> None:
   _require(max(weights.values()) > 0, 'loss', weights, 'one weight must be positive')
   demand = f'VGG19 needs {vgg.SMALLEST} at least, or loss.vgg=0'
   _require(not loss.vgg or config.data.crop >= vgg.SMALLEST, 'data.crop', config.data.crop, demand)
+  demand = 'photographs alone have known blur (data.source=photos): set it to 0'
+  known = not loss.blur_field or _photographs(config.data)
+  _require(known, 'loss.blur_field', loss.blur_field, demand)
   first, field = loss.gan_warmup_steps, 'loss.gan_warmup_steps'
   _require(first >= 0, field, first, 'it must not be negative')
   demand = 'it waits for loss.gan or loss.feature_matching, which are 0: set it to 0'

@@ -84,6 +84,10 @@ def test_tiles_are_shared_by_the_devices_of_the_process_that_evaluates():
     ({'model__unshuffle': 3}, 'config.model.unshuffle is 3: choose one of 1, 2, 4'),
     ({'data__source': 'photos'}, "config.data.root is ''.*photographs"),
     (
+      {'data__source': 'photos', 'data__root': 'photos', 'data__reference_share': 1.5},
+      r'config\.data\.reference_share is 1\.5: it must be in 0 \.\. 1',
+    ),
+    (
       {'data__source': 'photos', 'data__root': 'photos', 'data__sharp_share': -0.1},
       r'config\.data\.sharp_share is -0\.1',
     ),
@@ -283,6 +287,7 @@ ADDED = {
   'data.display_share': (0.7, 0.5),
   'data.sharp_share': (0.05, 0.0),
   'data.flat_share': (0.03, 0.0),
+  'data.reference_share': (0.0, 0.5),
   'data.kernels': ('', 'kernels.npz'),
   'data.held_out_share': (0.1, 0.2),
   'data.held_out_list': ('', 'held_out.txt'),

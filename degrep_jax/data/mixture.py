@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from degrep_jax.common.errors import UserError
-from degrep_jax.data.pairs import Pair, Source
+from degrep_jax.data.pairs import Crop, Pair, Source
 
 # Of `config.data`; all parts share these.
 SHARED = ('crop', 'augment', 'on_error', 'parts')
@@ -56,12 +56,10 @@ class JoinedPairs(Source):
     part, number = self.where(item)
     return self._parts[part].crop(number, size, rng)
 
-  def referenced_crop(
-    self, item: int, size: int, rng: np.random.Generator
-  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A random window and its reference, as the part gives them."""
+  def known_crop(self, item: int, size: int, rng: np.random.Generator) -> Crop:
+    """Likewise, and what the part knows of its blur."""
     part, number = self.where(item)
-    return self._parts[part].referenced_crop(number, size, rng)
+    return self._parts[part].known_crop(number, size, rng)
 
 
 class _Names(Sequence[str]):

@@ -16,6 +16,7 @@ from PIL import Image
 
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import to_8_bits
+from degrep_jax.data.blur_field import unknown
 from degrep_jax.data.folders import find_pairs
 from degrep_jax.data.lists import read_list
 from degrep_jax.data.released.layouts import FULL, SUB_PICTURES
@@ -41,6 +42,22 @@ class Pair:
   sharp: np.ndarray
 
 
+class Crop(NamedTuple):
+  """A window of a pair, and what is known of its blur.
+
+  Attributes:
+    blurry: (S, S, 3) uint8.
+    sharp: the same scene.
+    reference: another picture under the same blur, or the blurry one, where there is no other.
+    field: of the blur, see blur_field.py, (S // STEP, S // STEP, 4) float32.
+  """
+
+  blurry: np.ndarray
+  sharp: np.ndarray
+  reference: np.ndarray
+  field: np.ndarray
+
+
 class Source(Protocol):
   """Pairs by number. Methods are safe to call from several threads."""
 
@@ -56,13 +73,10 @@ class Source(Protocol):
     """A random window of the item, not augmented: blurry and sharp, (size, size, 3) uint8."""
     ...
 
-  def referenced_crop(
-    self, item: int, size: int, rng: np.random.Generator
-  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Like `crop`, and a picture that shows the same blur: the blurry one, where a source has no
-    other."""
+  def known_crop(self, item: int, size: int, rng: np.random.Generator) -> Crop:
+    """Like `crop`, and what the source knows of the blur."""
     blurry, sharp = self.crop(item, size, rng)
-    return blurry, sharp, blurry
+    return Crop(blurry, sharp, blurry, unknown(size))
 
 
 class FilePairs(Source):

@@ -5,8 +5,8 @@ from __future__ import annotations  # TensorFlow's names in annotations would im
 import atexit
 import itertools
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,10 +14,12 @@ from degrep_jax.common.console import say
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import to_float
 from degrep_jax.common.tensorflow import tf
+from degrep_jax.data.blur_field import turned, unknown
 from degrep_jax.data.pairs import Source
 
 Read = TypeVar('Read')
 
+PAIR = ('blurry', 'sharp')
 ATTEMPTS = 16  # items tried for an example before its own error counts after all
 
 _open_batches: weakref.WeakSet[Generator] = weakref.WeakSet()
@@ -52,28 +54,48 @@ class Batches(Iterator[dict[str, np.ndarray]]):
     return sum(self._replaced.pop(number, None) is not None for number in numbers)
 
 
-def augmented(*pictures: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-  """Flips and transposes pictures by one draw: each of the 8 dihedral maps is equally likely.
+class Turn(NamedTuple):
+  """A flip and turn of a picture: the first two, then the third."""
 
-  Horizontal flip, vertical flip and transpose, each with probability 1/2, as `use_flip` and
-  `use_rot` of the released training code.
+  horizontal: bool
+  vertical: bool
+  transpose: bool
 
-  Args:
-    pictures: (H, W, C) of any dtype; square crops keep their shape.
-    rng: three booleans are drawn from it.
-  """
-  horizontal, vertical, transpose = rng.random(3) < 0.5
-
-  def apply(picture: np.ndarray) -> np.ndarray:
-    if horizontal:
+  def of(self, picture: np.ndarray) -> np.ndarray:
+    """(H, W, C) of any dtype, copied; a square crop keeps its shape."""
+    if self.horizontal:
       picture = picture[:, ::-1]
-    if vertical:
+    if self.vertical:
       picture = picture[::-1]
-    if transpose:
+    if self.transpose:
       picture = picture.swapaxes(0, 1)
     return picture.copy()
 
-  return tuple(map(apply, pictures))
+
+def draw_turn(rng: np.random.Generator) -> Turn:
+  """Each of the 8 dihedral maps, equally likely: horizontal flip, vertical flip and transpose, each
+  with probability 1/2, as `use_flip` and `use_rot` of the released training code.
+
+  Args:
+    rng: three numbers are drawn from it.
+  """
+  return Turn(*(bool(drawn) for drawn in rng.random(3) < 0.5))
+
+
+def taken(
+  source: Source, item: int, size: int, rng: np.random.Generator, inputs: Sequence[str]
+) -> dict[str, np.ndarray]:
+  """A random window of an item, not augmented: what `inputs` names of `Crop`."""
+  if set(inputs) <= set(PAIR):
+    found = dict(zip(PAIR, source.crop(item, size, rng), strict=True))
+  else:
+    found = source.known_crop(item, size, rng)._asdict()
+  return {name: found[name] for name in inputs}
+
+
+def shape(name: str, size: int) -> tuple[int, ...]:
+  """Of what is called so in `Crop`, of windows of `size` pixels."""
+  return unknown(size).shape if name == 'field' else (size, size, 3)
 
 
 def train_batches(
@@ -87,7 +109,7 @@ def train_batches(
   process_index: int = 0,
   process_count: int = 1,
   on_error: str = 'stop',
-  references: bool = False,
+  inputs: Sequence[str] = PAIR,
 ) -> Batches:
   """Yields batches without end; each example is a pure function of (seed, its global number).
 
@@ -106,12 +128,11 @@ def train_batches(
     process_count: number of processes.
     on_error: 'stop' raises what the source does; 'skip' shows another item instead of one whose
       picture is damaged, named once: which is a pure function of seed and number, too.
-    references: give 'reference' as well: what the blur is to be read off, see
-      `Source.referenced_crop`.
+    inputs: what an example has, fields of `Crop`.
 
   Returns:
-    An iterator of {'blurry', 'sharp'}, and 'reference' where asked for: (batch_size //
-    process_count, crop, crop, 3) float32 in [0, 1].
+    An iterator of {'blurry', 'sharp'}, or what else was asked for: (batch_size // process_count,
+    crop, crop, 3) float32, pictures in [0, 1]; a field as `Crop` has it.
 
   Raises:
     UserError: batch_size or seed unfit; or, while iterating, what the source raises (any other
@@ -129,11 +150,13 @@ def train_batches(
   replaced: dict[int, str] = {}
   named: set[str] = set()
 
-  names = ('blurry', 'sharp', 'reference') if references else ('blurry', 'sharp')
-
   def pictures(item: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    taken = (source.referenced_crop if references else source.crop)(item, crop, rng)
-    return tuple(map(to_float, augmented(*taken, rng=rng) if augment else taken))
+    found = taken(source, item, crop, rng, inputs)
+    turn = draw_turn(rng) if augment else Turn(False, False, False)
+    return tuple(
+      turned(values, *turn) if name == 'field' else to_float(turn.of(values))
+      for name, values in found.items()
+    )
 
   def example(index: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, ...]:
     number = int(index)
@@ -155,9 +178,11 @@ def train_batches(
   def load(count: tf.Tensor) -> dict[str, tf.Tensor]:
     index = count // share * batch_size + process_index * share + count % share
     item = shuffled_item(index, len(source), seed)
-    shown = tf.numpy_function(example, (index, item), (tf.float32,) * len(names), stateful=False)
-    shown = (tf.ensure_shape(picture, (crop, crop, 3)) for picture in shown)
-    return dict(zip(names, shown, strict=True))
+    shown = tf.numpy_function(example, (index, item), (tf.float32,) * len(inputs), stateful=False)
+    return {
+      name: tf.ensure_shape(values, shape(name, crop))
+      for name, values in zip(inputs, shown, strict=True)
+    }
 
   dataset = tf.data.Dataset.range(start_step * share, np.iinfo(np.int64).max)
   dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -199,7 +224,7 @@ def batch_items(
   batch_size: int,
   seed: int,
   on_error: str = 'stop',
-  references: bool = False,
+  inputs: Sequence[str] = PAIR,
 ) -> list[tuple[int, int, str]]:
   """(number of the example, of the item shown, the item's name) of a whole batch of
   `train_batches`; steps begin at 1."""
@@ -209,8 +234,7 @@ def batch_items(
     if on_error != 'skip':
       return item
     candidates = _candidates(number, item, len(source), seed)
-    read = source.referenced_crop if references else source.crop
-    return _first_sound(candidates, lambda item, rng: read(item, crop, rng))[0]
+    return _first_sound(candidates, lambda item, rng: taken(source, item, crop, rng, inputs))[0]
 
   numbers = range((step - 1) * batch_size, step * batch_size)
   items = map(shown, numbers)

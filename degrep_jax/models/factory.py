@@ -227,7 +227,7 @@ NETWORKS = {
     title='joint net',
     kind=JointNet,
     build=build_generator,
-    losses=('gan', 'reblur_l1', 'deblur_l1', 'feature_matching', 'vgg'),
+    losses=('gan', 'reblur_l1', 'deblur_l1', 'blur_field', 'feature_matching', 'vgg'),
     released='msdi2e',
   ),
   'msdi_net': Network(

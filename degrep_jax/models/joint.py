@@ -57,6 +57,18 @@ class JointNet(nn.Module):
     first, last = ([m[part] for m in maps] for part in (slice(count), slice(-count, None)))
     return self.deblurrer(blurry, first, train), self.reblurrer(sharp, last, train)
 
+  def with_map(
+    self,
+    blurry: jax.Array,
+    sharp: jax.Array,
+    reference: jax.Array | None = None,
+    train: bool = False,
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What a call gives, and the maps: those of the blurry pictures, then those of `reference`."""
+    shown = blurry if reference is None else jnp.concatenate([blurry, reference])
+    m = self.degradation_map(shown, train)
+    return *self.generate(blurry, sharp, m, train), m
+
   def deblur(self, blurry: jax.Array, degradation_map: jax.Array) -> dict[str, jax.Array]:
     """What is seen of blurry pictures by their map: 'deblurred' `(B, H, W, 3)`, unbounded."""
     return {'deblurred': self.deblurrer(blurry, self.pyramid(degradation_map))}
@@ -77,5 +89,5 @@ class JointNet(nn.Module):
     Reblurred by the maps of `reference`, as large, where there is one: other pictures under the same
     blur. Ours: what a map holds of its picture then helps Gr nothing.
     """
-    shown = blurry if reference is None else jnp.concatenate([blurry, reference])
-    return self.generate(blurry, sharp, self.degradation_map(shown, train), train)
+    deblurred, reblurred, _ = self.with_map(blurry, sharp, reference, train)
+    return deblurred, reblurred

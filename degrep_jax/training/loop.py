@@ -16,7 +16,7 @@ from degrep_jax.common.console import say, track
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.files import write_json
 from degrep_jax.data.pairs import Source
-from degrep_jax.data.pipeline import Batches, batch_items, train_batches
+from degrep_jax.data.pipeline import Batches, batch_items, shape, train_batches
 from degrep_jax.data.source import open_source
 from degrep_jax.evaluation.held_out import Evaluator, dataset_of
 from degrep_jax.evaluation.panel import panel
@@ -34,10 +34,12 @@ def _compile(
 ) -> tuple[Any, float]:
   """The pmapped step compiled for this config's batches, and the seconds that took."""
   # Of several processes pmap takes arrays alone, not their shapes.
-  pictures = np.zeros(
-    (config.train.batch_size // jax.process_count(), *[config.data.crop] * 2, 3), np.float32
+  count = config.train.batch_size // jax.process_count()
+  batch = devices.shard(
+    {
+      name: np.zeros((count, *shape(name, config.data.crop)), np.float32) for name in stage.inputs
+    }
   )
-  batch = devices.shard(dict.fromkeys(stage.inputs, pictures))
   start = time.monotonic()
   return stage.compile(state, constants, batch), time.monotonic() - start
 
@@ -60,7 +62,7 @@ def _choice(config: ml_collections.ConfigDict, stage: Stage) -> dict[str, Any]:
     'batch_size': config.train.batch_size,
     'seed': config.seed,
     'on_error': config.data.on_error,
-    'references': 'reference' in stage.inputs,
+    'inputs': stage.inputs,
   }
 
 

@@ -29,6 +29,22 @@ def _mean_over_scales(values: list[jax.Array]) -> jax.Array:
   return jnp.stack(values).mean()
 
 
+def field_l1(maps: jax.Array, field: jax.Array) -> jax.Array:
+  """L1 between the first channels of degradation maps `(N, h, w, C)` and the blur, where it is known
+  (ours).
+
+  Args:
+    maps: of B pictures, or of these and as many that have the same blur.
+    field: of B pictures, `(B, H, W, 4)` as data/blur_field.py has it; averaged over the places of
+      the map.
+  """
+  batch, channels = len(field), field.shape[-1]
+  field = jax.image.resize(field, (batch, *maps.shape[1:3], channels), 'linear')
+  field = jnp.tile(field, (len(maps) // batch, 1, 1, 1))
+  blur, known = field[..., :-1], field[..., -1:]
+  return (known * jnp.abs(maps[..., : channels - 1] - blur)).mean()
+
+
 def hinge_generator(fake: Outputs) -> jax.Array:
   """-E[D(fake)], mean over scales (Lim and Ye 2017; released `GANLoss('hinge')`)."""
   return _mean_over_scales([-scale[-1].mean() for scale in fake])

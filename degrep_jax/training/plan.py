@@ -26,6 +26,7 @@ from degrep_jax.checkpoints.describe import count_parts
 from degrep_jax.common.console import duration, empty_table, results, say
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.units import bytes_text, quantity
+from degrep_jax.data.pipeline import shape
 from degrep_jax.models import convolution
 from degrep_jax.models.variables import DTYPES
 from degrep_jax.models.vgg import Vgg19Features
@@ -150,12 +151,14 @@ def _abstract_stage(config: ml_collections.ConfigDict) -> Stage:
 
 def needs(config: ml_collections.ConfigDict, share: int) -> Needs:
   """XLA's analysis of the step of `config` with `share` pictures on a device; compiles it."""
-  stage, side = _abstract_stage(config), config.data.crop
-  pictures = jax.ShapeDtypeStruct((share, side, side, 3), jnp.float32)
+  stage = _abstract_stage(config)
   arguments = (
     jax.eval_shape(stage.create),
     stage.constants,
-    dict.fromkeys(stage.inputs, pictures),
+    {
+      name: jax.ShapeDtypeStruct((share, *shape(name, config.data.crop)), jnp.float32)
+      for name in stage.inputs
+    },
   )
   on_one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), arguments)
   return analysed(stage.compile(*on_one, on=jax.local_devices()[:1]))
@@ -187,8 +190,8 @@ def line(config: ml_collections.ConfigDict) -> Line:
     say(f'compiled a step of {pictures} pictures, {about}: {took}, {bytes_text(found.memory)}')
     return found
 
-  pictures = len(_abstract_stage(config).inputs)
-  return Line(of, pictures=pictures * 3 * 4 * config.data.crop**2)
+  inputs = _abstract_stage(config).inputs
+  return Line(of, pictures=sum(4 * math.prod(shape(name, config.data.crop)) for name in inputs))
 
 
 def nearest(

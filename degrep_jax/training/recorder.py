@@ -19,6 +19,7 @@ CLOCKS = ('pictures_per_second', 'step_seconds', 'input_wait', 'train_seconds', 
 SHOWN = {
   'l_deblur': 'deblur L1',
   'l_reblur': 'reblur L1',
+  'l_field': 'blur field',
   'l_gan': 'GAN',
   'l_d_fake': 'D fake',
   'l_psnr': 'PSNR loss',

@@ -16,6 +16,7 @@ from degrep_jax import run_config as configs
 from degrep_jax.common.console import say
 from degrep_jax.common.errors import UserError
 from degrep_jax.convert.vgg19 import load_vgg19
+from degrep_jax.data.pipeline import PAIR
 from degrep_jax.models import factory
 from degrep_jax.models.variables import FROZEN, merged
 from degrep_jax.models.vgg import Vgg19Features
@@ -42,7 +43,7 @@ class Stage(NamedTuple):
     step: (state, constants, batch) -> (state, metrics), to be pmapped.
     constants: arrays that a step reads and nothing saves.
     schedule: of the learning rate.
-    inputs: names of a batch's pictures.
+    inputs: what a batch has, fields of `data.pairs.Crop`.
   """
 
   network: nn.Module
@@ -51,7 +52,7 @@ class Stage(NamedTuple):
   step: Callable[..., Any]
   constants: dict[str, Any]
   schedule: optax.Schedule
-  inputs: tuple[str, ...] = ('blurry', 'sharp')
+  inputs: tuple[str, ...] = PAIR
 
   def compile(self, *arguments: Any, on: list[jax.Device] | None = None) -> Any:
     """The pmapped step, which takes the state's memory, compiled for `arguments`: arrays with a
@@ -109,6 +110,7 @@ def build_joint(config: ml_collections.ConfigDict) -> tuple[JointNets, LossWeigh
     l_deblur=loss.deblur_l1,
     l_feature=loss.feature_matching,
     l_vgg=loss.vgg,
+    l_field=loss.blur_field,
     gan_warmup_steps=loss.gan_warmup_steps,
   )
   nets = JointNets(
@@ -144,7 +146,7 @@ def _joint(config: ml_collections.ConfigDict, constants: dict[str, Any] | None) 
     ),
     constants=constants,
     schedule=schedule,
-    inputs=('blurry', 'sharp', *(['reference'] if configs.has_references(config.data) else [])),
+    inputs=configs.inputs(config),
   )
 
 

@@ -54,6 +54,7 @@ class LossWeights(NamedTuple):
   l_deblur: float
   l_feature: float
   l_vgg: float
+  l_field: float = 0.0
   gan_warmup_steps: int = 0
 
   @property
@@ -86,10 +87,17 @@ def _widened(tree: Any) -> Any:
   return jax.tree.map(widened, tree)
 
 
-def _train_pass(module: nn.Module, params: Any, statistics: Any, *inputs: jax.Array, dtype: str):
+def _train_pass(
+  module: nn.Module,
+  params: Any,
+  statistics: Any,
+  *inputs: jax.Array,
+  dtype: str,
+  method: str | None = None,
+):
   """(outputs, statistics after the pass), both float32 or wider, computed in `dtype`."""
   variables = {'params': cast(params, dtype), **statistics}
-  outputs, moved = module.apply(variables, *inputs, train=True, mutable=STATISTICS)
+  outputs, moved = module.apply(variables, *inputs, train=True, mutable=STATISTICS, method=method)
   return _widened(outputs), dict(moved)
 
 
@@ -109,10 +117,17 @@ def _discriminate(module, params, statistics, sharp, pictures, dtype):
 def _generator_loss(params, state: TrainState, frozen, batch, nets: JointNets, weights, dtype):
   """(weighted sum, (terms, reblurred, generators' statistics, discriminator's statistics))."""
   blurry, sharp, dis = batch['blurry'], batch['sharp'], state.discriminator
-  (deblurred, reblurred), statistics = _train_pass(
-    nets.generator, params, state.generator.statistics, *_shown(batch), dtype=dtype
+  (deblurred, reblurred, maps), statistics = _train_pass(
+    nets.generator,
+    params,
+    state.generator.statistics,
+    *_shown(batch),
+    dtype=dtype,
+    method='with_map',
   )
   terms = {'l_deblur': losses.l1(deblurred, sharp), 'l_reblur': losses.l1(reblurred, blurry)}
+  if weights.l_field:
+    terms['l_field'] = losses.field_l1(maps, batch['field'])
   dis_statistics = None
   if weights.adversarial:
     pictures = [reblurred, blurry] if weights.l_feature else [reblurred]
@@ -223,7 +238,8 @@ def joint_step(
     state: equal on all devices; may be donated.
     frozen: {'vgg': parameters of `nets.vgg`} where `weights.l_vgg` is not 0, else empty.
     batch: 'blurry' and 'sharp', `(B, H, W, 3)` in [0, 1]: this device's share; perhaps 'reference',
-      other pictures under the same blur, by whose maps is reblurred.
+      other pictures under the same blur, by whose maps is reblurred, and where `weights.l_field` is
+      not 0 'field', see `losses.field_l1`.
     nets: the modules.
     optimizer: of both networks; each has its own state.
     weights: of the generators' loss.

@@ -149,6 +149,20 @@ def test_a_weight_of_zero_leaves_a_part_out_of_the_training(tmp_path, capsys):
   assert 'Training on gopro 100.0% (2 pictures).' in capsys.readouterr().err
 
 
+def test_photographs_of_a_mixture_have_references(tmp_path):
+  config = _config(tmp_path, photos={'reference_share': 1.0, 'sharp_share': 0.0, 'flat_share': 0.0})
+  assert run_config.has_references(config.data)
+  assert not run_config.has_references(_config(tmp_path).data)
+  assert not run_config.has_references(
+    _config(tmp_path, photos={'reference_share': 1.0, 'weight': 0.0}).data
+  )
+  source = open_source(config.data, 'train')
+  firsts = {source.where(item)[0]: item for item in reversed(range(len(source)))}
+  for part, item in firsts.items():
+    blurry, _, reference = source.referenced_crop(item, 32, np.random.default_rng(1))
+    assert np.array_equal(blurry, reference) == (part != 'photos')
+
+
 def _batches(config, **options):
   source = open_source(config.data, 'train')
   options = {'crop': 32, 'batch_size': 4, 'seed': 3} | options

@@ -135,6 +135,28 @@ def test_augmenting_does_not_touch_its_input():
   np.testing.assert_array_equal((blurry, sharp), before)
 
 
+class Referenced(Numbers):
+  """References are 50 above blurry."""
+
+  def referenced_crop(self, item, size, rng):
+    blurry, sharp = self.crop(item, size, rng)
+    return blurry, sharp, blurry + np.uint8(50)
+
+
+def test_references_come_along_and_are_augmented_alike():
+  plain = batches(3)
+  assert all(batch.keys() == {'blurry', 'sharp'} for batch in plain)
+  with_references = batches(3, Referenced(10), references=True)
+  assert_same(plain, with_references)
+  for batch in with_references:
+    np.testing.assert_allclose(batch['reference'] - batch['blurry'], 50 / 255, atol=1e-6)
+
+
+def test_a_source_without_references_gives_the_blurry_picture():
+  for batch in batches(2, references=True):
+    np.testing.assert_array_equal(batch['reference'], batch['blurry'])
+
+
 def test_blurry_and_sharp_are_augmented_alike():
   for batch in batches(4):
     np.testing.assert_allclose(batch['blurry'] - batch['sharp'], 100 / 255, atol=1e-6)

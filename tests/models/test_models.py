@@ -210,6 +210,17 @@ def test_without_a_map_all_pictures_have_the_same():
   assert (np.asarray(deblurred) != np.asarray(other_deblurred)).any()
 
 
+def test_of_a_reference_gr_takes_the_map_and_gd_does_not():
+  net, (blurry, sharp), variables = _tiny()
+  generate = float64.jit(net.apply)
+  reference = 1 - blurry
+  deblurred, _ = generate(variables, blurry, sharp)
+  _, reblurred = generate(variables, reference, sharp)
+  found = generate(variables, blurry, sharp, reference)
+  assert apart(found[0], deblurred) < CLOSE and apart(found[1], reblurred) < CLOSE
+  assert apart(generate(variables, blurry, sharp)[1], reblurred) > 1e3 * CLOSE
+
+
 @pytest.mark.parametrize('modulation', factory.MODULATIONS)
 def test_generators_respond_to_the_map(modulation):
   net, (blurry, sharp), variables = _tiny(modulation=modulation)

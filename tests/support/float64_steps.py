@@ -44,7 +44,7 @@ class Steps:
     pictures = shape(picture, config.train.batch_size // count)
     with jax.enable_x64(True):
       pmapped = jax.pmap(step, axis_name=devices.AXIS, donate_argnums=0)
-      lowered = pmapped.lower(state, stage.constants, {'blurry': pictures, 'sharp': pictures})
+      lowered = pmapped.lower(state, stage.constants, dict.fromkeys(stage.inputs, pictures))
       self.program = lowered.compile(COMPILER | stage.compiler_options)
     self._constants = stage.constants
 

@@ -24,6 +24,7 @@ from degrep_jax.training import steps
 
 DEFAULT = tiny_joint.config()
 OFFICIAL = tiny_joint.config(train__official_order=True)
+REFERENCED = tiny_joint.config(data__source='photos', data__reference_share=1.0)
 WITHOUT = tiny_joint.config(loss__gan=0.0, loss__vgg=3.0, loss__vgg_path='unread')
 RATE = 2e-4
 
@@ -166,6 +167,18 @@ def _second_pass(params, statistics, blurry, sharp):
 def warming():
   """The compiled step whose first three are without GAN."""
   return Steps(tiny_joint.config(loss__gan_warmup_steps=3))
+
+
+def test_of_a_reference_gr_learns_by_its_map_and_gd_by_the_blurry_pictures(initial, batch):
+  reference = batch['blurry'][:, ::-1]
+  _, (metrics,) = Steps(REFERENCED)(initial, [batch | {'reference': reference}])
+  gen, sharp = initial.generator, batch['sharp']
+  run = float64.jit(lambda blurry: _pass(GENERATOR, gen.params, gen.statistics, blurry, sharp)[0])
+  (deblurred, own), (_, reblurred) = run(batch['blurry']), run(reference)
+  assert metrics['l_deblur'] == pytest.approx(np.abs(deblurred - sharp).mean(), rel=1e-9)
+  l_reblur, l_own = (np.abs(picture - batch['blurry']).mean() for picture in (reblurred, own))
+  assert metrics['l_reblur'] == pytest.approx(l_reblur, rel=1e-9)
+  assert abs(l_own / l_reblur - 1) > 1e-6
 
 
 def test_a_warm_up_learns_from_l1_alone_and_leaves_the_discriminator(warming, initial, batch):

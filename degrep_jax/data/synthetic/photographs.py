@@ -14,8 +14,17 @@ from PIL import Image
 
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import to_8_bits
+from degrep_jax.data import blur_field
 from degrep_jax.data.folders import BLURRY, CROPS, GAMMA, SHARP, role
-from degrep_jax.data.pairs import Pair, PictureCache, Source, check_size, has_splits, random_window
+from degrep_jax.data.pairs import (
+  Crop,
+  Pair,
+  PictureCache,
+  Source,
+  check_size,
+  has_splits,
+  random_window,
+)
 from degrep_jax.data.released.splits import SPLITS
 from degrep_jax.data.released.trees import open_tree
 from degrep_jax.data.synthetic import exposure, shots
@@ -145,14 +154,12 @@ class PhotographPairs(Source):
     3) uint8. Windows of much detail are preferred. Only what the window shows is blurred."""
     return self._crop(item, size, rng)[:2]
 
-  def referenced_crop(
-    self, item: int, size: int, rng: np.random.Generator
-  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Like `crop`, and in a share of the crops a window of another photograph, in a size of its own,
-    under the very same shot; in the others the blurry picture once more."""
-    blurry, sharp, shot, window = self._crop(item, size, rng)
-    if shot is None or window is None or rng.uniform() >= self._reference:
-      return blurry, sharp, blurry
+  def known_crop(self, item: int, size: int, rng: np.random.Generator) -> Crop:
+    """Like `crop`, and the field of its blur; the reference is in a share of the crops a window of
+    another photograph, in a size of its own, under the very same shot."""
+    blurry, sharp, shot, window, known = self._crop(item, size, rng)
+    if shot is None or rng.uniform() >= self._reference:
+      return Crop(blurry, sharp, blurry, known)
     other = int(rng.integers(len(self)))
     photo, place, scale, _ = self._window(other, size, rng)
     # The exposure is that of the crop's place, whatever is seen there.
@@ -163,28 +170,31 @@ class PhotographPairs(Source):
       for there, outer, here in zip(place, whole, window, strict=True)
     )
     taken = shots.take(shot, _scaled(photo, seen, around, scale), around, whole, rng)
-    return blurry, sharp, shots.part(taken, whole, window)
+    return Crop(blurry, sharp, shots.part(taken, whole, window), known)
 
   def _crop(
     self, item: int, size: int, rng: np.random.Generator
-  ) -> tuple[np.ndarray, np.ndarray, Shot | None, Window | None]:
-    """Blurry, sharp, the shot that blurred a window and the window; None where nothing did."""
+  ) -> tuple[np.ndarray, np.ndarray, Shot | None, Window, np.ndarray]:
+    """Blurry, sharp, the shot of a window or None where it was left as it is, the window, and the
+    field."""
     kind = rng.uniform()
+    nowhere: Window = slice(0, size), slice(0, size)
     if kind < self._flat:
       self.photograph(item)  # whatever is shown for a damaged one
       surface = flat_crop(size, rng)
-      return surface, surface.copy(), None, None
+      return surface, surface.copy(), None, nowhere, blur_field.unknown(size)
     photo, window, scale, shape = self._window(item, size, rng)
     if kind < self._flat + self._sharp:
       sharp = _scaled(photo, window, 0, scale)
-      return sharp.copy(), sharp, None, None
+      return sharp.copy(), sharp, None, nowhere, blur_field.still(size)
     shot = shots.draw_shot(self._blur, shape, rng)
     whole = shots.grown(window, shot.finish)
     around = shots.margin(shot, whole)
     patch = _scaled(photo, whole, around, scale)
     blurry = shots.take(shot, patch, around, whole, rng)
     sharp = patch[around : len(patch) - around, around : patch.shape[1] - around]
-    return shots.part(blurry, whole, window), shots.part(sharp, whole, window), shot, window
+    pictures = (shots.part(picture, whole, window) for picture in (blurry, sharp))
+    return *pictures, shot, window, shots.field_of(shot, window)
 
   def _window(
     self, item: int, size: int, rng: np.random.Generator

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from degrep_jax.common.errors import UserError
+from degrep_jax.data import blur_field
 from degrep_jax.data.released.trees import DAMAGE
 from degrep_jax.data.synthetic import camera, exposure
 from degrep_jax.data.synthetic.camera import DISPLAY, HERO6, SRGB, Finish, Response
@@ -244,6 +245,16 @@ def blurs(shot: Shot, window: Window) -> bool:
   x, y = (np.linspace(part.start, part.stop - 1, 32, dtype=np.float32) for part in reversed(window))
   extent, *_ = exposure.paths(shot.motion, *np.meshgrid(x, y))
   return shot.kernel is not None or (extent >= 0.5).mean() >= 0.1
+
+
+def field_of(shot: Shot, window: Window) -> np.ndarray:
+  """The field of a window's blur, see blur_field.py."""
+  x, y = (blur_field.points(part.start, part.stop) for part in reversed(window))
+  extent, direction, _ = exposure.paths(shot.motion, *np.meshgrid(x, y))
+  if shot.kernel is not None:
+    length, angle = kernel_line(shot.kernel)
+    extent, direction = np.full_like(extent, length), np.full_like(direction, angle)
+  return blur_field.of_paths(extent, direction)
 
 
 def picture(photo: np.ndarray, shot: Shot, window: Window, rng: np.random.Generator) -> np.ndarray:

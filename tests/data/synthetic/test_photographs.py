@@ -157,6 +157,58 @@ def test_crops_are_blurred_and_fixed_by_their_random_numbers(folder):
   )
 
 
+def referenced(source, item=0, seed=0, size=32):
+  return source.referenced_crop(item, size, np.random.default_rng([7, seed]))
+
+
+def test_a_reference_does_not_change_the_crop(folder):
+  for share in (0.0, 1.0):
+    source = PhotographPairs(folder, 'train', BLUR, reference=share, sharp=0.2, flat=0.2)
+    for seed in range(12):
+      pairs = zip(crop(source, seed=seed), referenced(source, seed=seed)[:2], strict=True)
+      assert all(np.array_equal(one, other) for one, other in pairs)
+
+
+def test_without_a_share_the_reference_is_the_blurry_picture(folder):
+  none, half = (PhotographPairs(folder, 'train', BLUR, reference=share) for share in (0.0, 0.5))
+  own = [
+    [np.array_equal(*referenced(source, seed % 15, seed)[::2]) for seed in range(40)]
+    for source in (none, half)
+  ]
+  assert all(own[0]) and 8 < sum(own[1]) < 32
+
+
+@pytest.fixture
+def negatives(tmp_path):
+  """A photograph and its negative, as large as the crop, so that all of both is seen."""
+  photo = photo_folder.photograph(0, 48, 48) // 2 + 64
+  Image.fromarray(photo).save(tmp_path / 'photo.png')
+  Image.fromarray(255 - photo).save(tmp_path / 'negative.png')
+  return tmp_path
+
+
+def test_a_reference_is_another_photograph_under_the_same_exposure(negatives):
+  # Averaged as they are displayed, by a camera without noise, negatives stay negatives.
+  blur = PhotoBlur(12, 2, 12, 9, noise=0, rest=0.1, display=1)
+  source = PhotographPairs(negatives, 'train', blur, reference=1.0)
+  shown = []
+  for seed in range(24):
+    blurry, sharp, reference = (x.astype(float) for x in referenced(source, 0, seed, size=48))
+    same = np.abs(reference - blurry).mean()
+    negative = np.abs(255 - reference - blurry).mean()
+    assert min(same, negative) < 3  # of JPEG; they are 57 apart
+    shown.append((same < negative, np.abs(sharp - blurry).mean()))
+  assert 4 < sum(same for same, _ in shown) < 20
+  assert sum(moved > 4 for _, moved in shown) > 12
+
+
+def test_sharp_and_flat_crops_are_their_own_reference(folder):
+  source = PhotographPairs(folder, 'train', BLUR, reference=1.0, sharp=0.5, flat=0.5)
+  for seed in range(12):
+    blurry, sharp, reference = referenced(source, seed=seed)
+    assert np.array_equal(blurry, sharp) and np.array_equal(reference, blurry)
+
+
 def test_other_processes_make_the_same_crops(folder):
   program = (
     'import sys, hashlib, numpy as np\n'
