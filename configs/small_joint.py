@@ -26,7 +26,7 @@ def get_config() -> ml_collections.ConfigDict:
   model.width = 48
   model.depth = 3
   model.unshuffle = 4
-  model.encoder = 'local'
+  model.encoder = 'structure'
   model.encoder_width = 16
   model.encoder_stages = (1, 2, 4)
   model.encoder_input = 0
@@ -36,9 +36,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.loss.gan = 0.1
   config.loss.blur_field = 0.5
   # Until Gr reads its map: a GAN that starts before may keep it from ever doing so.
-  config.loss.gan_warmup_steps = 2_000
+  config.loss.gan_warmup_steps = 1_000
   config.optimizer.learning_rate = 1e-3
-  config.optimizer.schedule_steps = config.train.steps = 5_000
+  config.optimizer.schedule_steps = config.train.steps = 2_600
   config.optimizer.warmup_steps = 200
   config.train.batch_size = 8
   config.train.ema_decay = 0.999

@@ -73,7 +73,8 @@ def plain_batches(root: pathlib.Path):
     pair = [Image.open(path) for path in (blur, blur.parents[1] / 'sharp' / blur.name)]
     window = random_window(pair[0].size[::-1], CROP, rng, blur.name)
     crops = [np.asarray(picture)[window] for picture in pair]
-    return [pixels.to_float(crop) for crop in pipeline.augmented(*crops, rng=rng)]
+    turn = pipeline.draw_turn(rng)
+    return [pixels.to_float(turn.of(crop)) for crop in crops]
 
   with ThreadPoolExecutor(os.cpu_count()) as pool:
     numbers, waiting = itertools.count(), []
@@ -108,7 +109,8 @@ def steps(source: PreparedPairs, count: int) -> dict[str, float]:
     window = random_window((512, 512), CROP, rng, '')
     crops = [sub_pictures.crop(example[kind], window) for kind in ('blurry', 'sharp')]
     clock.append(time.process_time())
-    _ = [pixels.to_float(crop) for crop in pipeline.augmented(*crops, rng=rng)]
+    turn = pipeline.draw_turn(rng)
+    _ = [pixels.to_float(turn.of(crop)) for crop in crops]
     clock.append(time.process_time())
     for part, (before, after) in zip(spent, itertools.pairwise(clock), strict=True):
       spent[part] += 1e3 * (after - before) / count

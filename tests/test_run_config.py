@@ -98,6 +98,7 @@ def test_tiles_are_shared_by_the_devices_of_the_process_that_evaluates():
     ({'model__network': 'unet'}, "config.model.network is 'unet'.*joint, msdi_net, hinet"),
     ({'loss__psnr': 1.0}, 'config.loss.psnr is 1.0.*joint has no such loss'),
     ({'loss__gan_warmup_steps': -1}, 'config.loss.gan_warmup_steps is -1'),
+    ({'loss__blur_field': 0.5}, r'config\.loss\.blur_field is 0\.5: photographs alone'),
     (
       {'loss__gan_warmup_steps': 9, 'loss__gan': 0.0},
       'config.loss.gan_warmup_steps is 9: it waits for loss.gan or loss.feature_matching',
@@ -281,6 +282,7 @@ ADDED = {
   'model.without_map': (False, True),
   'model.unshuffle': (1, 2),
   'loss.gan_warmup_steps': (0, 100),
+  'loss.blur_field': (0.0, 0.5),
   'data.rest': (0.0, 0.5),
   'data.scene': (0, 64),
   'data.photographs': ('', 'holiday'),

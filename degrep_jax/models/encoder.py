@@ -1,12 +1,14 @@
 """The degradation encoder E: a blurry picture to its 2-D degradation map.
 
-Four variants. `table1` is the supplementary material's Table 1. `official_v1` and `official_v2` are
+Five variants. `table1` is the supplementary material's Table 1. `official_v1` and `official_v2` are
 the released `encoder1.py` and `encoder2.py`, which put instance norm after the spectral
 convolutions and leave the 7x7 convolution and the residual blocks without spectral norm. `local` is
 ours, for trainings of hours: Table 1 without spectral norms, which let a map vary little at first;
 it sees the picture's detail alone and norms over the channels of a place. Instance norms take away
-how blurred a picture is as a whole, and give tiles of it other maps. All share one stem of stride-2
-convolutions, `stages`.
+how blurred a picture is as a whole, and give tiles of it other maps. `structure` is `local` and sees
+how much pixels differ at several distances in four directions as well (the structure function of
+turbulence, of images in Ruderman and Bialek 1994), which a blur along one of them lowers: left to
+itself `local` does not find directions. All share one stem of stride-2 convolutions, `stages`.
 """
 
 import functools
@@ -26,10 +28,15 @@ NORMS = {
   'official_v1': 'instance',
   'official_v2': 'instance',
   'local': 'channel',
+  'structure': 'channel',
 }
 VARIANTS = tuple(NORMS)
 DETAIL = 5  # px, side of the squares whose mean is no detail
 DETAIL_GAIN = 10.0  # brings the detail of photographs, some 0.03, to the order of 1
+DISTANCES = (1, 2, 4, 8)  # px at which pixels are compared
+DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1))  # rows and columns
+AROUND = 5  # places of the map: a motion is known better from more of the picture
+LEAST = 1e-5  # of a squared difference, above what rounding to 8 bits makes
 
 
 def detail(picture: jax.Array) -> jax.Array:
@@ -41,6 +48,46 @@ def detail(picture: jax.Array) -> jax.Array:
   rows = functools.reduce(jnp.add, [padded[:, i : i + h] for i in range(DETAIL)])
   squares = functools.reduce(jnp.add, [rows[:, :, i : i + w] for i in range(DETAIL)])
   return DETAIL_GAIN * (picture - squares / DETAIL**2)
+
+
+def structure(picture: jax.Array, square: int) -> jax.Array:
+  """How much pixels differ at `DISTANCES` in `DIRECTIONS`, as logarithms of the mean squares over
+  squares of a side.
+
+  Args:
+    picture: `(B, H, W, 3)` in [0, 1]; beyond its edges it is mirrored.
+    square: side in pixels, of which H and W are multiples.
+
+  Returns:
+    `(B, H // square, W // square, 16)`, of the order of 1, distance after distance.
+  """
+  _, h, w, _ = picture.shape
+  grey, rim = picture.mean(-1, keepdims=True), max(DISTANCES)
+  padded = pad(grey, rim, 'reflect')
+  differences = []
+  for distance in DISTANCES:
+    for down, right in DIRECTIONS:
+      i, j = rim + distance * down, rim + distance * right
+      differences.append(jnp.square(padded[:, i : i + h, j : j + w] - grey))
+  means = nn.avg_pool(jnp.concatenate(differences, -1), (square, square), (square, square))
+  logs = jnp.log(means + LEAST).reshape(*means.shape[:-1], len(DISTANCES), len(DIRECTIONS))
+  across, falling, down, rising = (logs[..., i] for i in range(len(DIRECTIONS)))
+  whole = (across + falling + down + rising) / 4
+  slopes = whole[..., :-1] - whole[..., 1:]
+  parts = (
+    0.8 * (down - across),
+    1.2 * (rising - falling),
+    across + down - falling - rising + 1,
+    2.7 * (slopes + 0.75),
+    0.5 * (whole[..., -1:] + 6),
+  )
+  return jnp.concatenate(parts, -1)
+
+
+def around(values: jax.Array) -> jax.Array:
+  """Means over the `AROUND` x `AROUND` places about each of `(B, h, w, C)`, of those that are
+  there."""
+  return nn.avg_pool(values, (AROUND, AROUND), padding='SAME', count_include_pad=False)
 
 
 class EncoderConv(nn.Module):
@@ -121,7 +168,8 @@ class Encoder(nn.Module):
     size = self.input_size
     if size is not None and x.shape[1:3] != (size, size) and not features:
       x = jax.image.resize(x, (x.shape[0], size, size, 3), 'bilinear', antialias=False)
-    if self.variant == 'local':
+    picture = x
+    if norm == 'channel':
       x = detail(x)
     spectral, outputs = norm == 'spectral', []
     for i, multiple in enumerate(self.stages):
@@ -144,6 +192,9 @@ class Encoder(nn.Module):
       x = ResidualBlock(spectral, name=f'residual_{i}')(x, train)
       if i == 2:
         x = nn.avg_pool(x, (2, 2), (2, 2))
+    if self.variant == 'structure':
+      seen = structure(picture, 2**self.halvings)
+      x = jnp.concatenate([x, seen.astype(x.dtype), around(seen).astype(x.dtype)], -1)
     return EncoderConv(4 * self.width, norm, padding_mode='reflect', name='conv_out')(x, train)
 
   def _wide_head(self, x: jax.Array, train: bool) -> jax.Array:

@@ -12,7 +12,7 @@ from configs import default
 from degrep_jax import run_config
 from degrep_jax.common.errors import UserError
 from degrep_jax.data import mixture
-from degrep_jax.data.pairs import Pair, Source
+from degrep_jax.data.pairs import Crop, Pair, Source
 from degrep_jax.data.pipeline import batch_items, train_batches
 from degrep_jax.data.source import open_source
 from degrep_jax.data.synthetic.photographs import held_back
@@ -149,18 +149,30 @@ def test_a_weight_of_zero_leaves_a_part_out_of_the_training(tmp_path, capsys):
   assert 'Training on gopro 100.0% (2 pictures).' in capsys.readouterr().err
 
 
-def test_photographs_of_a_mixture_have_references(tmp_path):
+def test_what_a_batch_of_the_joint_stage_has(tmp_path):
+  def inputs(field=0.0, **photos):
+    config = _config(tmp_path, photos=photos)
+    config.loss.blur_field = field
+    run_config.check(config, devices=1)
+    return run_config.inputs(config)
+
+  pair = 'blurry', 'sharp'
+  assert inputs() == inputs(reference_share=1.0, weight=0.0) == pair
+  assert inputs(reference_share=0.1) == (*pair, 'reference')
+  assert inputs(field=0.5) == (*pair, 'field')
+  assert inputs(field=0.5, reference_share=1.0) == Crop._fields
+  with pytest.raises(UserError, match=r'config\.loss\.blur_field is 0\.5: photographs alone'):
+    inputs(field=0.5, weight=0.0)
+
+
+def test_of_a_mixture_photographs_alone_know_their_blur(tmp_path):
   config = _config(tmp_path, photos={'reference_share': 1.0, 'sharp_share': 0.0, 'flat_share': 0.0})
-  assert run_config.has_references(config.data)
-  assert not run_config.has_references(_config(tmp_path).data)
-  assert not run_config.has_references(
-    _config(tmp_path, photos={'reference_share': 1.0, 'weight': 0.0}).data
-  )
   source = open_source(config.data, 'train')
   firsts = {source.where(item)[0]: item for item in reversed(range(len(source)))}
   for part, item in firsts.items():
-    blurry, _, reference = source.referenced_crop(item, 32, np.random.default_rng(1))
+    blurry, _, reference, field = source.known_crop(item, 32, np.random.default_rng(1))
     assert np.array_equal(blurry, reference) == (part != 'photos')
+    assert (field[..., 3] == (part == 'photos')).all()
 
 
 def _batches(config, **options):

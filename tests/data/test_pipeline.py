@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from degrep_jax.common.errors import UserError
-from degrep_jax.data.pairs import FolderPairs, Pair, Source
-from degrep_jax.data.pipeline import augmented, batch_items, shuffled_item, train_batches
+from degrep_jax.data import blur_field
+from degrep_jax.data.pairs import Crop, FolderPairs, Pair, Source
+from degrep_jax.data.pipeline import batch_items, draw_turn, shuffled_item, train_batches
 
 HERE = Path(__file__).parent
 
@@ -110,17 +111,16 @@ def dihedral(picture):
 
 @settings(deadline=None)
 @given(seed=st.integers(0, 2**32), side=st.integers(2, 9))
-def test_both_pictures_get_the_same_flip_or_turn(seed, side):
-  sharp = np.arange(side * side * 3, dtype=np.float32).reshape(side, side, 3)
-  blurry, out = augmented(sharp + 1000, sharp, rng=np.random.default_rng(seed))
-  np.testing.assert_array_equal(blurry, out + 1000)
-  assert any(np.array_equal(out, one) for one in dihedral(sharp))
+def test_pictures_are_flipped_and_turned(seed, side):
+  picture = np.arange(side * side * 3, dtype=np.float32).reshape(side, side, 3)
+  out = draw_turn(np.random.default_rng(seed)).of(picture)
+  assert any(np.array_equal(out, one) for one in dihedral(picture))
 
 
 def test_all_eight_flips_and_turns_are_drawn_about_equally():
   sharp = np.arange(12).reshape(2, 2, 3)
   rng = np.random.default_rng(0)
-  draws = [augmented(sharp, sharp, rng=rng)[1] for _ in range(800)]
+  draws = [draw_turn(rng).of(sharp) for _ in range(800)]
   counts = [sum(np.array_equal(draw, one) for draw in draws) for one in dihedral(sharp)]
   assert sum(counts) == 800
   assert min(counts) > 65 and max(counts) < 135  # 100 expected, standard deviation 9.4
@@ -130,31 +130,49 @@ def test_augmenting_does_not_touch_its_input():
   blurry, sharp = np.random.default_rng(0).integers(0, 256, (2, 5, 5, 3), np.uint8)
   before = blurry.copy(), sharp.copy()
   for seed in range(8):
-    for picture in augmented(blurry, sharp, rng=np.random.default_rng(seed)):
-      picture[:] = 0
+    for picture in (blurry, sharp):
+      draw_turn(np.random.default_rng(seed)).of(picture)[:] = 0
   np.testing.assert_array_equal((blurry, sharp), before)
 
 
-class Referenced(Numbers):
-  """References are 50 above blurry."""
+class Known(Numbers):
+  """References are 50 above blurry; every place moved by 16 px along a line that leans by 30
+  degrees."""
 
-  def referenced_crop(self, item, size, rng):
+  def known_crop(self, item, size, rng):
     blurry, sharp = self.crop(item, size, rng)
-    return blurry, sharp, blurry + np.uint8(50)
+    paths = np.full((2, size // 4, size // 4), [[[16.0]], [[np.pi / 6]]])
+    return Crop(blurry, sharp, blurry + np.uint8(50), blur_field.of_paths(*paths))
 
 
-def test_references_come_along_and_are_augmented_alike():
+ALL = Crop._fields
+
+
+def test_what_is_known_comes_along_and_is_augmented_alike():
   plain = batches(3)
   assert all(batch.keys() == {'blurry', 'sharp'} for batch in plain)
-  with_references = batches(3, Referenced(10), references=True)
-  assert_same(plain, with_references)
-  for batch in with_references:
+  known = batches(3, Known(10), inputs=ALL)
+  assert_same(plain, known)
+  seen = set()
+  for batch in known:
     np.testing.assert_allclose(batch['reference'] - batch['blurry'], 50 / 255, atol=1e-6)
+    assert batch['field'].shape == (6, 1, 1, 4)
+    for strength, x, y, there in batch['field'][:, 0, 0]:
+      assert (strength, there) == (2, 1) and np.hypot(x, y) == pytest.approx(2)
+      seen.add(round(np.rad2deg(np.arctan2(y, x) / 2)) % 180)
+  assert seen == {30, 150, 60, 120}  # flipped, transposed, both
 
 
-def test_a_source_without_references_gives_the_blurry_picture():
-  for batch in batches(2, references=True):
+def test_a_source_that_knows_nothing_says_so():
+  for batch in batches(2, inputs=ALL):
     np.testing.assert_array_equal(batch['reference'], batch['blurry'])
+    assert not batch['field'].any()
+
+
+def test_not_augmented_the_field_is_as_it_was():
+  (batch,) = batches(1, Known(10), inputs=('field',), augment=False)
+  expected = 2, 2 * np.cos(np.pi / 3), 2 * np.sin(np.pi / 3), 1
+  np.testing.assert_allclose(batch['field'][:, 0, 0], [expected] * 6, rtol=1e-6)
 
 
 def test_blurry_and_sharp_are_augmented_alike():

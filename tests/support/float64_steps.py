@@ -10,6 +10,7 @@ import tiny_joint
 from float64 import wide
 from quick import COMPILER
 
+from degrep_jax.data import pipeline
 from degrep_jax.runtime import devices
 from degrep_jax.training import stages
 
@@ -40,11 +41,14 @@ class Steps:
       return jax.ShapeDtypeStruct((count, *axes, *x.shape), dtype)
 
     state = jax.tree.map(shape, jax.eval_shape(stage.create))
-    picture = jax.ShapeDtypeStruct((config.data.crop, config.data.crop, 3), np.float32)
-    pictures = shape(picture, config.train.batch_size // count)
+    inputs = {
+      name: jax.ShapeDtypeStruct(pipeline.shape(name, config.data.crop), np.float32)
+      for name in stage.inputs
+    }
+    batch = {name: shape(x, config.train.batch_size // count) for name, x in inputs.items()}
     with jax.enable_x64(True):
       pmapped = jax.pmap(step, axis_name=devices.AXIS, donate_argnums=0)
-      lowered = pmapped.lower(state, stage.constants, dict.fromkeys(stage.inputs, pictures))
+      lowered = pmapped.lower(state, stage.constants, batch)
       self.program = lowered.compile(COMPILER | stage.compiler_options)
     self._constants = stage.constants
 

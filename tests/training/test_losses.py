@@ -24,6 +24,28 @@ def test_l1_is_the_mean_absolute_difference():
   assert losses.l1(a, b) == pytest.approx((1 + 4 + 0 + 3) / 4)
 
 
+def test_the_first_channels_of_a_map_learn_the_blur_where_it_is_known():
+  maps = np.zeros((4, 2, 2, 5), np.float32)  # of two pictures, then of their references
+  maps[..., :3] = 1.0
+  maps[..., 3:] = 100.0  # what else a map holds
+  maps[3, 0, 0, 1] = 5.0
+  field = np.zeros((2, 4, 4, 4), np.float32)
+  field[1, ..., :3] = 3.0
+  field[1, ..., 3] = 1.0
+  # Of the second picture 3 channels of 4 places are 2 apart; of its reference as well, so is 5 from 3.
+  assert losses.field_l1(maps, field) == pytest.approx(2 * 3 * 4 * 2 / (4 * 2 * 2 * 3))
+  assert losses.field_l1(maps[:2], 0 * field) == 0
+
+
+def test_a_map_learns_the_blur_of_its_places():
+  field = np.zeros((1, 8, 8, 4), np.float32)
+  field[:, :, 4:, 0], field[..., 3] = 4.0, 1.0
+  maps = np.zeros((1, 2, 2, 3), np.float32)
+  maps[:, :, 1, 0] = 4.0
+  right, wrong = losses.field_l1(maps, field), losses.field_l1(maps[:, :, ::-1], field)
+  assert right < 0.2 * wrong
+
+
 def test_hinge_of_the_generator():
   assert losses.hinge_generator(LOGITS) == pytest.approx((0.25 + -2.5) / 2)
 

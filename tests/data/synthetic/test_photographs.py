@@ -157,22 +157,22 @@ def test_crops_are_blurred_and_fixed_by_their_random_numbers(folder):
   )
 
 
-def referenced(source, item=0, seed=0, size=32):
-  return source.referenced_crop(item, size, np.random.default_rng([7, seed]))
+def known(source, item=0, seed=0, size=32):
+  return source.known_crop(item, size, np.random.default_rng([7, seed]))
 
 
 def test_a_reference_does_not_change_the_crop(folder):
   for share in (0.0, 1.0):
     source = PhotographPairs(folder, 'train', BLUR, reference=share, sharp=0.2, flat=0.2)
     for seed in range(12):
-      pairs = zip(crop(source, seed=seed), referenced(source, seed=seed)[:2], strict=True)
+      pairs = zip(crop(source, seed=seed), known(source, seed=seed)[:2], strict=True)
       assert all(np.array_equal(one, other) for one, other in pairs)
 
 
 def test_without_a_share_the_reference_is_the_blurry_picture(folder):
   none, half = (PhotographPairs(folder, 'train', BLUR, reference=share) for share in (0.0, 0.5))
   own = [
-    [np.array_equal(*referenced(source, seed % 15, seed)[::2]) for seed in range(40)]
+    [np.array_equal(*known(source, seed % 15, seed)[:3:2]) for seed in range(40)]
     for source in (none, half)
   ]
   assert all(own[0]) and 8 < sum(own[1]) < 32
@@ -193,7 +193,7 @@ def test_a_reference_is_another_photograph_under_the_same_exposure(negatives):
   source = PhotographPairs(negatives, 'train', blur, reference=1.0)
   shown = []
   for seed in range(24):
-    blurry, sharp, reference = (x.astype(float) for x in referenced(source, 0, seed, size=48))
+    blurry, sharp, reference = (x.astype(float) for x in known(source, 0, seed, size=48)[:3])
     same = np.abs(reference - blurry).mean()
     negative = np.abs(255 - reference - blurry).mean()
     assert min(same, negative) < 3  # of JPEG; they are 57 apart
@@ -204,9 +204,33 @@ def test_a_reference_is_another_photograph_under_the_same_exposure(negatives):
 
 def test_sharp_and_flat_crops_are_their_own_reference(folder):
   source = PhotographPairs(folder, 'train', BLUR, reference=1.0, sharp=0.5, flat=0.5)
+  still = []
   for seed in range(12):
-    blurry, sharp, reference = referenced(source, seed=seed)
+    blurry, sharp, reference, field = known(source, seed=seed)
     assert np.array_equal(blurry, sharp) and np.array_equal(reference, blurry)
+    assert not field[..., :3].any()  # of a flat crop nothing is known
+    still.append(field[..., 3].all())
+  assert 0 < sum(still) < 12
+
+
+def test_the_field_of_a_crop_is_its_blurs(tmp_path):
+  # Of noise, what a blur leaves of the differences of neighbours tells how it moved.
+  photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+  Image.fromarray(photo).save(tmp_path / 'noise.png')
+  blur = PhotoBlur(30, 0, 5, 31, noise=0, rest=0, display=1)
+  source = PhotographPairs(tmp_path, 'train', blur)
+  strengths, left, along = [], [], []
+  for seed in range(60):
+    blurry, _, _, field = known(source, 0, seed, size=64)
+    strength, x, _, there = field.mean((0, 1))
+    assert there == 1 and field.shape == (16, 16, 4)
+    across, down = (np.square(np.diff(blurry.astype(float), axis=axis)).mean() for axis in (1, 0))
+    strengths.append(strength)
+    left.append(across + down)
+    along.append((x / strength, (down - across) / (down + across)))
+  assert np.corrcoef(np.log(strengths), np.log(left))[0, 1] < -0.4
+  # A blur along the rows leaves less of the differences across them.
+  assert np.corrcoef(np.transpose(along))[0, 1] > 0.6
 
 
 def test_other_processes_make_the_same_crops(folder):
