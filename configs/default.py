@@ -20,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
   # Side of the squares of pixels that the U-Nets see as one pixel of as many channels: 1, 2 or 4.
   # With 4 a net of 64 channels costs what one of 16 does with 1, and sees four times as far. Ours
   model.unshuffle = 1
-  model.encoder = 'table1'  # [S]; or official_v1, official_v2 [C], or local, ours
+  model.encoder = 'table1'  # [S]; or official_v1, official_v2 [C], or local, structure, ours
   model.encoder_width = 64
   model.encoder_stages = (1, 2, 4, 8, 8)  # channels of the stride-2 convolutions / encoder_width
   model.encoder_input = 256  # side to which E resizes other pictures [C]; 0: takes them as they are

@@ -5,10 +5,10 @@ the released `encoder1.py` and `encoder2.py`, which put instance norm after the 
 convolutions and leave the 7x7 convolution and the residual blocks without spectral norm. `local` is
 ours, for trainings of hours: Table 1 without spectral norms, which let a map vary little at first;
 it sees the picture's detail alone and norms over the channels of a place. Instance norms take away
-how blurred a picture is as a whole, and give tiles of it other maps. `structure` is `local` and sees
-how much pixels differ at several distances in four directions as well (the structure function of
-turbulence, of images in Ruderman and Bialek 1994), which a blur along one of them lowers: left to
-itself `local` does not find directions. All share one stem of stride-2 convolutions, `stages`.
+how blurred a picture is as a whole, and give tiles of it other maps. `structure` is `local` that
+sees how much pixels differ at several distances in four directions as well, which a blur along one
+of them lowers: left to itself `local` does not find directions. All share one stem of stride-2
+convolutions, `stages`.
 """
 
 import functools
@@ -51,15 +51,17 @@ def detail(picture: jax.Array) -> jax.Array:
 
 
 def structure(picture: jax.Array, square: int) -> jax.Array:
-  """How much pixels differ at `DISTANCES` in `DIRECTIONS`, as logarithms of the mean squares over
-  squares of a side.
+  """How much pixels differ at `DISTANCES` in `DIRECTIONS`: logarithms of mean squared differences
+  over squares of a side, combined so that each number tells one thing.
 
   Args:
     picture: `(B, H, W, 3)` in [0, 1]; beyond its edges it is mirrored.
     square: side in pixels, of which H and W are multiples.
 
   Returns:
-    `(B, H // square, W // square, 16)`, of the order of 1, distance after distance.
+    `(B, H // square, W // square, 16)`, of the order of 1: at every distance more down than across,
+    more on the rising diagonal than on the falling one, and more on the axes than the diagonals;
+    how it falls from each distance to the one before; and how much it is at the largest.
   """
   _, h, w, _ = picture.shape
   grey, rim = picture.mean(-1, keepdims=True), max(DISTANCES)

@@ -86,8 +86,8 @@ class JointNet(nn.Module):
   ) -> tuple[jax.Array, jax.Array]:
     """(deblurred, reblurred) of a batch of pairs `(B, H, W, 3)`, by the blurry pictures' maps.
 
-    Reblurred by the maps of `reference`, as large, where there is one: other pictures under the same
-    blur. Ours: what a map holds of its picture then helps Gr nothing.
+    Given a `reference`, other pictures under the same blur, by their maps is reblurred. Ours: what a
+    map holds of its picture then helps Gr nothing.
     """
     deblurred, reblurred, _ = self.with_map(blurry, sharp, reference, train)
     return deblurred, reblurred

@@ -36,9 +36,7 @@ def _compile(
   # Of several processes pmap takes arrays alone, not their shapes.
   count = config.train.batch_size // jax.process_count()
   batch = devices.shard(
-    {
-      name: np.zeros((count, *shape(name, config.data.crop)), np.float32) for name in stage.inputs
-    }
+    {name: np.zeros((count, *shape(name, config.data.crop)), np.float32) for name in stage.inputs}
   )
   start = time.monotonic()
   return stage.compile(state, constants, batch), time.monotonic() - start

@@ -30,8 +30,7 @@ def _mean_over_scales(values: list[jax.Array]) -> jax.Array:
 
 
 def field_l1(maps: jax.Array, field: jax.Array) -> jax.Array:
-  """L1 between the first channels of degradation maps `(N, h, w, C)` and the blur, where it is known
-  (ours).
+  """L1 between the first channels of maps `(N, h, w, C)` and the blur, where it is known (ours).
 
   Args:
     maps: of B pictures, or of these and as many that have the same blur.

@@ -49,6 +49,12 @@ TABLE = {
   'official_v2 sam': (OFFICIAL_V2 | {'modulation': 'sam'}, (V2, SAM_PYRAMID_V2, SAM_V2)),
   'local spade': ({'encoder': 'local'}, (TABLE1, PYRAMID_V1, SPADE)),
   'local sam': ({'encoder': 'local', 'modulation': 'sam'}, (TABLE1, SAM_PYRAMID, SAM)),
+  # 16 logarithms of a place and 16 of what is around it, into the last convolution.
+  'structure spade': ({'encoder': 'structure'}, (TABLE1 + 2 * 16 * 9 * 256, PYRAMID_V1, SPADE)),
+  'structure sam': (
+    {'encoder': 'structure', 'modulation': 'sam'},
+    (TABLE1 + 2 * 16 * 9 * 256, SAM_PYRAMID, SAM),
+  ),
   'table1 spade 1-D': ({'global_code': True}, (TABLE1, PYRAMID_V1, SPADE)),
 }
 

@@ -32,7 +32,7 @@ def test_the_first_channels_of_a_map_learn_the_blur_where_it_is_known():
   field = np.zeros((2, 4, 4, 4), np.float32)
   field[1, ..., :3] = 3.0
   field[1, ..., 3] = 1.0
-  # Of the second picture 3 channels of 4 places are 2 apart; of its reference as well, so is 5 from 3.
+  # Of the second picture 3 channels of 4 places are 2 apart, of its reference as well: 5 and 3 are.
   assert losses.field_l1(maps, field) == pytest.approx(2 * 3 * 4 * 2 / (4 * 2 * 2 * 3))
   assert losses.field_l1(maps[:2], 0 * field) == 0
 

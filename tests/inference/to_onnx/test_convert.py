@@ -202,8 +202,11 @@ NETWORKS = {
   'no map': JOINT(model__without_map=True),
   'msdi_net': DEBLUR(model__encoder='table1'),
   'squares': DEBLUR(model__unshuffle=2),
-  'as the small nets': DEBLUR(
+  'as small': DEBLUR(
     model__unshuffle=4, model__encoder='local', model__encoder_input=0, model__modulation='sam'
+  ),
+  'as small_joint': JOINT(
+    model__unshuffle=4, model__encoder='structure', model__encoder_input=0, model__modulation='sam'
   ),
   'hinet': DEBLUR(model__network='hinet'),
 }
@@ -226,5 +229,5 @@ def test_networks(name):
     assert np.abs(found['deblurred'] - x.transpose(order)).max() > 0.05
     # One at each end alone, except where E sees a resized picture or squares become channels.
     ends = {'NHWC': 1 + len(found), 'NCHW': 0}[layout]
-    others = ('sam, resized', 'squares', 'as the small nets')
+    others = ('sam, resized', 'squares', 'as small', 'as small_joint')
     assert name in others or operators(model)['Transpose'] == ends
