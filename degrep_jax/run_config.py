@@ -120,8 +120,10 @@ def _check_data(data: ml_collections.ConfigDict, place: str = 'data') -> None:
 
 def inputs(config: ml_collections.ConfigDict) -> tuple[str, ...]:
   """What a batch of the joint stage has, fields of `data.pairs.Crop`."""
-  reference = any(part.reference_share for part in _photographs(config.data))
-  given = {'blurry': True, 'sharp': True, 'reference': reference, 'field': config.loss.blur_field}
+  photographs = _photographs(config.data)
+  reference = any(part.reference_share for part in photographs)
+  field = config.loss.blur_field and photographs
+  given = {'blurry': True, 'sharp': True, 'reference': reference, 'field': field}
   return tuple(name for name, wanted in given.items() if wanted)
 
 
@@ -242,8 +244,11 @@ def _check_losses(config: ml_collections.ConfigDict) -> None:
   demand = f'VGG19 needs {vgg.SMALLEST} at least, or loss.vgg=0'
   _require(not loss.vgg or config.data.crop >= vgg.SMALLEST, 'data.crop', config.data.crop, demand)
   demand = 'photographs alone have known blur (data.source=photos): set it to 0'
-  known = not loss.blur_field or _photographs(config.data)
-  _require(known, 'loss.blur_field', loss.blur_field, demand)
+  data = config.data
+  sources = [data, *data.parts.values()] if data.source == 'mixture' else [data]
+  # Also a part of weight 0, so that a recipe can be followed without its photographs.
+  known = any(source.get('source') == 'photos' for source in sources)
+  _require(known or not loss.blur_field, 'loss.blur_field', loss.blur_field, demand)
   first, field = loss.gan_warmup_steps, 'loss.gan_warmup_steps'
   _require(first >= 0, field, first, 'it must not be negative')
   demand = 'it waits for loss.gan or loss.feature_matching, which are 0: set it to 0'

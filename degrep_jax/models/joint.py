@@ -86,8 +86,8 @@ class JointNet(nn.Module):
   ) -> tuple[jax.Array, jax.Array]:
     """(deblurred, reblurred) of a batch of pairs `(B, H, W, 3)`, by the blurry pictures' maps.
 
-    Given a `reference`, other pictures under the same blur, by their maps is reblurred. Ours: what a
-    map holds of its picture then helps Gr nothing.
+    Given a `reference`, other pictures under the same blur, Gr takes their maps. Ours: what a map
+    holds of its picture then helps it nothing.
     """
     deblurred, reblurred, _ = self.with_map(blurry, sharp, reference, train)
     return deblurred, reblurred

@@ -110,7 +110,7 @@ def build_joint(config: ml_collections.ConfigDict) -> tuple[JointNets, LossWeigh
     l_deblur=loss.deblur_l1,
     l_feature=loss.feature_matching,
     l_vgg=loss.vgg,
-    l_field=loss.blur_field,
+    l_field=loss.blur_field if 'field' in configs.inputs(config) else 0.0,
     gan_warmup_steps=loss.gan_warmup_steps,
   )
   nets = JointNets(

@@ -157,12 +157,12 @@ def test_what_a_batch_of_the_joint_stage_has(tmp_path):
     return run_config.inputs(config)
 
   pair = 'blurry', 'sharp'
-  assert inputs() == inputs(reference_share=1.0, weight=0.0) == pair
+  assert inputs() == inputs(field=0.5, reference_share=1.0, weight=0.0, root='') == pair
   assert inputs(reference_share=0.1) == (*pair, 'reference')
   assert inputs(field=0.5) == (*pair, 'field')
   assert inputs(field=0.5, reference_share=1.0) == Crop._fields
   with pytest.raises(UserError, match=r'config\.loss\.blur_field is 0\.5: photographs alone'):
-    inputs(field=0.5, weight=0.0)
+    inputs(field=0.5, source='folder')
 
 
 def test_of_a_mixture_photographs_alone_know_their_blur(tmp_path):
