@@ -9,9 +9,10 @@ sharp photographs at any depth. What is not there gets a weight of 0, as in
 --config.data.parts.pairs.weight=0. Then, on the same data, small_deblur.py; small_hinet.py is its
 control.
 
-Machine: 2 CPU cores and 3 GB: 0.38 s of both cores a step (AMD Zen 5), some 65 minutes. Expect: in
-the first 300 steps pictures worse than they came, then a reblur L1 that falls below the deblur L1
-(0.035 and 0.041 by step 300). The end is not measured yet.
+Machine: 2 CPU cores and 3 GB: 0.9 to 1.3 s of both cores a step (Intel Xeon, AVX-512, other work
+beside), 48 minutes. Expect: in the first 300 steps pictures worse than they came, a blur field that
+falls below 0.5 from step 400 on, a reblur L1 of 0.027 at the end; then 26.67 dB deblurred (26.48
+blurry) and 29.89 reblurred (26.48 sharp as it is) on the 24 held-out pictures.
 """
 
 import ml_collections

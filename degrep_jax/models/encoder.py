@@ -17,6 +17,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from degrep_jax.models.convolution import pad
 from degrep_jax.models.layers import Conv, channel_norm, instance_norm, leaky_relu
@@ -72,18 +73,28 @@ def structure(picture: jax.Array, square: int) -> jax.Array:
       i, j = rim + distance * down, rim + distance * right
       differences.append(jnp.square(padded[:, i : i + h, j : j + w] - grey))
   means = nn.avg_pool(jnp.concatenate(differences, -1), (square, square), (square, square))
-  logs = jnp.log(means + LEAST).reshape(*means.shape[:-1], len(DISTANCES), len(DIRECTIONS))
-  across, falling, down, rising = (logs[..., i] for i in range(len(DIRECTIONS)))
-  whole = (across + falling + down + rising) / 4
-  slopes = whole[..., :-1] - whole[..., 1:]
-  parts = (
-    0.8 * (down - across),
-    1.2 * (rising - falling),
-    across + down - falling - rising + 1,
-    2.7 * (slopes + 0.75),
-    0.5 * (whole[..., -1:] + 6),
-  )
-  return jnp.concatenate(parts, -1)
+  return jnp.log(means + LEAST) @ _MIXED + _CENTRES
+
+
+def _mixed() -> tuple[np.ndarray, np.ndarray]:
+  """Weights (16, 16) of the logarithms of `structure`, by distance and then direction, and what is
+  added: both as photographs need them for numbers of the order of 1."""
+  logs = np.eye(len(DISTANCES) * len(DIRECTIONS)).reshape(-1, len(DISTANCES), len(DIRECTIONS))
+  across, falling, down, rising = np.moveaxis(logs, -1, 0)
+  whole = logs.mean(-1)
+  parts = {
+    0.0: [0.8 * (down - across), 1.2 * (rising - falling)],
+    1.0: [across + down - falling - rising],
+    2.7 * 0.75: [2.7 * (whole[:, :-1] - whole[:, 1:])],
+    0.5 * 6: [0.5 * whole[:, -1:]],
+  }
+  columns = [(part, centre) for centre, group in parts.items() for part in group]
+  centres = [np.full(part.shape[1], centre) for part, centre in columns]
+  weights = np.concatenate([part for part, _ in columns], 1)
+  return weights.astype(np.float32), np.concatenate(centres).astype(np.float32)
+
+
+_MIXED, _CENTRES = _mixed()
 
 
 def around(values: jax.Array) -> jax.Array:
