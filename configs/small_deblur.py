@@ -5,8 +5,9 @@ python -m degrep_jax.main --config=configs/small_deblur.py --workdir=runs/small_
   --config.data.parts.pairs.root=PAIRS --config.data.parts.photos.root=PHOTOS
 
 Machine: 2 CPU cores and 3.5 GB: 0.49 s of both cores a step (AMD Zen 5), 2.2 hours if nothing else
-runs. Expect, from the E of an earlier small_joint.py (`model.encoder=local`, 4,275 steps): 25.19 dB on six later frames of the GoPro
-sequence (23.81 blurry; tiles), 27.17 dB on the 24 held-out pictures (26.48).
+runs. Expect, from the E of an earlier small_joint.py (`model.encoder=local`, 4,275 steps): 25.19 dB
+on six later frames of the GoPro sequence (23.81 blurry; tiles), 27.17 dB on the 24 held-out ones
+(26.48).
 """
 
 import ml_collections

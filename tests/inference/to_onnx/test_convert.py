@@ -206,7 +206,11 @@ NETWORKS = {
     model__unshuffle=4, model__encoder='local', model__encoder_input=0, model__modulation='sam'
   ),
   'as small_joint': JOINT(
-    model__unshuffle=4, model__encoder='structure', model__encoder_input=0, model__modulation='sam'
+    model__unshuffle=4,
+    model__encoder='structure',
+    model__encoder_stages=(1, 2, 4),
+    model__encoder_input=0,
+    model__modulation='sam',
   ),
   'hinet': DEBLUR(model__network='hinet'),
 }
