@@ -25,7 +25,8 @@ def of_paths(extent: np.ndarray, direction: np.ndarray) -> np.ndarray:
 def points(start: int, stop: int) -> np.ndarray:
   """Places in `start` .. `stop` along one axis at which a field is known, in the middle of each
   `STEP` pixels."""
-  return np.arange(start, stop - STEP + 1, STEP, np.float32) + np.float32((STEP - 1) / 2)
+  firsts = np.arange(start, stop - STEP + 1, STEP)
+  return firsts.astype(np.float32) + np.float32((STEP - 1) / 2)
 
 
 def still(size: int) -> np.ndarray:

@@ -165,11 +165,11 @@ class PhotographPairs(Source):
     # The exposure is that of the crop's place, whatever is seen there.
     whole = shots.grown(window, shot.finish)
     around = shots.margin(shot, whole)
-    seen: Window = tuple(
+    rows, columns = (
       slice(there.start + outer.start - here.start, there.stop + outer.stop - here.stop)
       for there, outer, here in zip(place, whole, window, strict=True)
     )
-    taken = shots.take(shot, _scaled(photo, seen, around, scale), around, whole, rng)
+    taken = shots.take(shot, _scaled(photo, (rows, columns), around, scale), around, whole, rng)
     return Crop(blurry, sharp, shots.part(taken, whole, window), known)
 
   def _crop(
@@ -193,8 +193,8 @@ class PhotographPairs(Source):
     patch = _scaled(photo, whole, around, scale)
     blurry = shots.take(shot, patch, around, whole, rng)
     sharp = patch[around : len(patch) - around, around : patch.shape[1] - around]
-    pictures = (shots.part(picture, whole, window) for picture in (blurry, sharp))
-    return *pictures, shot, window, shots.field_of(shot, window)
+    blurry, sharp = (shots.part(picture, whole, window) for picture in (blurry, sharp))
+    return blurry, sharp, shot, window, shots.field_of(shot, window)
 
   def _window(
     self, item: int, size: int, rng: np.random.Generator
