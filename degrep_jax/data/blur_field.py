@@ -38,19 +38,3 @@ def still(size: int) -> np.ndarray:
 def unknown(size: int) -> np.ndarray:
   """The field of a square picture of which nothing is known."""
   return np.zeros((len(points(0, size)),) * 2 + (CHANNELS + 1,), np.float32)
-
-
-def turned(values: np.ndarray, horizontal: bool, vertical: bool, transpose: bool) -> np.ndarray:
-  """The field of a picture that was flipped and then transposed, (h, w, 4)."""
-  if horizontal:
-    values = values[:, ::-1]
-  if vertical:
-    values = values[::-1]
-  if transpose:
-    values = values.swapaxes(0, 1)
-  values = values.copy()
-  if horizontal != vertical:
-    values[..., 2] *= -1
-  if transpose:
-    values[..., 1] *= -1
-  return values

@@ -14,7 +14,7 @@ from degrep_jax.common.console import say
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import to_float
 from degrep_jax.common.tensorflow import tf
-from degrep_jax.data.blur_field import turned, unknown
+from degrep_jax.data.blur_field import unknown
 from degrep_jax.data.pairs import Source
 
 Read = TypeVar('Read')
@@ -70,6 +70,15 @@ class Turn(NamedTuple):
     if self.transpose:
       picture = picture.swapaxes(0, 1)
     return picture.copy()
+
+  def of_field(self, field: np.ndarray) -> np.ndarray:
+    """The field of the picture's blur, as blur_field.py has it: directions turn, too."""
+    field = self.of(field)
+    if self.horizontal != self.vertical:
+      field[..., 2] *= -1
+    if self.transpose:
+      field[..., 1] *= -1
+    return field
 
 
 def draw_turn(rng: np.random.Generator) -> Turn:
@@ -154,7 +163,7 @@ def train_batches(
     found = taken(source, item, crop, rng, inputs)
     turn = draw_turn(rng) if augment else Turn(False, False, False)
     return tuple(
-      turned(values, *turn) if name == 'field' else to_float(turn.of(values))
+      turn.of_field(values) if name == 'field' else to_float(turn.of(values))
       for name, values in found.items()
     )
 

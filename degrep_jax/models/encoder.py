@@ -82,16 +82,16 @@ def _mixed() -> tuple[np.ndarray, np.ndarray]:
   logs = np.eye(len(DISTANCES) * len(DIRECTIONS)).reshape(-1, len(DISTANCES), len(DIRECTIONS))
   across, falling, down, rising = np.moveaxis(logs, -1, 0)
   whole = logs.mean(-1)
-  parts = {
-    0.0: [0.8 * (down - across), 1.2 * (rising - falling)],
-    1.0: [across + down - falling - rising],
-    2.7 * 0.75: [2.7 * (whole[:, :-1] - whole[:, 1:])],
-    0.5 * 6: [0.5 * whole[:, -1:]],
-  }
-  columns = [(part, centre) for centre, group in parts.items() for part in group]
-  centres = [np.full(part.shape[1], centre) for part, centre in columns]
-  weights = np.concatenate([part for part, _ in columns], 1)
-  return weights.astype(np.float32), np.concatenate(centres).astype(np.float32)
+  parts = [
+    (0.8 * (down - across), 0.0),
+    (1.2 * (rising - falling), 0.0),
+    (across + down - falling - rising, 1.0),
+    (2.7 * (whole[:, :-1] - whole[:, 1:]), 2.7 * 0.75),
+    (0.5 * whole[:, -1:], 0.5 * 6),
+  ]
+  weights = np.concatenate([part for part, _ in parts], 1)
+  centres = np.concatenate([np.full(part.shape[1], centre) for part, centre in parts])
+  return weights.astype(np.float32), centres.astype(np.float32)
 
 
 _MIXED, _CENTRES = _mixed()

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from degrep_jax.data import blur_field
+from degrep_jax.data.pipeline import Turn
 
 FLAGS = st.booleans()
 
@@ -53,5 +54,6 @@ def test_a_turned_field_is_that_of_the_turned_lines(horizontal, vertical, transp
   if transpose:
     lines = lines.swapaxes(0, 1)[..., [0, 2, 1]]
   expected = blur_field.of_paths(lines[..., 0], np.arctan2(lines[..., 2], lines[..., 1]))
-  found = blur_field.turned(blur_field.of_paths(extent, angle), horizontal, vertical, transpose)
+  turn = Turn(horizontal, vertical, transpose)
+  found = turn.of_field(blur_field.of_paths(extent, angle))
   np.testing.assert_allclose(found, expected, atol=1e-5)
