@@ -24,6 +24,7 @@ def get_config() -> ml_collections.ConfigDict:
   model.encoder_width = 64
   model.encoder_stages = (1, 2, 4, 8, 8)  # channels of the stride-2 convolutions / encoder_width
   model.encoder_input = 256  # side to which E resizes other pictures [C]; 0: takes them as they are
+  model.encoder_gain = 1.0  # the map is enlarged so many times; see docs/findings.md. Ours
   model.global_code = False  # one-dimensional ablation "Gr w/ 1D" [S]
   model.without_map = False  # control of that ablation: a map of zeros, ours
   model.modulation = 'spade'  # [C]; sam: the paper's figure
@@ -70,6 +71,9 @@ def get_config() -> ml_collections.ConfigDict:
   train.ema_decay = 0.0
   # msdi_net: workdirs that hold E and the pyramid (newest checkpoint), with commas between them
   train.init_from = ''
+  # A network like this one whose weights the training begins with: a workdir (newest checkpoint), a
+  # file of degrep export, or the name of one that ships
+  train.start_from = ''
   # stop: where a loss or gradient is not finite the run ends and keeps its last checkpoint; skip:
   # such a step changes nothing, up to nan_skips of them in a row
   train.nan_policy = 'stop'
@@ -95,6 +99,9 @@ def get_config() -> ml_collections.ConfigDict:
   data.pictures = 'full'
   data.eval_root = ''  # where the evaluation pairs lie; empty: data.root
   data.crop = 256  # side of the training crops, pixels
+  # folder, list, tfds: training crops are cut from pictures scaled down by 1, 2 .. up to this
+  # number, each as often
+  data.shrink = 1
   # stop: a damaged training picture ends the run; skip: others take its place, counted in the log
   data.on_error = 'stop'
   data.augment = True  # flips and transposition

@@ -3,7 +3,7 @@
 import json
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import ml_collections
@@ -25,6 +25,7 @@ MAP = (
   'encoder_width',
   'encoder_stages',
   'encoder_input',
+  'encoder_gain',
   'modulation',
   'unshuffle',
   'global_code',
@@ -49,10 +50,13 @@ ADDED = {
   'train.remat': False,
   'train.dtype': 'float32',
   'train.ema_decay': 0.0,
+  'model.encoder_gain': 1.0,
   'model.without_map': False,
   'model.unshuffle': 1,
   'loss.gan_warmup_steps': 0,
   'loss.blur_field': 0.0,
+  'train.start_from': '',
+  'data.shrink': 1,
   'data.rest': 0.0,
   'data.scene': 0,
   'data.photographs': '',
@@ -106,6 +110,7 @@ def check_evaluation(config: ml_collections.ConfigDict, devices: int) -> None:
 
 def _check_data(data: ml_collections.ConfigDict, place: str = 'data') -> None:
   _require(data.source in SOURCES, f'{place}.source', data.source, _one_of(SOURCES))
+  _require(data.shrink >= 1, f'{place}.shrink', data.shrink, 'it must be 1 or more')
   if data.source == 'mixture':
     root, demand = data.root or data.eval_root, 'each of data.parts has a root of its own'
     _require(not root, f'{place}.root', root, demand)
@@ -168,7 +173,8 @@ def _check_training_data(data: ml_collections.ConfigDict) -> None:
 
 def _check_model(model: ml_collections.ConfigDict) -> None:
   factory.check_choices(model)
-  for field in ('width', 'encoder_width', 'modulation_hidden', 'discriminator_width'):
+  widths = 'width', 'encoder_width', 'modulation_hidden', 'discriminator_width'
+  for field in (*widths, 'encoder_gain'):
     _require(model[field] > 0, f'model.{field}', model[field], 'it must be positive')
   stages = tuple(model.encoder_stages)
   _require(
@@ -261,6 +267,8 @@ def _check_stage(config: ml_collections.ConfigDict) -> None:
   demand = f'the network {network} takes no parts from elsewhere, leave it empty'
   given = train.init_from
   _require(not given or row.frozen, 'train.init_from', given, demand)
+  demand = f'train.start_from, {train.start_from}, holds these parts as well: leave one empty'
+  _require(not (given and train.start_from), 'train.init_from', given, demand)
   demand = f'the network {network} has no discriminator, leave it False'
   official = train.official_order
   _require(not official or row.can_reblur, 'train.official_order', official, demand)
@@ -399,6 +407,21 @@ def require_same_model(
 def require_same_encoder(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
   """Raises UserError, naming the fields, where a workdir's run makes other degradation maps."""
   _require_same(workdir, config, lambda field: field.removeprefix('model.') in MAP)
+
+
+def require_same_network(
+  name: str, saved: Mapping[str, Any], config: ml_collections.ConfigDict
+) -> None:
+  """Raises UserError, naming the fields, where a saved config, nested, has another `config.model`;
+  the discriminator may be another."""
+  fields = flat(plain(dict(saved)))
+  texts = [
+    text
+    for field, text in _differing(fields, config)
+    if field.startswith('model.') and field in fields and field != 'model.discriminator_width'
+  ]
+  if texts:
+    raise UserError(f'{name} is another network: set {", ".join(texts)}.')
 
 
 def _is_free(field: str) -> bool:

@@ -87,6 +87,7 @@ def test_a_converted_checkpoint_holds_the_networks_variables(released, converted
       'encoder_width': 8,
       'encoder_stages': [1, 2, 4, 8, 8],
       'encoder_input': 256,
+      'encoder_gain': 1.0,
       'modulation': 'spade',
       'global_code': False,
       'without_map': False,

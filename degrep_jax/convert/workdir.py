@@ -87,6 +87,7 @@ def _model_fields(module: nn.Module) -> dict[str, Any]:
       'encoder_width': module.width,
       'encoder_stages': module.stages,
       'encoder_input': module.input_size,
+      'encoder_gain': module.gain,
     }
   if isinstance(module, MapPyramid):
     return {'modulation': 'spade', 'unshuffle': 1}

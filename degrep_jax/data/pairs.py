@@ -88,6 +88,8 @@ class FilePairs(Source):
     min_size: smallest height and width that will do, the training crop; 0 asks for none.
     cache_bytes: decoded pictures are kept up to this many bytes.
     defer_errors: raise the errors below where an item is asked for.
+    shrink: a crop is cut from the pictures scaled down by a whole number, drawn from 1 to this one
+      as far as they are large enough.
 
   Raises:
     UserError: a file of another size or EXIF orientation than its partner, smaller than min_size,
@@ -101,7 +103,9 @@ class FilePairs(Source):
     min_size: int = 0,
     cache_bytes: int = 2**30,
     defer_errors: bool = False,
+    shrink: int = 1,
   ):
+    self._shrink = shrink
     self._errors: dict[int, str] = {}
     for item, (_, blurry, sharp) in enumerate(files):
       try:
@@ -131,8 +135,9 @@ class FilePairs(Source):
   def crop(self, item: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The same random window of both pictures, (size, size, 3) uint8, not augmented."""
     pair = self.pair(item)
-    window = random_window(pair.sharp.shape, size, rng, str(self._files[item][1]))
-    return pair.blurry[window], pair.sharp[window]
+    name = str(self._files[item][1])
+    window = random_window(pair.sharp.shape, size, rng, name, self._shrink)
+    return shrunk(pair.blurry[window], size), shrunk(pair.sharp[window], size)
 
 
 class FolderPairs(FilePairs):
@@ -220,13 +225,23 @@ def has_splits(root: Path) -> bool:
 
 
 def random_window(
-  shape: tuple[int, ...], size: int, rng: np.random.Generator, name: str
+  shape: tuple[int, ...], size: int, rng: np.random.Generator, name: str, shrink: int = 1
 ) -> tuple[slice, slice]:
-  """Rows and columns of a random (size, size) window; UserError if the picture is smaller."""
+  """Rows and columns of a random (size, size) window, or of one that is a whole number of times as
+  large, drawn from 1 to `shrink`; UserError if the picture is smaller than `size`."""
   height, width = shape[:2]
   check_size(width, height, size, name)
+  if shrink > 1:
+    size *= int(rng.integers(1, min(shrink, min(height, width) // size) + 1))
   top, left = rng.integers(0, (height - size + 1, width - size + 1))
   return slice(top, top + size), slice(left, left + size)
+
+
+def shrunk(picture: np.ndarray, size: int) -> np.ndarray:
+  """A square picture, uint8, scaled down by a whole number to a side: means of squares."""
+  if len(picture) == size:
+    return picture
+  return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def check_size(width: int, height: int, min_size: int, name: str) -> None:

@@ -113,7 +113,7 @@ def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
     return open_mixture(data, split)
   root = pathlib.Path(data.root if train else data.eval_root or data.root)
   # Of pictures that are scored once in a while nothing is kept.
-  limits = {'min_size': data.crop} if train else {'cache_bytes': 0}
+  limits = {'min_size': data.crop, 'shrink': data.shrink} if train else {'cache_bytes': 0}
   if data.source == 'tfds':
     from degrep_jax.data.builders.read import PreparedPairs  # TFDS comes with it
 

@@ -37,6 +37,7 @@ _PATHS = (
   'held_out_list',
   'vgg_path',
   'init_from',
+  'start_from',
 )
 
 

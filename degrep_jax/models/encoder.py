@@ -158,12 +158,15 @@ class Encoder(nn.Module):
       7x7 convolution follows the first.
     input_size: any other picture is resized to this square first (bilinear, half-pixel centres, no
       antialiasing), as the released code does with 256; None takes every picture as it is.
+    gain: the map is so many times what the last convolution gives. Ours: the spectral norms of
+      `table1` and an average over places leave it nearly constant at first.
   """
 
   width: int = 64
   variant: str = 'table1'
   stages: tuple[int, ...] = (1, 2, 4, 8, 8)
   input_size: int | None = 256
+  gain: float = 1.0
 
   @property
   def halvings(self) -> int:
@@ -177,8 +180,7 @@ class Encoder(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False, features: bool = False) -> Any:
-    norm = NORMS[self.variant]
-    size = self.input_size
+    norm, size = NORMS[self.variant], self.input_size
     if size is not None and x.shape[1:3] != (size, size) and not features:
       x = jax.image.resize(x, (x.shape[0], size, size, 3), 'bilinear', antialias=False)
     picture = x
@@ -197,8 +199,13 @@ class Encoder(nn.Module):
         x = leaky_relu(x)
     if features:
       return tuple(outputs[:FEATURES])
-    if self.variant == 'official_v2':
-      return self._wide_head(x, train)
+    wide = self.variant == 'official_v2'
+    x = self._wide_head(x, train) if wide else self._head(x, picture, train)
+    return x if self.gain == 1 else self.gain * x
+
+  def _head(self, x: jax.Array, picture: jax.Array, train: bool) -> jax.Array:
+    norm = NORMS[self.variant]
+    spectral = norm == 'spectral'
     mode = 'zeros' if norm == 'instance' else 'reflect'
     x = EncoderConv(x.shape[-1], norm, padding_mode=mode, name='conv_body')(leaky_relu(x), train)
     for i in range(5):

@@ -100,6 +100,7 @@ def build_encoder(model: ml_collections.ConfigDict) -> Encoder:
     variant=model.encoder,
     stages=tuple(model.encoder_stages),
     input_size=model.encoder_input or None,
+    gain=model.encoder_gain,
   )
 
 

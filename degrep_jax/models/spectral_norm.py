@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 EPS = 1e-12  # as torch.nn.functional.normalize
 
@@ -72,3 +73,23 @@ def folded(variables: dict[str, Any]) -> dict[str, Any]:
 
   rest = {name: tree for name, tree in variables.items() if name != 'spectral'}
   return rest | {'params': fold(variables['params'], variables.get('spectral', {}))}
+
+
+def unfolded(variables: dict[str, Any], like: dict[str, Any]) -> dict[str, Any]:
+  """Folded variables with a collection 'spectral' again, for more training.
+
+  u and v are the leading singular vectors of the kernels, whose sigma is 1 but for what the power
+  iteration had not found when they were folded.
+
+  Args:
+    variables: as `folded` gives them.
+    like: a collection 'spectral' of the same network.
+  """
+
+  def vectors(params, like):
+    if 'u' not in like:
+      return {name: vectors(params[name], inner) for name, inner in like.items()}
+    left, _, right = np.linalg.svd(_matrix(np.asarray(params['kernel'])), full_matrices=False)
+    return {'u': right[0], 'v': left[:, 0]}
+
+  return variables | {'spectral': vectors(variables['params'], like)}

@@ -8,17 +8,19 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import flax.serialization
 import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 
-from degrep_jax import checkpoints
+from degrep_jax import checkpoints, shipped
 from degrep_jax import run_config as configs
 from degrep_jax.common.console import say
 from degrep_jax.common.errors import UserError
 from degrep_jax.convert.vgg19 import load_vgg19
 from degrep_jax.data.pipeline import PAIR
-from degrep_jax.models import factory
-from degrep_jax.models.variables import FROZEN, merged
+from degrep_jax.inference import saved_networks
+from degrep_jax.models import factory, spectral_norm
+from degrep_jax.models.variables import FROZEN, merged, split
 from degrep_jax.models.vgg import Vgg19Features
 from degrep_jax.runtime import compiling, devices
 from degrep_jax.training.state import (
@@ -135,7 +137,7 @@ def _joint(config: ml_collections.ConfigDict, constants: dict[str, Any] | None) 
   return Stage(
     network=factory.build_generator(config.model, devices.AXIS),
     create=create,
-    prepare=lambda state: state,
+    prepare=functools.partial(_started, config),
     step=functools.partial(
       joint_step,
       nets=nets,
@@ -163,6 +165,8 @@ def _deblur(config: ml_collections.ConfigDict, constants: dict[str, Any] | None)
     return with_ema(state) if config.train.ema_decay else state
 
   def prepare(state: DeblurState) -> DeblurState:
+    if config.train.start_from:
+      return _started(config, state)
     if config.train.init_from:
       return _take_over(config, state)
     if state.frozen:
@@ -183,6 +187,29 @@ def _deblur(config: ml_collections.ConfigDict, constants: dict[str, Any] | None)
     constants=constants or {},
     schedule=schedule,
   )
+
+
+def _started(config: ml_collections.ConfigDict, state: Any) -> Any:
+  """The state with the weights of the whole network that `config.train.start_from` names, if any;
+  a discriminator and the optimisers stay as they are."""
+  name = config.train.start_from
+  if not name:
+    return state
+  try:
+    saved = saved_networks.load(shipped.path(name) if name in shipped.names() else name)
+    configs.require_same_network(name, saved.about['config'], config)
+  except UserError as error:
+    raise UserError(f'config.train.start_from: {error}') from None
+  variables, spectral = saved.variables, state.variables.get('spectral')
+  if spectral and 'spectral' not in variables:  # a file with its norms folded into the kernels
+    variables = spectral_norm.unfolded(variables, spectral)
+  variables = jax.tree.map(jnp.asarray, variables)
+  if isinstance(state, DeblurState):
+    frozen, variables = split(variables, FROZEN)
+    state = state.replace(frozen=frozen)
+  params = variables.pop('params')
+  state = state.replace(generator=state.generator.replace(params=params, statistics=variables))
+  return state if state.ema is None else with_ema(state)
 
 
 def _take_over(config: ml_collections.ConfigDict, state: DeblurState) -> DeblurState:

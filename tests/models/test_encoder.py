@@ -124,3 +124,19 @@ def test_far_away_a_map_is_that_of_another_picture(run, pictures):
   # 136, and what the stages see, 7 + 4 * 6 px at most.
   first = -(-(16 + 136 + 31) // 16)
   np.testing.assert_allclose(found[:, :, first:], expected[:, :, first:], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('variant', encoder.VARIANTS)
+def test_a_gain_enlarges_the_map_and_not_the_features(pictures, variant):
+  net = Encoder(width=4, variant=variant, stages=(1, 2), input_size=None)
+  variables = net.lazy_init(jax.random.key(0), pictures)
+  enlarging = net.clone(gain=30.0)
+  np.testing.assert_allclose(
+    enlarging.apply(variables, pictures), 30 * net.apply(variables, pictures), rtol=1e-6
+  )
+  for found, expected in zip(
+    enlarging.apply(variables, pictures, features=True),
+    net.apply(variables, pictures, features=True),
+    strict=True,
+  ):
+    np.testing.assert_array_equal(found, expected)

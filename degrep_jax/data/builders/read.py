@@ -9,7 +9,15 @@ import numpy as np
 
 from degrep_jax.common.errors import UserError
 from degrep_jax.data.builders import sub_pictures
-from degrep_jax.data.pairs import Pair, PictureCache, Source, check_size, decode, random_window
+from degrep_jax.data.pairs import (
+  Pair,
+  PictureCache,
+  Source,
+  check_size,
+  decode,
+  random_window,
+  shrunk,
+)
 from degrep_jax.data.released.layouts import DATASETS, FULL, SUB_PICTURES
 
 KINDS = ('blurry', 'sharp')
@@ -29,6 +37,7 @@ class PreparedPairs(Source):
     min_size: smallest height and width that will do, the training crop; 0 asks for none.
     cache_bytes: the decoded pictures are kept if all of them fit; a cache for a part of them would
       mostly hold another part than the one asked for.
+    shrink: as of `FilePairs`.
 
   Raises:
     UserError: an unknown name, data that are not prepared or have no such split, or pictures below
@@ -43,7 +52,9 @@ class PreparedPairs(Source):
     pictures: str = FULL,
     min_size: int = 0,
     cache_bytes: int = 2**30,
+    shrink: int = 1,
   ):
+    self._shrink = shrink
     self._place = f'{name}/{pictures} {split} in {data_dir}'
     self._examples, metadata = _open(Path(data_dir), name, split, pictures)
     self.names = tuple(metadata['names'])
@@ -65,14 +76,14 @@ class PreparedPairs(Source):
 
   def crop(self, item: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The same random window of both pictures, (size, size, 3) uint8, not augmented."""
-    window = random_window(self._sizes[item], size, rng, self.names[item])
+    window = random_window(self._sizes[item], size, rng, self.names[item], self._shrink)
     if self._in_part:
       example = self.record(item)
       blurry, sharp = (sub_pictures.crop(example[kind], window) for kind in KINDS)
       if blurry is not None and sharp is not None:
-        return blurry, sharp
+        return shrunk(blurry, size), shrunk(sharp, size)
     pair = self.pair(item)
-    return pair.blurry[window], pair.sharp[window]
+    return shrunk(pair.blurry[window], size), shrunk(pair.sharp[window], size)
 
   def record(self, item: int) -> Mapping[str, bytes]:
     """An example as it is stored: 'name', and the PNG files 'blurry' and 'sharp'."""
