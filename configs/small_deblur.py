@@ -26,5 +26,6 @@ def get_config() -> ml_collections.ConfigDict:
   loss.gan = loss.reblur_l1 = loss.blur_field = 0.0
   loss.gan_warmup_steps = 0
   loss.deblur_l1 = 1.0
+  config.data.reference_share = 0.0  # Gr's alone
   config.optimizer.schedule_steps = config.train.steps = 16_000
   return config

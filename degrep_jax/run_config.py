@@ -246,15 +246,18 @@ def _check_losses(config: ml_collections.ConfigDict) -> None:
     _require(weight >= 0, f'loss.{name}', weight, 'it must not be negative')
     demand = f'the network {network} has no such loss, set it to 0'
     _require(name in its_own or not weight, f'loss.{name}', weight, demand)
-  _require(max(weights.values()) > 0, 'loss', weights, 'one weight must be positive')
+  learned = weights | {'blur_field': loss.blur_field if 'field' in inputs(config) else 0.0}
+  _require(max(learned.values()) > 0, 'loss', learned, 'one weight must be positive')
   demand = f'VGG19 needs {vgg.SMALLEST} at least, or loss.vgg=0'
   _require(not loss.vgg or config.data.crop >= vgg.SMALLEST, 'data.crop', config.data.crop, demand)
-  demand = 'photographs alone have known blur (data.source=photos): set it to 0'
-  data = config.data
+  data, demand = config.data, 'photographs alone have known blur (data.source=photos): set it to 0'
   sources = [data, *data.parts.values()] if data.source == 'mixture' else [data]
   # Also a part of weight 0, so that a recipe can be followed without its photographs.
   known = any(source.get('source') == 'photos' for source in sources)
   _require(known or not loss.blur_field, 'loss.blur_field', loss.blur_field, demand)
+  demand = 'model.without_map leaves no map to learn it: set one of the two to 0'
+  taught = config.model.without_map and loss.blur_field
+  _require(not taught, 'loss.blur_field', loss.blur_field, demand)
   first, field = loss.gan_warmup_steps, 'loss.gan_warmup_steps'
   _require(first >= 0, field, first, 'it must not be negative')
   demand = 'it waits for loss.gan or loss.feature_matching, which are 0: set it to 0'

@@ -101,6 +101,15 @@ def test_tiles_are_shared_by_the_devices_of_the_process_that_evaluates():
     ({'loss__gan_warmup_steps': -1}, 'config.loss.gan_warmup_steps is -1'),
     ({'loss__blur_field': 0.5}, r'config\.loss\.blur_field is 0\.5: photographs alone'),
     (
+      {
+        'loss__blur_field': 0.5,
+        'data__source': 'photos',
+        'data__root': 'x',
+        'model__without_map': True,
+      },
+      r'config\.loss\.blur_field is 0\.5: model\.without_map leaves no map',
+    ),
+    (
       {'loss__gan_warmup_steps': 9, 'loss__gan': 0.0},
       'config.loss.gan_warmup_steps is 9: it waits for loss.gan or loss.feature_matching',
     ),

@@ -1,4 +1,4 @@
-"""Blur as numbers that can be averaged and learned: how far and where to every place moved.
+"""Blur as numbers that can be averaged and learned: how far, and along which line, a place moved.
 
 A field has a point every `STEP` pixels of a picture, (h, w, 4) float32: the strength s, then
 s cos 2a and s sin 2a of the direction a, which has no head and no tail, and 1 where all that is

@@ -55,7 +55,7 @@ class Batches(Iterator[dict[str, np.ndarray]]):
 
 
 class Turn(NamedTuple):
-  """A flip and turn of a picture: the first two, then the third."""
+  """Horizontal and vertical flip of a picture, then its transposition."""
 
   horizontal: bool
   vertical: bool
@@ -91,7 +91,7 @@ def draw_turn(rng: np.random.Generator) -> Turn:
   return Turn(*(bool(drawn) for drawn in rng.random(3) < 0.5))
 
 
-def taken(
+def read_crop(
   source: Source, item: int, size: int, rng: np.random.Generator, inputs: Sequence[str]
 ) -> dict[str, np.ndarray]:
   """A random window of an item, not augmented: what `inputs` names of `Crop`."""
@@ -102,7 +102,7 @@ def taken(
   return {name: found[name] for name in inputs}
 
 
-def shape(name: str, size: int) -> tuple[int, ...]:
+def input_shape(name: str, size: int) -> tuple[int, ...]:
   """Of what is called so in `Crop`, of windows of `size` pixels."""
   return unknown(size).shape if name == 'field' else (size, size, 3)
 
@@ -160,7 +160,7 @@ def train_batches(
   named: set[str] = set()
 
   def pictures(item: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    found = taken(source, item, crop, rng, inputs)
+    found = read_crop(source, item, crop, rng, inputs)
     turn = draw_turn(rng) if augment else Turn(False, False, False)
     return tuple(
       turn.of_field(values) if name == 'field' else to_float(turn.of(values))
@@ -189,7 +189,7 @@ def train_batches(
     item = shuffled_item(index, len(source), seed)
     shown = tf.numpy_function(example, (index, item), (tf.float32,) * len(inputs), stateful=False)
     return {
-      name: tf.ensure_shape(values, shape(name, crop))
+      name: tf.ensure_shape(values, input_shape(name, crop))
       for name, values in zip(inputs, shown, strict=True)
     }
 
@@ -243,7 +243,7 @@ def batch_items(
     if on_error != 'skip':
       return item
     candidates = _candidates(number, item, len(source), seed)
-    return _first_sound(candidates, lambda item, rng: taken(source, item, crop, rng, inputs))[0]
+    return _first_sound(candidates, lambda item, rng: read_crop(source, item, crop, rng, inputs))[0]
 
   numbers = range((step - 1) * batch_size, step * batch_size)
   items = map(shown, numbers)

@@ -50,7 +50,8 @@ class JointNet(nn.Module):
   ) -> tuple[jax.Array, jax.Array]:
     """(Gd(blurry, M), Gr(sharp, M)): deblurred and reblurred, both `(B, H, W, 3)`, unbounded.
 
-    Of twice as many maps Gd takes the first half and Gr the second.
+    degradation_map: `(B, h, w, C)`, or `(2 B, h, w, C)`, of which Gd takes the first half and Gr
+    the second.
     """
     maps = self.pyramid(degradation_map, train)
     count = len(blurry)
@@ -64,7 +65,8 @@ class JointNet(nn.Module):
     reference: jax.Array | None = None,
     train: bool = False,
   ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """What a call gives, and the maps: those of the blurry pictures, then those of `reference`."""
+    """What a call gives, and the maps `(B, h, w, C)` of the blurry pictures, or `(2 B, h, w, C)`
+    with those of `reference` after them."""
     shown = blurry if reference is None else jnp.concatenate([blurry, reference])
     m = self.degradation_map(shown, train)
     return *self.generate(blurry, sharp, m, train), m

@@ -16,7 +16,7 @@ from degrep_jax.common.console import say, track
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.files import write_json
 from degrep_jax.data.pairs import Source
-from degrep_jax.data.pipeline import Batches, batch_items, shape, train_batches
+from degrep_jax.data.pipeline import Batches, batch_items, input_shape, train_batches
 from degrep_jax.data.source import open_source
 from degrep_jax.evaluation.held_out import Evaluator, dataset_of
 from degrep_jax.evaluation.panel import panel
@@ -36,7 +36,10 @@ def _compile(
   # Of several processes pmap takes arrays alone, not their shapes.
   count = config.train.batch_size // jax.process_count()
   batch = devices.shard(
-    {name: np.zeros((count, *shape(name, config.data.crop)), np.float32) for name in stage.inputs}
+    {
+      name: np.zeros((count, *input_shape(name, config.data.crop)), np.float32)
+      for name in stage.inputs
+    }
   )
   start = time.monotonic()
   return stage.compile(state, constants, batch), time.monotonic() - start

@@ -6,6 +6,7 @@ import functools
 import operator
 from collections.abc import Iterable, Sequence
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,15 +31,22 @@ def _mean_over_scales(values: list[jax.Array]) -> jax.Array:
 
 
 def field_l1(maps: jax.Array, field: jax.Array) -> jax.Array:
-  """L1 between the first channels of maps `(N, h, w, C)` and the blur, where it is known (ours).
+  """L1 between the first channels of maps and the blur, where it is known (ours).
 
   Args:
-    maps: of B pictures, or of these and as many that have the same blur.
-    field: of B pictures, `(B, H, W, 4)` as data/blur_field.py has it; averaged over the places of
-      the map.
+    maps: `(N, h, w, C)`, of B pictures, or of these and as many that have the same blur.
+    field: of the B pictures, `(B, H, W, 4)` as data/blur_field.py has it; a place of the map has
+      the mean of its points, or, where their number is no multiple, is interpolated.
+
+  Returns:
+    Mean over pictures, places and the three channels, ().
   """
-  batch, channels = len(field), field.shape[-1]
-  field = jax.image.resize(field, (batch, *maps.shape[1:3], channels), 'linear')
+  (batch, height, width, channels), (h, w) = field.shape, maps.shape[1:3]
+  if height % h == 0 and width % w == 0:
+    side = height // h, width // w
+    field = nn.avg_pool(field, side, side)
+  else:
+    field = jax.image.resize(field, (batch, h, w, channels), 'linear')
   field = jnp.tile(field, (len(maps) // batch, 1, 1, 1))
   blur, known = field[..., :-1], field[..., -1:]
   return (known * jnp.abs(maps[..., : channels - 1] - blur)).mean()

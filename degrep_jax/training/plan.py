@@ -26,7 +26,7 @@ from degrep_jax.checkpoints.describe import count_parts
 from degrep_jax.common.console import duration, empty_table, results, say
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.units import bytes_text, quantity
-from degrep_jax.data.pipeline import shape
+from degrep_jax.data.pipeline import input_shape
 from degrep_jax.models import convolution
 from degrep_jax.models.variables import DTYPES
 from degrep_jax.models.vgg import Vgg19Features
@@ -74,11 +74,11 @@ class Line:
   Attributes:
     of: (pictures at a time, micro-batches) to the needs of their step; called with the counts of
       `programs` alone, and one micro-batch or two.
-    pictures: bytes of one example.
+    example_bytes: of what a batch has of one example.
   """
 
   of: Callable[[int, int], Needs]
-  pictures: int
+  example_bytes: int
 
   def at(self, share: int, parts: int = 1) -> Needs:
     """For a share of the batch in so many micro-batches: memory within 10 %, as far as was tried.
@@ -89,7 +89,7 @@ class Line:
     count, alike = share // parts, min(parts, 2)
     pair = next((two for two in reversed(programs()) if count >= two[0]), programs()[0])
     needs = self._affine(pair, count, alike)
-    later = self.pictures * (share - alike * count)
+    later = self.example_bytes * (share - alike * count)
     return needs._replace(
       arguments=needs.arguments + later,
       temporaries=needs.temporaries + later,
@@ -156,7 +156,7 @@ def needs(config: ml_collections.ConfigDict, share: int) -> Needs:
     jax.eval_shape(stage.create),
     stage.constants,
     {
-      name: jax.ShapeDtypeStruct((share, *shape(name, config.data.crop)), jnp.float32)
+      name: jax.ShapeDtypeStruct((share, *input_shape(name, config.data.crop)), jnp.float32)
       for name in stage.inputs
     },
   )
@@ -191,7 +191,9 @@ def line(config: ml_collections.ConfigDict) -> Line:
     return found
 
   inputs = _abstract_stage(config).inputs
-  return Line(of, pictures=sum(4 * math.prod(shape(name, config.data.crop)) for name in inputs))
+  return Line(
+    of, example_bytes=sum(4 * math.prod(input_shape(name, config.data.crop)) for name in inputs)
+  )
 
 
 def nearest(
@@ -217,7 +219,7 @@ def plan(
   """Prints what a training step of `config` takes of every device.
 
   Args:
-    config: of the run; its data are not looked at.
+    config: of the run; its pictures are not looked at.
     memories: bytes of a device. With any, all types and rematerialisation are compiled, for the
       largest batch of each and the nearest settings that fit.
     devices: that share the batch; None: as many as there are here.

@@ -36,6 +36,33 @@ def gopro(tmp_path):
   return tmp_path
 
 
+def places(crop, whole, most):
+  """(k, row, column) of all windows of a picture whose means of k x k squares are a crop."""
+  found, size = [], len(crop)
+  for k in range(1, most + 1):
+    for top in range(whole.shape[0] - k * size + 1):
+      for left in range(whole.shape[1] - k * size + 1):
+        window = whole[top : top + k * size, left : left + k * size].astype(float)
+        means = window.reshape(size, k, size, k, 3).mean((1, 3))
+        if np.abs(means - crop).max() <= 0.51:
+          found.append((k, top, left))
+  return found
+
+
+def test_crops_of_pictures_scaled_down(tmp_path):
+  add_pair(tmp_path / 'train' / 'a', '000001.png', height=20, width=26)
+  source = FolderPairs(tmp_path, 'train', shrink=5)
+  pair, factors = source.pair(0), []
+  for seed in range(60):
+    blurry, sharp = source.crop(0, 6, np.random.default_rng(seed))
+    assert blurry.shape == sharp.shape == (6, 6, 3) and blurry.dtype == np.uint8
+    (place,) = places(blurry, pair.blurry, 3)
+    assert places(sharp, pair.sharp, 3) == [place]
+    factors.append(place[0])
+  # Four times as small they are no larger than 5 px: 1, 2 and 3 are drawn equally often.
+  assert min(np.bincount(factors)[1:]) > 10 and len(np.bincount(factors)) == 4
+
+
 def test_gopro_layout(gopro):
   train, test = FolderPairs(gopro, 'train', min_size=40), FolderPairs(gopro, 'test')
   assert train.names == ('GOPR1/000047', 'GOPR2/000002')

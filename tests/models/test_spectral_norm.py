@@ -201,3 +201,19 @@ def test_folded_variables_cannot_be_trained(layer):
   conv, variables = layer
   with pytest.raises(flax.errors.FlaxError):
     conv.apply({'params': variables['params']}, PICTURE, train=True, mutable=['spectral'])
+
+
+def test_folded_kernels_get_their_vectors_again():
+  kernel, u = _kernel(), _unit(SHAPE[-1])
+  variables = {
+    'params': {'a': {'conv': {'kernel': kernel, 'bias': u}}, 'b': {'kernel': kernel}},
+    'spectral': {'a': {'conv': {'u': u, 'v': np.asarray(spectral_norm.right_vector(kernel, u))}}},
+  }
+  folded = spectral_norm.folded(variables)
+  again = spectral_norm.unfolded(folded, variables['spectral'])
+  assert again['params'] is folded['params']
+  assert jax.tree.structure(again) == jax.tree.structure(variables)
+  vectors, matrix = again['spectral']['a']['conv'], _matrix(folded['params']['a']['conv']['kernel'])
+  assert vectors['u'] @ matrix @ vectors['v'] == pytest.approx(np.linalg.norm(matrix, 2), rel=1e-5)
+  for name in ('u', 'v'):
+    assert np.linalg.norm(vectors[name]) == pytest.approx(1, rel=1e-5)

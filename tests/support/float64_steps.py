@@ -42,7 +42,7 @@ class Steps:
 
     state = jax.tree.map(shape, jax.eval_shape(stage.create))
     inputs = {
-      name: jax.ShapeDtypeStruct(pipeline.shape(name, config.data.crop), np.float32)
+      name: jax.ShapeDtypeStruct(pipeline.input_shape(name, config.data.crop), np.float32)
       for name in stage.inputs
     }
     batch = {name: shape(x, config.train.batch_size // count) for name, x in inputs.items()}

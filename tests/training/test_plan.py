@@ -33,7 +33,7 @@ def _line(fixed, each, state=2.0, later=0.0):
     flops = (10.0 + count) / parts  # XLA counts those of a loop once
     return plan.Needs(GIB * state, 0, GIB * (gradients + activations), flops)
 
-  return plan.Line(of, pictures=2**20)
+  return plan.Line(of, example_bytes=2**20)
 
 
 def test_needs_follow_from_two_programs():
@@ -62,7 +62,7 @@ def test_only_what_the_answer_needs_is_compiled():
     asked.add((count, parts))
     return plan.Needs(GIB, 0, GIB * count * parts, 1)
 
-  line = plan.Line(of, pictures=0)
+  line = plan.Line(of, example_bytes=0)
   assert line.largest(21 * GIB) == 20 and asked == {(8, 1), (12, 1)}
   assert line.largest(4 * GIB) == 3 and asked == {(8, 1), (12, 1), (2, 1), (4, 1)}
   lines, train = {('float32', False): line}, tiny_joint.config(train__batch_size=8).train

@@ -1,6 +1,7 @@
 """The joint step against plain computations: what each network learns from, in which order, and
 what a step costs."""
 
+import functools
 import itertools
 import re
 
@@ -24,7 +25,9 @@ from degrep_jax.training import steps
 
 DEFAULT = tiny_joint.config()
 OFFICIAL = tiny_joint.config(train__official_order=True)
-REFERENCED = tiny_joint.config(data__source='photos', data__reference_share=1.0)
+REFERENCED = tiny_joint.config(
+  data__source='photos', data__reference_share=1.0, loss__blur_field=0.5
+)
 WITHOUT = tiny_joint.config(loss__gan=0.0, loss__vgg=3.0, loss__vgg_path='unread')
 RATE = 2e-4
 
@@ -171,7 +174,9 @@ def warming():
 
 def test_of_a_reference_gr_learns_by_its_map_and_gd_by_the_blurry_pictures(initial, batch):
   reference = batch['blurry'][:, ::-1]
-  _, (metrics,) = Steps(REFERENCED)(initial, [batch | {'reference': reference}])
+  field = np.random.default_rng(1).normal(size=(len(reference), 8, 8, 4)).astype(np.float32)
+  field[..., 3] = np.array([1, 0, 1, 1])[:, None, None]  # of the second nothing is known
+  _, (metrics,) = Steps(REFERENCED)(initial, [batch | {'reference': reference, 'field': field}])
   gen, sharp = initial.generator, batch['sharp']
   run = float64.jit(lambda blurry: _pass(GENERATOR, gen.params, gen.statistics, blurry, sharp)[0])
   (deblurred, own), (_, reblurred) = run(batch['blurry']), run(reference)
@@ -179,6 +184,21 @@ def test_of_a_reference_gr_learns_by_its_map_and_gd_by_the_blurry_pictures(initi
   l_reblur, l_own = (np.abs(picture - batch['blurry']).mean() for picture in (reblurred, own))
   assert metrics['l_reblur'] == pytest.approx(l_reblur, rel=1e-9)
   assert abs(l_own / l_reblur - 1) > 1e-6
+  encode = functools.partial(
+    factory.build_encoder(REFERENCED.model).apply, train=True, mutable=['spectral']
+  )
+  variables = {name: tree['encoder'] for name, tree in gen.variables.items() if 'encoder' in tree}
+  apart = []
+  for pictures in (batch['blurry'], reference):
+    maps = np.asarray(float64.jit(encode)(variables, pictures)[0])
+    side = maps.shape[1]
+    points = field.reshape(len(field), side, 8 // side, side, 8 // side, 4).mean((2, 4))
+    apart.append(np.abs(maps[..., :3] - points[..., :3])[field[:, 0, 0, 3] == 1].sum())
+  known = metrics['l_field'] * 2 * len(field) * side * side * 3
+  assert known == pytest.approx(sum(apart), rel=1e-9)
+  parts = (1, 'l_gan'), (10, 'l_deblur'), (10, 'l_reblur'), (0.5, 'l_field')
+  total = sum(weight * metrics[name] for weight, name in parts)
+  assert metrics['l_g'] == pytest.approx(total, rel=1e-9)
 
 
 def test_a_warm_up_learns_from_l1_alone_and_leaves_the_discriminator(warming, initial, batch):

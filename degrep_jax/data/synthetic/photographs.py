@@ -157,44 +157,55 @@ class PhotographPairs(Source):
   def known_crop(self, item: int, size: int, rng: np.random.Generator) -> Crop:
     """Like `crop`, and the field of its blur; the reference is in a share of the crops a window of
     another photograph, in a size of its own, under the very same shot."""
-    blurry, sharp, shot, window, known = self._crop(item, size, rng)
-    if shot is None or rng.uniform() >= self._reference:
-      return Crop(blurry, sharp, blurry, known)
-    other = int(rng.integers(len(self)))
-    photo, place, scale, _ = self._window(other, size, rng)
-    # The exposure is that of the crop's place, whatever is seen there.
-    whole = shots.grown(window, shot.finish)
-    around = shots.margin(shot, whole)
-    rows, columns = (
-      slice(there.start + outer.start - here.start, there.stop + outer.stop - here.stop)
-      for there, outer, here in zip(place, whole, window, strict=True)
-    )
-    taken = shots.take(shot, _scaled(photo, (rows, columns), around, scale), around, whole, rng)
-    return Crop(blurry, sharp, shots.part(taken, whole, window), known)
+    blurry, sharp, shot, window = self._crop(item, size, rng)
+    if window is None or shot is None:
+      field = blur_field.unknown(size) if window is None else blur_field.still(size)
+      return Crop(blurry, sharp, blurry, field)
+    reference = None
+    if rng.uniform() < self._reference:
+      reference = self._reference_of(item, shot, window, rng)
+    field = shots.field_of(shot, window)
+    return Crop(blurry, sharp, blurry if reference is None else reference, field)
+
+  def _reference_of(
+    self, item: int, shot: Shot, window: Window, rng: np.random.Generator
+  ) -> np.ndarray | None:
+    """Another photograph under the exposure of an item's window, or None where it is damaged, which
+    is told in its own turn."""
+    other = (item + int(rng.integers(1, max(len(self), 2)))) % len(self)
+    try:
+      photo, place, scale, _ = self._window(other, window[0].stop - window[0].start, rng)
+    except UserError:
+      return None
+
+    def seen(whole: Window, around: int) -> np.ndarray:
+      # The exposure is that of the window, whatever is seen there.
+      rows, columns = (
+        slice(there.start + outer.start - here.start, there.stop + outer.stop - here.stop)
+        for there, outer, here in zip(place, whole, window, strict=True)
+      )
+      return _scaled(photo, scale, (rows, columns), around)
+
+    return shots.exposed(shot, window, seen, rng)[0]
 
   def _crop(
     self, item: int, size: int, rng: np.random.Generator
-  ) -> tuple[np.ndarray, np.ndarray, Shot | None, Window, np.ndarray]:
-    """Blurry, sharp, the shot of a window or None where it was left as it is, the window, and the
-    field."""
+  ) -> tuple[np.ndarray, np.ndarray, Shot | None, Window | None]:
+    """Blurry, sharp, the shot, and the window of the photograph; no shot where it was left as it
+    is, no window where a surface is shown instead."""
     kind = rng.uniform()
-    nowhere: Window = slice(0, size), slice(0, size)
     if kind < self._flat:
-      self.photograph(item)  # whatever is shown for a damaged one
+      # Decoded even so: whether an item counts as damaged must not depend on what is drawn.
+      self.photograph(item)
       surface = flat_crop(size, rng)
-      return surface, surface.copy(), None, nowhere, blur_field.unknown(size)
+      return surface, surface.copy(), None, None
     photo, window, scale, shape = self._window(item, size, rng)
     if kind < self._flat + self._sharp:
-      sharp = _scaled(photo, window, 0, scale)
-      return sharp.copy(), sharp, None, nowhere, blur_field.still(size)
+      sharp = _scaled(photo, scale, window, 0)
+      return sharp.copy(), sharp, None, window
     shot = shots.draw_shot(self._blur, shape, rng)
-    whole = shots.grown(window, shot.finish)
-    around = shots.margin(shot, whole)
-    patch = _scaled(photo, whole, around, scale)
-    blurry = shots.take(shot, patch, around, whole, rng)
-    sharp = patch[around : len(patch) - around, around : patch.shape[1] - around]
-    blurry, sharp = (shots.part(picture, whole, window) for picture in (blurry, sharp))
-    return blurry, sharp, shot, window, shots.field_of(shot, window)
+    seen = partial(_scaled, photo, scale)
+    return *shots.exposed(shot, window, seen, rng), shot, window
 
   def _window(
     self, item: int, size: int, rng: np.random.Generator
@@ -254,7 +265,7 @@ def _source(photo: np.ndarray, window: Window, scale: float) -> np.ndarray:
   return exposure.cut(photo, (rows, columns), 0)
 
 
-def _scaled(photo: np.ndarray, window: Window, around: int, scale: float) -> np.ndarray:
+def _scaled(photo: np.ndarray, scale: float, window: Window, around: int) -> np.ndarray:
   """A window of the photograph at `scale` times its size, and `around` pixels around it."""
   rows, columns = (slice(part.start - around, part.stop + around) for part in window)
   patch = _source(photo, (rows, columns), scale)

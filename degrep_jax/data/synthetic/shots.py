@@ -1,7 +1,8 @@
 """Photographs blurred as by all sorts of cameras: what differs from one shot to the next is drawn
 here, wide, where exposure.py is one camera."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -251,18 +252,34 @@ def field_of(shot: Shot, window: Window) -> np.ndarray:
   """The field of a window's blur, see blur_field.py."""
   x, y = (blur_field.points(part.start, part.stop) for part in reversed(window))
   extent, direction, _ = exposure.paths(shot.motion, *np.meshgrid(x, y))
-  if shot.kernel is not None:
-    length, angle = kernel_line(shot.kernel)
-    extent, direction = np.full_like(extent, length), np.full_like(direction, angle)
-  return blur_field.of_paths(extent, direction)
+  return blur_field.of_paths(*_of_kernel(shot.kernel, extent, direction))
+
+
+def exposed(
+  shot: Shot,
+  window: Window,
+  seen: Callable[[Window, int], np.ndarray],
+  rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+  """A window under a shot, blurry and sharp, (h, w, 3) uint8.
+
+  Args:
+    shot: of the whole photograph.
+    window: rows and columns in the photograph.
+    seen: (window, around) -> what is there, (h + 2 around, w + 2 around, 3) uint8.
+    rng: of the noise.
+  """
+  whole = grown(window, shot.finish)
+  around = margin(shot, whole)
+  patch = seen(whole, around)
+  blurry = take(shot, patch, around, whole, rng)
+  sharp = patch[around : len(patch) - around, around : patch.shape[1] - around]
+  return part(blurry, whole, window), part(sharp, whole, window)
 
 
 def picture(photo: np.ndarray, shot: Shot, window: Window, rng: np.random.Generator) -> np.ndarray:
   """The blurry picture of a window of a photograph (H, W, 3) uint8."""
-  whole = grown(window, shot.finish)
-  around = margin(shot, whole)
-  blurry = take(shot, exposure.cut(photo, whole, around), around, whole, rng)
-  return part(blurry, whole, window)
+  return exposed(shot, window, functools.partial(exposure.cut, photo), rng)[0]
 
 
 def shoot(photo: np.ndarray, shot: Shot, window: Window, rng: np.random.Generator) -> BlurExample:
@@ -270,11 +287,18 @@ def shoot(photo: np.ndarray, shot: Shot, window: Window, rng: np.random.Generato
   with the same second moment."""
   blurry = picture(photo, shot, window, rng)
   extent, direction, moving, swept = exposure.measure(shot.motion, window)
-  if shot.kernel is not None:
-    length, angle = kernel_line(shot.kernel)
-    extent, direction = np.full_like(extent, length), np.full_like(direction, angle)
-  sharp = photo[window].copy()
-  return BlurExample(blurry, sharp, extent, direction, moving, swept)
+  extent, direction = _of_kernel(shot.kernel, extent, direction)
+  return BlurExample(blurry, photo[window].copy(), extent, direction, moving, swept)
+
+
+def _of_kernel(
+  kernel: np.ndarray | None, extent: np.ndarray, direction: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Path lengths and directions as they are, or everywhere those of a kernel's line."""
+  if kernel is None:
+    return extent, direction
+  length, angle = kernel_line(kernel)
+  return np.full_like(extent, length), np.full_like(direction, angle)
 
 
 def part(picture: np.ndarray, whole: Window, window: Window) -> np.ndarray:

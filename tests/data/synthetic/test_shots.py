@@ -188,6 +188,21 @@ def test_extent_and_direction_of_a_kernel_are_those_of_its_line(angle, half):
   assert np.cos(2 * (direction - angle)) > 0.99
 
 
+def test_the_field_of_a_kernel_is_that_of_its_line():
+  kernel = np.zeros((21, 21))
+  steps = np.arange(-10, 11)
+  kernel[10 + steps, 10 + steps] = 1 / 21  # falling to the right: 45 degrees, y being down
+  made = shot(shifting([[0, 0]]), kernel=kernel)
+  field = shots.field_of(made, (slice(8, 24), slice(0, 32)))
+  assert field.shape == (4, 8, 4)
+  # The second moment of 21 points at distances of sqrt(2), as that of an even line.
+  strength = np.sqrt(np.sqrt(12 * 2 * np.mean(steps**2))) / 2
+  np.testing.assert_allclose(field[..., 0], strength, rtol=1e-5)
+  np.testing.assert_allclose(field[..., 1], 0, atol=1e-5)
+  np.testing.assert_allclose(field[..., 2], strength, rtol=1e-5)
+  assert (field[..., 3] == 1).all()
+
+
 def test_kernels_are_drawn_turned_and_centred():
   kernel = np.zeros((9, 15))
   kernel[4, 2:13] = 1 / 11
