@@ -28,4 +28,5 @@ def get_config() -> ml_collections.ConfigDict:
   loss.deblur_l1 = 1.0
   config.data.reference_share = 0.0  # Gr's alone
   config.optimizer.schedule_steps = config.train.steps = 16_000
+  config.log.evaluate_every_steps = 2_500
   return config

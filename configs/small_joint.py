@@ -68,5 +68,5 @@ def get_config() -> ml_collections.ConfigDict:
   config.log.every_steps = 50
   config.log.pictures_every_steps = 1_000
   config.log.checkpoint_every_steps = 500
-  config.log.evaluate_every_steps = 2_500
+  config.log.evaluate_every_steps = 1_300
   return config.lock()
