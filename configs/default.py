@@ -24,7 +24,7 @@ def get_config() -> ml_collections.ConfigDict:
   model.encoder_width = 64
   model.encoder_stages = (1, 2, 4, 8, 8)  # channels of the stride-2 convolutions / encoder_width
   model.encoder_input = 256  # side to which E resizes other pictures [C]; 0: takes them as they are
-  model.encoder_gain = 1.0  # the map is enlarged so many times; see docs/findings.md. Ours
+  model.encoder_gain = 1.0  # times that the map is enlarged; see docs/findings.md. Ours
   model.global_code = False  # one-dimensional ablation "Gr w/ 1D" [S]
   model.without_map = False  # control of that ablation: a map of zeros, ours
   model.modulation = 'spade'  # [C]; sam: the paper's figure
