@@ -27,7 +27,9 @@ model: $(VENV)/ready
 	  $(MODEL_FLAGS)
 	$(BIN)/python -m degrep_jax.main --config=small_deblur --workdir=$(MODEL)/deblur $(data) \
 	  --config.train.init_from=$(MODEL)/joint $(MODEL_FLAGS)
-	for name in joint:small_joint deblur:small; do $(BIN)/degrep export $(MODEL)/$${name%:*} \
+	$(BIN)/python -m degrep_jax.main --config=small_finetune --workdir=$(MODEL)/finetune $(data) \
+	  --config.train.start_from=$(MODEL)/deblur --config.model.encoder=structure $(MODEL_FLAGS)
+	for name in joint:small_joint finetune:small; do $(BIN)/degrep export $(MODEL)/$${name%:*} \
 	  --format safetensors --dtype float16 --note commit=$(commit) \
 	  --note data="$(notdir $(GOPRO) $(PAIRS) $(PHOTOS))" \
 	  --output $(MODEL)/$${name#*:}.safetensors --overwrite || exit $$?; done

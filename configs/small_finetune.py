@@ -5,8 +5,9 @@ python -m degrep_jax.main --config=configs/small_finetune.py --workdir=runs/smal
   --config.data.parts.photos.root=PHOTOS
 
 The sources are those of small_joint.py; what is not there gets a weight of 0, as in
---config.data.parts.pairs.weight=0. --config.train.start_from=runs/small_deblur begins with another
-network. Half of the pairs' crops and more are cut from pictures scaled down, so that it learns
+--config.data.parts.pairs.weight=0. --config.train.start_from=runs/small_deblur
+--config.model.encoder=structure begins with a network of today's small_deblur.py. Half of the crops
+of GoPro and three quarters of those of the pairs are cut from pictures scaled down, so that it learns
 blurs of a few pixels, too.
 """
 

@@ -1,7 +1,5 @@
 """From what a command line names, or does not, to the network that restores."""
 
-import difflib
-import os
 from typing import TYPE_CHECKING, Any
 
 from degrep_jax import shipped
@@ -46,19 +44,4 @@ def located(checkpoint: str | None, task: str) -> tuple[str, str]:
     UserError: none ships that can do it, a name that is almost that of one, or a path that cannot
       be opened.
   """
-  if checkpoint is None:
-    checkpoint = shipped.best(task)
-  if checkpoint in shipped.names():
-    return checkpoint, str(shipped.path(checkpoint))
-  try:
-    os.stat(checkpoint)
-  except (FileNotFoundError, NotADirectoryError):
-    if checkpoint in shipped.NETWORKS:
-      shipped.path(checkpoint)  # says what ships instead
-    if meant := difflib.get_close_matches(checkpoint, shipped.names(), n=1):
-      raise UserError(
-        f'there is no workdir or network {checkpoint}: is {meant[0]} meant?'
-      ) from None
-  except OSError as error:
-    raise UserError(f'{checkpoint} cannot be opened: {error.strerror}.') from error
-  return '', checkpoint
+  return shipped.located(shipped.best(task) if checkpoint is None else checkpoint)

@@ -3,8 +3,10 @@
 A table, and files in this folder: nothing is imported that `degrep --help` would wait for.
 """
 
+import difflib
 import hashlib
 import json
+import os
 import pathlib
 from typing import Any, NamedTuple
 
@@ -31,7 +33,7 @@ class Shipped(NamedTuple):
 
 # The first that can do something is taken where none is named.
 NETWORKS = {
-  'small': Shipped('msdi_net', 'small_deblur', ('deblur', 'map')),
+  'small': Shipped('msdi_net', 'small_finetune', ('deblur', 'map')),
   'small_joint': Shipped('joint', 'small_joint', ('deblur', 'map', 'reblur')),
   'small_hinet': Shipped('hinet', 'small_hinet', ('deblur',)),
 }
@@ -61,6 +63,28 @@ def path(name: str) -> pathlib.Path:
     choice = f'choose one of {", ".join(names())}' if names() else 'train it'
     raise UserError(f'{name} does not ship with this copy: {choice}, or name a workdir of yours.')
   return _file(name)
+
+
+def located(checkpoint: str) -> tuple[str, str]:
+  """(name, file) of a network that ships, ('', as it was given) of a workdir or another file.
+
+  Raises:
+    UserError: a name that is almost that of one that ships, or a path that cannot be opened.
+  """
+  if checkpoint in names():
+    return checkpoint, str(path(checkpoint))
+  try:
+    os.stat(checkpoint)
+  except (FileNotFoundError, NotADirectoryError):
+    if checkpoint in NETWORKS:
+      path(checkpoint)  # says what ships instead
+    if meant := difflib.get_close_matches(checkpoint, names(), n=1):
+      raise UserError(
+        f'there is no workdir or network {checkpoint}: is {meant[0]} meant?'
+      ) from None
+  except OSError as error:
+    raise UserError(f'{checkpoint} cannot be opened: {error.strerror}.') from error
+  return '', checkpoint
 
 
 def scores(name: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from degrep_jax.runtime.workdir import full_disk_told, locked
 from degrep_jax.training import finite
 from degrep_jax.training.recorder import Recorder
 from degrep_jax.training.run import Run
-from degrep_jax.training.stages import Stage, open_stage
+from degrep_jax.training.stages import Stage, open_stage, require_start
 
 
 def _compile(
@@ -137,7 +137,10 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
   lock = locked(workdir) if processes.is_first() else contextlib.nullcontext()
   with full_disk_told(workdir), lock, signals.StopSignals() as stop:
     if processes.is_first():
-      configs.keep_in(workdir, config, bool(checkpoints.saved_steps(workdir)))
+      begun = bool(checkpoints.saved_steps(workdir))
+      if not begun:
+        require_start(config)
+      configs.keep_in(workdir, config, begun)
     try:
       return _train(config, workdir, sources, stage, stop)
     except finite.NotFinite as error:

@@ -189,17 +189,28 @@ def _deblur(config: ml_collections.ConfigDict, constants: dict[str, Any] | None)
   )
 
 
-def _started(config: ml_collections.ConfigDict, state: Any) -> Any:
-  """The state with the weights of the whole network that `config.train.start_from` names, if any;
-  a discriminator and the optimisers stay as they are."""
+def require_start(config: ml_collections.ConfigDict) -> None:
+  """Raises UserError where `config.train.start_from` names no network of the same kind."""
+  if config.train.start_from:
+    _start(config)
+
+
+def _start(config: ml_collections.ConfigDict) -> saved_networks.SavedNetwork:
   name = config.train.start_from
-  if not name:
-    return state
   try:
-    saved = saved_networks.load(shipped.path(name) if name in shipped.names() else name)
+    saved = saved_networks.load(shipped.located(name)[1])
     configs.require_same_network(name, saved.about['config'], config)
   except UserError as error:
     raise UserError(f'config.train.start_from: {error}') from None
+  return saved
+
+
+def _started(config: ml_collections.ConfigDict, state: Any) -> Any:
+  """The state with the weights of the whole network that `config.train.start_from` names, if any;
+  a discriminator and the optimisers stay as they are."""
+  if not config.train.start_from:
+    return state
+  saved = _start(config)
   variables, spectral = saved.variables, state.variables.get('spectral')
   if spectral and 'spectral' not in variables:  # a file with its norms folded into the kernels
     variables = spectral_norm.unfolded(variables, spectral)

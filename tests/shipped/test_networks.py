@@ -10,7 +10,7 @@ import saved
 import tiny_deblur
 import tiny_joint
 
-from configs import small_deblur, small_hinet, small_joint
+from configs import small_finetune, small_hinet, small_joint
 from degrep_jax import Restorer, cli, shipped
 from degrep_jax.common.errors import UserError
 from degrep_jax.inference import export
@@ -70,12 +70,12 @@ def test_the_table_says_what_the_networks_can_do():
     assert set(row.tasks) == {task for task, can in able.items() if can}
   configs = {name: row.config for name, row in shipped.NETWORKS.items()}
   assert configs == {
-    'small': 'small_deblur',
+    'small': 'small_finetune',
     'small_joint': 'small_joint',
     'small_hinet': 'small_hinet',
   }
   for module, row in zip(
-    (small_deblur, small_joint, small_hinet), shipped.NETWORKS.values(), strict=True
+    (small_finetune, small_joint, small_hinet), shipped.NETWORKS.values(), strict=True
   ):
     assert module.get_config().model.network == row.network
 

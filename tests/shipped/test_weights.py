@@ -63,10 +63,6 @@ def test_scores_are_of_these_weights():
   assert all(shipped.scores(name) for name in measured)
 
 
-# What differs from today's config: small was trained on the map of an earlier small_joint.
-EARLIER = {'small': {'encoder': 'local'}}
-
-
 @every
 def test_the_file_says_what_made_it(name):
   found, row = exported.describe(shipped.path(name)), shipped.NETWORKS[name]
@@ -76,8 +72,7 @@ def test_the_file_says_what_made_it(name):
     assert found.notes[note]
   assert len(found.notes['commit']) >= 7 and int(found.notes['commit'], 16)
   model = importlib.import_module(f'configs.{row.config}').get_config().model
-  expected = json.loads(json.dumps(model.to_dict())) | EARLIER.get(name, {})
-  assert found.config.model.to_dict() == expected
+  assert found.config.model.to_dict() == json.loads(json.dumps(model.to_dict()))
 
 
 @every

@@ -11,6 +11,7 @@ from degrep_jax.common.errors import UserError
 from degrep_jax.inference.export import to_safetensors
 from degrep_jax.models.variables import merged
 from degrep_jax.training import stages
+from degrep_jax.training.loop import train
 
 CONFIGS = {
   'joint': tiny_joint.config(train__ema_decay=0.9),
@@ -98,6 +99,10 @@ def test_another_network_is_refused_by_its_fields(network):
   assert 'set model.width (there 2, now 4).' in str(refusal.value)
 
 
-def test_what_is_not_there_is_refused(tmp_path):
-  with pytest.raises(UserError, match=r'config\.train\.start_from: .*nothing'):
-    started(CONFIGS['msdi_net'], tmp_path / 'nothing')
+def test_what_is_not_there_is_told_before_anything_is_written(tmp_path):
+  config = tiny_joint.config(
+    data__source='synthetic', train__start_from='smal', eval__tile=32, eval__batch_size=8
+  )
+  with pytest.raises(UserError, match=r'config\.train\.start_from: .* smal: is small meant'):
+    train(config, tmp_path / 'run')
+  assert not (tmp_path / 'run' / 'config.json').exists()
