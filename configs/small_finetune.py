@@ -5,10 +5,14 @@ python -m degrep_jax.main --config=configs/small_finetune.py --workdir=runs/smal
   --config.data.parts.photos.root=PHOTOS
 
 The sources are those of small_joint.py; what is not there gets a weight of 0, as in
---config.data.parts.pairs.weight=0. --config.train.start_from=runs/small_deblur
---config.model.encoder=structure begins with a network of today's small_deblur.py. Half of the crops
-of GoPro and three quarters of those of the pairs are cut from pictures scaled down, so that it learns
-blurs of a few pixels, too.
+--config.data.parts.pairs.weight=0. Half of the crops of GoPro and three quarters of those of the
+pairs are cut from pictures scaled down, so that it learns blurs of a few pixels, too. To begin with
+a network of today's small_deblur.py, add --config.model.encoder=structure and
+--config.train.start_from=runs/small_deblur.
+
+Machine: 2 CPU cores and 3.6 GB: 0.85 s of both cores a step (AMD EPYC), 1.3 hours if nothing else
+runs. Expect, from `small` after 16,000 steps: 27.19 dB on the 24 held-out pictures (26.48 blurry;
+27.17 before), and four times the gain on pictures scaled down.
 """
 
 import ml_collections

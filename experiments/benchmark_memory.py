@@ -14,12 +14,12 @@ import ctypes
 import gc
 import json
 import pathlib
-import re
 import subprocess
 import sys
 import time
 
 from absl import app, flags
+from peak_memory import forget_peak, peak_mib
 
 sys.path.append(str(pathlib.Path(__file__).parents[1]))  # configs lie beside the package
 
@@ -36,12 +36,6 @@ ROWS = (
   {'dtype': 'bfloat16'},
   {'dtype': 'bfloat16', 'remat': True},
 )
-
-
-def _peak() -> int:
-  """Of the resident memory of this process, bytes."""
-  status = pathlib.Path('/proc/self/status').read_text()
-  return 1024 * int(re.search(r'VmHWM:\s+(\d+) kB', status)[1])
 
 
 def prepared(config):
@@ -74,13 +68,13 @@ def _measured(fields: dict) -> dict:
   state, _ = jax.block_until_ready(compiled(state, {}, batch))
   gc.collect()
   ctypes.CDLL('libc.so.6').malloc_trim(0)  # what compiling has left behind
-  pathlib.Path('/proc/self/clear_refs').write_text('5')
-  before, start = _peak(), time.monotonic()
+  forget_peak()
+  before, start = 2**20 * peak_mib(), time.monotonic()
   jax.block_until_ready(compiled(state, {}, batch))
   seconds = time.monotonic() - start
   found = compiled.memory_analysis()
   return {
-    'peak': _peak(),
+    'peak': 2**20 * peak_mib(),
     'before': before,
     'temporaries': found.temp_size_in_bytes,
     'arguments': found.argument_size_in_bytes,

@@ -22,6 +22,7 @@ import time
 import numpy as np
 import side_by_side
 from absl import app, flags
+from peak_memory import peak_mib
 from rich.console import Console
 from rich.table import Table
 from side_by_side import CHECKPOINT, REPO, WIDTH
@@ -57,7 +58,7 @@ def serve(side: str, folder: pathlib.Path) -> None:
       start = time.perf_counter()
       run(picture)
       print(time.perf_counter() - start, flush=True)
-  row['peak_mib'] = side_by_side.peak_mib()
+  row['peak_mib'] = peak_mib()
   np.save(folder / f'{side}.npy', output)
   (folder / f'{side}.json').write_text(json.dumps(row))
 

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 import side_by_side
 from absl import app, flags
+from peak_memory import peak_mib
 from rich.console import Console
 from rich.table import Table
 from side_by_side import CHECKPOINT, NETWORKS, TASKS, WIDTH, read_arrays
@@ -64,7 +65,7 @@ def pytorch(task: str, folder: pathlib.Path, inputs):
   with released_side.importable(repo, WIDTH.value, device):
     measured = run(task, folder, inputs, device)
   of_gpu = device == 'cuda'
-  return *measured, torch.cuda.max_memory_allocated() / 2**20 if of_gpu else side_by_side.peak_mib()
+  return *measured, torch.cuda.max_memory_allocated() / 2**20 if of_gpu else peak_mib()
 
 
 def ours(task: str, folder: pathlib.Path, inputs):
@@ -74,7 +75,7 @@ def ours(task: str, folder: pathlib.Path, inputs):
 
   measured = (our_side.forward if task in NETWORKS else our_side.step)(task, folder, inputs)
   if _DEVICE.value == 'cpu':
-    return *measured, side_by_side.peak_mib()
+    return *measured, peak_mib()
   return *measured, jax.local_devices()[0].memory_stats()['peak_bytes_in_use'] / 2**20
 
 

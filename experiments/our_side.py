@@ -6,12 +6,12 @@ import time
 
 import jax
 import numpy as np
+from peak_memory import forget_peak
 from side_by_side import (
   BETAS,
   CLIP,
   RATES,
   TASKS,
-  forget_peak,
   leaves,
   numbered,
   read_arrays,

@@ -14,12 +14,12 @@ from importlib.machinery import ModuleSpec
 from unittest import mock
 
 import numpy as np
+from peak_memory import forget_peak
 from side_by_side import (
   BETAS,
   NETWORKS,
   RATES,
   TASKS,
-  forget_peak,
   leaves,
   numbered,
   read_arrays,

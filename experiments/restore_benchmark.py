@@ -12,7 +12,6 @@ results of the others of `--runs` (bfloat16 if it is named) lie from those of th
 
 import json
 import pathlib
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import time
 import jax
 import numpy as np
 from absl import app, flags
+from peak_memory import peak_mib
 from skimage import data
 
 sys.path.append(str(pathlib.Path(__file__).parents[1]))
@@ -92,7 +92,7 @@ def child(name, file):
     start = time.monotonic()
     result = restorer.deblur(picture)
     seconds.append(time.monotonic() - start)
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+  peak = peak_mib()
   np.save(file, result)
   print(json.dumps([*seconds[:2], seconds[-1], peak, restorer.programs]))
 

@@ -4,11 +4,9 @@ A comparison has a process per side, which gets weights and pictures as files of
 has only one of JAX and PyTorch in memory, so that its peak is that side's own.
 """
 
-import contextlib
 import importlib.util
 import os
 import pathlib
-import resource
 import sys
 import time
 
@@ -152,19 +150,6 @@ def timed_steps(step):
     step()
     seconds.append(time.perf_counter() - start)
   return first, seconds
-
-
-def forget_peak() -> None:
-  """Has `peak_mib` count from here on, where the system can (Linux): what reading weights took is
-  no part of a pass."""
-  with contextlib.suppress(OSError):
-    pathlib.Path('/proc/self/clear_refs').write_text('5')
-
-
-def peak_mib() -> float:
-  """Peak memory of this process since `forget_peak`."""
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
-  return peak / (2**20 if sys.platform == 'darwin' else 2**10)
 
 
 def write_figures(figures: dict) -> None:
