@@ -122,7 +122,7 @@ def test_arguments_and_outputs_are_the_state_and_the_pictures(hinet):
     assert needs.arguments == pytest.approx(size + count * pair, abs=64)
     assert needs.outputs < 0.1 * size  # the new state takes the place of the old one
     assert needs.temporaries > count * pair
-  assert hinet.pictures == pair
+  assert hinet.example_bytes == pair
 
 
 def test_operations_are_those_of_the_convolutions(hinet):
