@@ -417,14 +417,19 @@ def require_same_network(
 ) -> None:
   """Raises UserError, naming the fields, where a saved config, nested, has another `config.model`;
   the discriminator may be another."""
-  fields = flat(plain(dict(saved)))
-  texts = [
-    text
-    for field, text in _differing(fields, config)
-    if field.startswith('model.') and field in fields and field != 'model.discriminator_width'
-  ]
-  if texts:
+
+  def matters(field: str) -> bool:
+    return field.startswith('model.') and field != 'model.discriminator_width'
+
+  if texts := _changed(flat(plain(dict(saved))), config, matters):
     raise UserError(f'{name} is another network: set {", ".join(texts)}.')
+
+
+def _changed(
+  saved: dict[str, Any], config: ml_collections.ConfigDict, matters: Callable[[str], bool]
+) -> list[str]:
+  """The fields that matter of a saved config, flat, that have other values in this one, as text."""
+  return [text for field, text in _differing(saved, config) if matters(field) and field in saved]
 
 
 def _is_free(field: str) -> bool:
@@ -439,7 +444,6 @@ def _require_same(
     return None
   tree = parse(path)
   saved = flat(tree)  # of converted parts, fewer fields
-  texts = [text for field, text in _differing(saved, config) if matters(field) and field in saved]
-  if texts:
+  if texts := _changed(saved, config, matters):
     raise UserError(f'{workdir} holds another model: set back {", ".join(texts)}.')
   return tree

@@ -79,7 +79,10 @@ def open_stage(config: ml_collections.ConfigDict, constants: dict[str, Any] | No
     UserError: a config or file that cannot be used.
   """
   open_ = _joint if factory.NETWORKS[config.model.network].can_reblur else _deblur
-  return open_(config, constants)
+  stage = open_(config, constants)
+  if config.train.start_from:
+    stage = stage._replace(prepare=functools.partial(_started, config))
+  return stage
 
 
 def build_optimizer(
@@ -137,7 +140,7 @@ def _joint(config: ml_collections.ConfigDict, constants: dict[str, Any] | None) 
   return Stage(
     network=factory.build_generator(config.model, devices.AXIS),
     create=create,
-    prepare=functools.partial(_started, config),
+    prepare=lambda state: state,
     step=functools.partial(
       joint_step,
       nets=nets,
@@ -165,8 +168,6 @@ def _deblur(config: ml_collections.ConfigDict, constants: dict[str, Any] | None)
     return with_ema(state) if config.train.ema_decay else state
 
   def prepare(state: DeblurState) -> DeblurState:
-    if config.train.start_from:
-      return _started(config, state)
     if config.train.init_from:
       return _take_over(config, state)
     if state.frozen:
@@ -206,10 +207,8 @@ def _start(config: ml_collections.ConfigDict) -> saved_networks.SavedNetwork:
 
 
 def _started(config: ml_collections.ConfigDict, state: Any) -> Any:
-  """The state with the weights of the whole network that `config.train.start_from` names, if any;
-  a discriminator and the optimisers stay as they are."""
-  if not config.train.start_from:
-    return state
+  """The state with the weights of the whole network that `config.train.start_from` names; a
+  discriminator and the optimisers stay as they are."""
   saved = _start(config)
   variables, spectral = saved.variables, state.variables.get('spectral')
   if spectral and 'spectral' not in variables:  # a file with its norms folded into the kernels
