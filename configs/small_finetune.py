@@ -27,7 +27,6 @@ def get_config() -> ml_collections.ConfigDict:
   config.train.start_from = 'small'
   config.optimizer.learning_rate = 4e-4
   config.optimizer.schedule_steps = config.train.steps = 5_500
-  with config.data.parts.unlocked():
-    config.data.parts.gopro.shrink = 2
-    config.data.parts.pairs.shrink = 4
+  config.data.parts.gopro.shrink = 2
+  config.data.parts.pairs.shrink = 4
   return config

@@ -47,10 +47,10 @@ def get_config() -> ml_collections.ConfigDict:
   data.source = 'mixture'
   with data.unlocked():
     data.parts = {
-      'gopro': {'source': 'folder', 'root': '', 'weight': 0.25},
+      'gopro': {'source': 'folder', 'root': '', 'eval_root': '', 'weight': 0.25, 'shrink': 1},
       # Folders that are not divided: nothing of them is held out.
-      'pairs': {'source': 'folder', 'root': '', 'weight': 0.15, 'evaluate': False},
-      'photos': {'source': 'photos', 'root': '', 'weight': 0.6},
+      'pairs': {'source': 'folder', 'root': '', 'weight': 0.15, 'shrink': 1, 'evaluate': False},
+      'photos': {'source': 'photos', 'root': '', 'eval_root': '', 'weight': 0.6},
     }
   data.crop = 160
   data.on_error = 'skip'

@@ -61,6 +61,13 @@ def _is_evaluated(values) -> bool:
 
 
 @flags.multi_flags_validator(
+  ['mode', 'devices', 'memory'], message='--devices and --memory go with --mode=plan.'
+)
+def _is_planned(values) -> bool:
+  return values['mode'] == 'plan' or (values['devices'] is None and not values['memory'])
+
+
+@flags.multi_flags_validator(
   ['multihost', 'coordinator', 'num_processes', 'process_id'],
   message='--coordinator, --num_processes and --process_id go with --multihost.',
 )

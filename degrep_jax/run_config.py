@@ -12,7 +12,7 @@ from degrep_jax.common import shipped_configs
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.files import plain, write_json
 from degrep_jax.data.mixture import parts_of
-from degrep_jax.data.released.layouts import DATASETS, PICTURES
+from degrep_jax.data.released.layouts import DATASETS, FULL, PICTURES
 from degrep_jax.models import factory, vgg
 from degrep_jax.models.variables import DTYPES
 
@@ -111,14 +111,22 @@ def check_evaluation(config: ml_collections.ConfigDict, devices: int) -> None:
 def _check_data(data: ml_collections.ConfigDict, place: str = 'data') -> None:
   _require(data.source in SOURCES, f'{place}.source', data.source, _one_of(SOURCES))
   _require(data.shrink >= 1, f'{place}.shrink', data.shrink, 'it must be 1 or more')
+  if place == 'data':  # a part may have it of `data`, for other parts
+    made, listed = data.source in ('photos', 'synthetic'), data.source == 'list'
+    demand = 'crops of photographs have random sizes as it is, set it to 1'
+    _require(data.shrink == 1 or not made, 'data.shrink', data.shrink, demand)
+    demand = f'lists name whole pictures, set it to {FULL}'
+    _require(data.pictures == FULL or not listed, 'data.pictures', data.pictures, demand)
   if data.source == 'mixture':
-    root, demand = data.root or data.eval_root, 'each of data.parts has a root of its own'
-    _require(not root, f'{place}.root', root, demand)
+    for field in ('root', 'eval_root'):
+      demand = 'each of data.parts has its own'
+      _require(not data[field], f'{place}.{field}', data[field], demand)
     for name, part in parts_of(data).items():
       _check_data(part, f'{place}.parts.{name}')
   elif data.source == 'synthetic':
-    root, demand = data.root or data.eval_root, f'set config.{place}.source=folder to read it'
-    _require(not root, f'{place}.root', root, demand)
+    for field in ('root', 'eval_root'):
+      demand = f'set config.{place}.source=folder to read it'
+      _require(not data[field], f'{place}.{field}', data[field], demand)
   else:
     _check_files(data, place)
 
@@ -275,6 +283,9 @@ def _check_stage(config: ml_collections.ConfigDict) -> None:
   demand = f'the network {network} has no discriminator, leave it False'
   official = train.official_order
   _require(not official or row.can_reblur, 'train.official_order', official, demand)
+  unread = 'reference' in inputs(config) and not row.can_reblur
+  demand = f'it is for Gr, which the network {network} does not have, set it to 0'
+  _require(not unread, 'data.reference_share', config.data.reference_share, demand)
   demand = f'only the joint stage has that ablation, not {network}'
   model = config.model
   for field in ('global_code', 'without_map'):
@@ -362,10 +373,15 @@ def _differing(saved: dict[str, Any], config: ml_collections.ConfigDict) -> list
   """(field, its two values as text) of a saved config and this one."""
   ours = flat(plain(config.to_dict()))
   return [
-    (field, f'{field} (there {saved.get(field)!r}, now {ours.get(field)!r})')
+    (field, f'{field} (there {_value(saved, field)!r}, now {_value(ours, field)!r})')
     for field in sorted(saved.keys() | ours.keys())
-    if saved.get(field) != ours.get(field)
+    if _value(saved, field) != _value(ours, field)
   ]
+
+
+def _value(config: dict[str, Any], field: str) -> Any:
+  """Of a flat config; what a part of a mixture does not set is that of `data`."""
+  return config[field] if field in config else config.get(_PART.sub('data.', field))
 
 
 def keep_in(workdir: pathlib.Path, config: ml_collections.ConfigDict, has_checkpoint: bool) -> None:

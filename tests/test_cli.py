@@ -132,6 +132,14 @@ def test_no_training_goes_on_from_converted_weights(converted, data):
   assert not differing(before, checkpoints.load(converted))
 
 
+def test_a_training_begins_with_converted_weights(released, converted):
+  config = shrunk()
+  config.train.start_from = str(converted)
+  stage = stages.open_stage(config)
+  _, expected = convert.from_pytorch('msdi_net', released[1]['msdi_net'])
+  assert not differing(stage.prepare(stage.create()).variables, expected)
+
+
 def test_converted_parts_start_a_deblurring_run(released, tmp_path):
   folder, state_dicts = released
   for kind in PARTS:

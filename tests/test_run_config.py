@@ -94,7 +94,36 @@ def test_tiles_are_shared_by_the_devices_of_the_process_that_evaluates():
     ),
     (
       {'data__source': 'mixture', 'data__root': 'photos'},
-      "config.data.root is 'photos': each of data.parts has a root of its own",
+      "config.data.root is 'photos': each of data.parts has its own",
+    ),
+    (
+      {'data__source': 'mixture', 'data__eval_root': 'held_out'},
+      "config.data.eval_root is 'held_out': each of data.parts has its own",
+    ),
+    (
+      {'data__eval_root': 'held_out'},
+      "config.data.eval_root is 'held_out': set config.data.source=folder to read it",
+    ),
+    ({'data__shrink': 2}, 'config.data.shrink is 2: crops of photographs have random sizes'),
+    (
+      {
+        'data__source': 'list',
+        'data__root': 'RealBlur',
+        'data__list_name': 'RealBlur_J',
+        'data__pictures': 'sub512',
+      },
+      "config.data.pictures is 'sub512': lists name whole pictures, set it to full",
+    ),
+    (
+      {
+        'model__network': 'msdi_net',
+        'loss__gan': 0.0,
+        'loss__reblur_l1': 0.0,
+        'data__source': 'photos',
+        'data__root': 'photos',
+        'data__reference_share': 0.5,
+      },
+      r'config\.data\.reference_share is 0\.5: it is for Gr, which the network msdi_net',
     ),
     ({'model__network': 'unet'}, "config.model.network is 'unet'.*joint, msdi_net, hinet"),
     ({'loss__psnr': 1.0}, 'config.loss.psnr is 1.0.*joint has no such loss'),

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from degrep_jax.models.variables import FROZEN
 
 PARTS = ('encoder', 'pyramid', 'reblurrer', 'deblurrer')
 EVALUATION = 'evaluation.json'  # of --mode=eval; the run's own are evaluations/step_N.json
+_STEP = re.compile(r'step_(\d+)\.json')
 METRICS = ('_psnr', '_ssim_3d', '_ssim_2d')  # end the names of means there
 
 
@@ -44,7 +46,7 @@ def describe(workdir: str | os.PathLike[str], step: int | None = None) -> dict[s
   workdir = pathlib.Path(workdir)
   if exported.is_one(workdir):
     return _describe_file(workdir, step)
-  shapes = checkpoints.shapes(workdir, step)
+  taken, shapes = checkpoints.shapes(workdir, step)
   config = configs.read(workdir / configs.FILE) if (workdir / configs.FILE).exists() else {}
   parts, frozen = count_parts(shapes)
   steps = checkpoints.saved_steps(workdir)
@@ -55,7 +57,7 @@ def describe(workdir: str | os.PathLike[str], step: int | None = None) -> dict[s
     'parts': parts,
     'frozen': frozen,
     'parameters': sum(count for part, count in parts.items() if part != 'discriminator'),
-    'step': steps[-1] if step is None else step,
+    'step': taken,
     'trained_steps': config.get('train.steps'),
     'checkpoints': {of: _finite(scored[of]) if of in scored else None for of in steps},
     'best': checkpoints.best_step(scored),
@@ -112,15 +114,20 @@ def _finite(scores: dict[str, float]) -> dict[str, Any]:
 
 def _evaluations(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
   """The means of the run's last evaluation and of --mode=eval, by the names of their files."""
-  own = {int(p.stem.removeprefix('step_')): p for p in workdir.glob('evaluations/step_*.json')}
+  found = workdir.glob('evaluations/step_*.json')
+  own = {int(match[1]): path for path in found if (match := _STEP.fullmatch(path.name))}
   paths = [own[max(own)]] if own else []
   if (workdir / EVALUATION).exists():
     paths.append(workdir / EVALUATION)
-  return {str(path.relative_to(workdir)): _means(json.loads(path.read_text())) for path in paths}
+  return {str(path.relative_to(workdir)): _means(path) for path in paths}
 
 
-def _means(found: dict[str, Any]) -> dict[str, Any]:
-  """The numbers of an evaluation's file, and what they leave out."""
+def _means(path: pathlib.Path) -> dict[str, Any]:
+  """The numbers of an evaluation's file, and what they leave out; UserError where it is damaged."""
+  try:
+    found = json.loads(path.read_text())
+  except (OSError, ValueError) as error:
+    raise UserError(f'{path} cannot be read: {error}. Remove it, or evaluate again.') from None
   means = {key: x for key, x in found.items() if key.endswith(METRICS)}
   left_out = {key: found[key] for key in ('identical', 'without_ssim') if found.get(key)}
   return {'count': found['count']} | means | left_out

@@ -273,16 +273,16 @@ def load_progress(workdir: str | os.PathLike[str], step: int) -> dict[str, Any]:
   return damage.sound(_folder(workdir) / str(step), damage.about).get('progress', {})
 
 
-def shapes(workdir: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
-  """The arrays of a saved state by their `shape` and `dtype` alone, nested as `load` gives them;
-  nothing of their size is read.
+def shapes(workdir: str | os.PathLike[str], step: int | None = None) -> tuple[int, dict[str, Any]]:
+  """A step and the arrays of its state by their `shape` and `dtype` alone, nested as `load` gives
+  them; nothing of their size is read. Without `step`, of the newest that is not damaged.
 
   Raises:
     UserError: as `load`.
   """
 
-  def read(folder: pathlib.Path) -> dict[str, Any]:
-    return ocp.StandardCheckpointHandler().metadata(folder / _STATE).tree
+  def read(folder: pathlib.Path) -> tuple[int, dict[str, Any]]:
+    return int(folder.name), ocp.StandardCheckpointHandler().metadata(folder / _STATE).tree
 
   return _read(workdir, step, read)
 

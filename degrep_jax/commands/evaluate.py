@@ -205,6 +205,10 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
     ),
     (args.step is not None and not args.checkpoint, '--step is that of --checkpoint: name it.'),
     (
+      args.data_dir and not args.dataset,
+      '--data_dir is where the data of --dataset lie: name them.',
+    ),
+    (
       args.sharp and networks,
       '--sharp has no blurry pictures to restore: name pairs by --dataset.',
     ),

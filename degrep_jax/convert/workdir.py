@@ -25,7 +25,8 @@ def convert_file(kind: str, path: pathlib.Path, out: pathlib.Path) -> None:
   """Writes a released file as a checkpoint of ours, and says what nothing reads.
 
   `out` becomes a workdir: of a whole net for `--mode=eval`, of E and pyramid (alone or in a whole
-  net) for `train.init_from`, of any for `checkpoints.load`. No training continues from it.
+  net) for `train.init_from`, of a whole net for `train.start_from`, of any for `checkpoints.load`.
+  No training continues in it.
 
   Args:
     kind: one of `KINDS`.

@@ -30,6 +30,14 @@ _WORD = re.compile(rf'(?<![^_-])(?:{"|".join((*BLURRY, *SHARP))})(?![^_-])')
 Locate = Callable[[str], str]
 
 
+def require_text(name: str, path: object) -> None:
+  """Raises UserError where a file's name is no UTF-8, which no table of scores could hold."""
+  try:
+    name.encode()
+  except UnicodeEncodeError:
+    raise UserError(f'{str(path)!a} has a name that is no UTF-8: rename it.') from None
+
+
 @dataclass(frozen=True)
 class Found:
   """Pairs of some paths.

@@ -17,7 +17,7 @@ from PIL import Image
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import to_8_bits
 from degrep_jax.data.blur_field import unknown
-from degrep_jax.data.folders import find_pairs
+from degrep_jax.data.folders import find_pairs, require_text
 from degrep_jax.data.lists import read_list
 from degrep_jax.data.released.layouts import FULL, SUB_PICTURES
 from degrep_jax.data.released.splits import SPLITS
@@ -93,8 +93,8 @@ class FilePairs(Source):
 
   Raises:
     UserError: a file of another size or EXIF orientation than its partner, smaller than min_size,
-      in the colours of print (CMYK) or not a picture. Only file headers are read for this; data
-      that ends early is found, with the same error, when the picture is decoded.
+      in the colours of print (CMYK), not a picture, or of a name that is no UTF-8. Only headers are
+      read for this; data that ends early is found, with the same error, when it is decoded.
   """
 
   def __init__(
@@ -107,8 +107,9 @@ class FilePairs(Source):
   ):
     self._shrink = shrink
     self._errors: dict[int, str] = {}
-    for item, (_, blurry, sharp) in enumerate(files):
+    for item, (name, blurry, sharp) in enumerate(files):
       try:
+        require_text(name, blurry)
         header = read_header(blurry, str(blurry))
         require_partners(header, read_header(sharp, str(sharp)), str(blurry))
         check_size(*header.size, min_size, str(blurry))
@@ -244,12 +245,14 @@ def shrunk(picture: np.ndarray, size: int) -> np.ndarray:
   return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
 
 
-def check_size(width: int, height: int, min_size: int, name: str) -> None:
-  """Raises UserError where a picture is too small for the training crop."""
+def check_size(
+  width: int, height: int, min_size: int, name: str, what: str = 'training crop', by: str = 'crop'
+) -> None:
+  """Raises UserError where a picture is too small for `what`, set `by` that field of the data."""
   if min(width, height) < min_size:
     raise UserError(
-      f'{name} is {width}x{height}, smaller than the training crop of {min_size}: '
-      'lower data.crop or remove the picture.'
+      f'{name} is {width}x{height}, smaller than the {what} of {min_size}: lower data.{by} or '
+      'remove the picture.'
     )
 
 

@@ -1,8 +1,10 @@
 """From `config.data`, or a name on the command line, to a source of pairs."""
 
+import itertools
 import os
 import pathlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -52,15 +54,17 @@ def open_synthetic(data: ml_collections.ConfigDict, split: str, variants: int) -
   return SyntheticPairs(split, blur, variants, HELD_OUT_SEED, smallest, data.scene, photos)
 
 
-def open_photographs(data: ml_collections.ConfigDict, split: str, variants: int) -> PhotographPairs:
+def open_photographs(
+  data: ml_collections.ConfigDict, split: str, variants: int, place: str = 'config.data'
+) -> PhotographPairs:
   """The photographs of a split in `config.data.root`, blurred as `config.data` has it. A folder
-  `config.data.eval_root` that is not divided is held out whole.
+  `config.data.eval_root` that is not divided is held out whole. Messages call `data` `place`.
 
   Raises:
     UserError: a field of `config.data` that is unfit, or photographs that cannot be used.
   """
   train = split == 'train'
-  _require_apart(data)
+  _require_apart(data, place)
   blur = PhotoBlur(
     **_camera(data),
     display=data.display_share,
@@ -89,17 +93,27 @@ def open_mixture(data: ml_collections.ConfigDict, split: str) -> Source:
   parts = mixture.parts_of(data)
   if split != 'train':
     return mixture.joined(
-      {name: open_source(part, split) for name, part in parts.items() if part.evaluate}
+      {
+        name: open_source(part, split, f'config.data.parts.{name}')
+        for name, part in parts.items()
+        if part.evaluate
+      }
     )
+  _require_parts_apart(parts)
   weights = {name: part.weight for name, part in parts.items() if part.weight}
-  sources = {name: open_source(parts[name], split) for name in weights}
+  sources = {name: open_source(parts[name], split, f'config.data.parts.{name}') for name in weights}
   source = mixture.mixed(sources, weights)
   console.say(f'Training on {mixture.shares(sources, source)}.')
   return source
 
 
-def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
+def open_source(data: ml_collections.ConfigDict, split: str, place: str = 'config.data') -> Source:
   """The training pairs ('train') or the held-out ones ('test') that `config.data` names.
+
+  Args:
+    data: as `config.data`, or a part of a mixture as `mixture.parts_of` gives it.
+    split: of the two.
+    place: what messages call `data`.
 
   Raises:
     UserError: pictures that cannot be used; the message names the file or field.
@@ -108,7 +122,7 @@ def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
   if data.source == 'synthetic':
     return open_synthetic(data, split, 1 if train else data.eval_variants)
   if data.source == 'photos':
-    return open_photographs(data, split, 1 if train else data.eval_variants)
+    return open_photographs(data, split, 1 if train else data.eval_variants, place)
   if data.source == 'mixture':
     return open_mixture(data, split)
   root = pathlib.Path(data.root if train else data.eval_root or data.root)
@@ -125,29 +139,63 @@ def open_source(data: ml_collections.ConfigDict, split: str) -> Source:
   if not train and not data.eval_root and not has_splits(root):
     raise UserError(
       f'{root} has neither train/ nor test/, so that the training pictures would be scored: name '
-      'the folder of held-out pairs in config.data.eval_root.'
+      f'the folder of held-out pairs in {place}.eval_root.'
     )
   if not train:
     source = _open_held_out(root, split)
   else:
     source = _looked_at(_open_folder(root, split, data.pictures, **limits), root, split, skip)
-  _require_apart(data)
+  _require_apart(data, place)
   return source
 
 
-def _require_apart(data: ml_collections.ConfigDict) -> None:
+def _require_apart(data: ml_collections.ConfigDict, place: str) -> None:
   """Raises UserError where the held-out pictures lie among those that are trained on."""
   if not data.root or not data.eval_root:
     return
-  train, test = (
-    pathlib.Path(os.path.realpath(root / split if has_splits(root) else root))
-    for root, split in zip(map(pathlib.Path, (data.root, data.eval_root)), SPLITS, strict=True)
-  )
-  if train.is_relative_to(test) or test.is_relative_to(train):
+  if _overlap(_folder(data, 'train'), _folder(data, 'test')):
     raise UserError(
-      f'The held-out pictures of config.data.eval_root, {data.eval_root}, lie among those of '
-      f'config.data.root, {data.root}, which are trained on: move them out of it.'
+      f'The held-out pictures of {place}.eval_root, {data.eval_root}, lie among those of '
+      f'{place}.root, {data.root}, which are trained on: move them out of it.'
     )
+
+
+def _require_parts_apart(parts: Mapping[str, ml_collections.ConfigDict]) -> None:
+  """Raises UserError where one part trains on pictures that another holds out. What lists tell
+  apart, and two parts that divide the same photographs alike, are left to them."""
+  for (held, tested), (name, trained) in itertools.permutations(parts.items(), 2):
+    if not (tested.evaluate and trained.weight):
+      continue
+    sources = {tested.source, trained.source}
+    folders = _folder(tested, 'test'), _folder(trained, 'train')
+    alike = (
+      tested.root == trained.root
+      and tested.held_out_share == trained.held_out_share
+      and tested.held_out_list == trained.held_out_list
+    )
+    divided = sources <= {'photos', 'synthetic'} and alike and not tested.eval_root
+    if sources != {'list'} and not divided and _overlap(*folders):
+      raise UserError(
+        f'config.data.parts.{name} trains on pictures in {folders[1]}, config.data.parts.{held} '
+        f'holds out pictures in {folders[0]}: keep these in folders apart, or set '
+        f'config.data.parts.{held}.evaluate=False.'
+      )
+
+
+def _folder(data: ml_collections.ConfigDict, split: str) -> pathlib.Path | None:
+  """Where the pictures of a split lie, links resolved; None where they are none of a folder."""
+  if data.source == 'tfds':
+    return None
+  place = data.photographs if data.source == 'synthetic' else data.root
+  root = pathlib.Path(data.eval_root or place if split == 'test' else place)
+  divided = data.source != 'list' and has_splits(root)
+  return pathlib.Path(os.path.realpath(root / split if divided else root)) if root.name else None
+
+
+def _overlap(one: pathlib.Path | None, other: pathlib.Path | None) -> bool:
+  if one is None or other is None:
+    return False
+  return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def _open_folder(root: pathlib.Path, split: str, pictures: str = FULL, **limits: Any) -> FilePairs:

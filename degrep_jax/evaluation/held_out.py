@@ -13,6 +13,7 @@ import numpy as np
 from degrep_jax import run_config as configs
 from degrep_jax.common.console import say
 from degrep_jax.common.pixels import to_uint8
+from degrep_jax.data.mixture import parts_of
 from degrep_jax.data.pairs import Source
 from degrep_jax.data.source import open_source
 from degrep_jax.evaluation import scoring
@@ -134,8 +135,17 @@ def write_evaluation(
 
 
 def dataset_of(data: ml_collections.ConfigDict) -> str:
-  """What the pairs of a config are called: their folder, or the source that makes them."""
-  return str(data.eval_root or data.root or data.photographs or data.source)
+  """What the held-out pairs of a config are called: their folder, what names them in it, or the
+  source that makes them; of a mixture, part by part."""
+  if data.source == 'mixture':
+    parts = {name: part for name, part in parts_of(data).items() if part.evaluate}
+    return ', '.join(f'{name}: {dataset_of(part)}' for name, part in parts.items())
+  folder = data.eval_root or data.root or data.photographs
+  if not folder:
+    return data.source
+  named = {'tfds': data.name, 'list': data.list_name}.get(data.source)
+  place = str(pathlib.Path(folder).absolute())
+  return f'{named} in {place}' if named else place
 
 
 def spread_samples(restorer: Restorer, source: Source, count: int = 4) -> list[dict[str, Any]]:

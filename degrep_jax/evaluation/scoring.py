@@ -6,6 +6,7 @@ Everything that is scored is 8 bits, as it would be saved.
 
 import dataclasses
 import importlib.metadata
+import itertools
 import pathlib
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -166,9 +167,9 @@ class Scores:
   def differences(self) -> list[dict[str, Any]]:
     """The first method that deblurs less each of the others, metric by metric."""
     deblurring = [label for label in self.methods if self.compared.get(label, 'sharp') == 'sharp']
-    first, *others = (label for label in deblurring if label != BLURRY)
+    restored = [label for label in deblurring if label != BLURRY]
     found = []
-    for other in others:
+    for first, other in itertools.product(restored[:1], restored[1:]):
       for metric in self.metrics:
         difference = self._difference(first, other, metric)
         if difference is not None:

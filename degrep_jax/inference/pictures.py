@@ -71,7 +71,7 @@ def pairs(pictures: Iterable[Any], partners: Any, name: str) -> Iterator[tuple[A
     yield first, partner
 
 
-def fitted(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def mirrored_to(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
   """A picture mirrored and cropped to the height and width of `shape`."""
   missing = [(0, max(0, wanted - side)) for wanted, side in zip(shape, picture.shape, strict=True)]
   return np.pad(picture, missing, mode='symmetric')[: shape[0], : shape[1]]

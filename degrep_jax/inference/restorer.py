@@ -23,7 +23,7 @@ from degrep_jax import shipped
 from degrep_jax.common.pixels import finished
 from degrep_jax.inference import engines, saved_networks, tiles
 from degrep_jax.inference.ensemble import SIZES, means, share_of_all
-from degrep_jax.inference.pictures import as_picture, fitted, in_the_form_of, pairs, require
+from degrep_jax.inference.pictures import as_picture, in_the_form_of, mirrored_to, pairs, require
 from degrep_jax.inference.saved_networks import TILE
 from degrep_jax.inference.windows import Windows
 from degrep_jax.models import factory, local_norm, spectral_norm
@@ -265,7 +265,7 @@ class Restorer:
     def examples(pictures: Iterable[Any]) -> Iterator[Pictures]:
       for one, other in pairs(pictures, like, 'like'):
         one, other = as_picture(one), as_picture(other)
-        yield fitted(other, one.shape), one
+        yield mirrored_to(other, one.shape), one
 
     def stream(pictures: Iterable[Any]) -> Iterator[np.ndarray]:
       for result in self._restored(

@@ -43,8 +43,11 @@ class Run:
     is to be traced."""
     if first and processes.from_first(lambda: self._lacks_scores(first)):
       self.evaluate(first, state)
-    if self._config.log.profile_first_step and processes.is_first():
+    traced = self._config.log.profile_first_step
+    if traced > first and processes.is_first():
       self._trace = _profiler(self._config.log, self._workdir, first)
+    elif traced:
+      say(f'log.profile_first_step is {traced}, and step {first} is done: nothing is traced.')
 
   def _lacks_scores(self, step: int) -> bool:
     """Whether the evaluation that is due at a saved step was interrupted."""

@@ -409,6 +409,10 @@ OTHER = '--restored {0}/data/test/GOPR0001/blur --dataset {0}/data'
     (OTHER, 'name a folder for the scores by --output'),
     (f'{OTHER} --output {{0}}/o --save {{0}}/s', '--save is for'),
     (f'{OTHER} --output {{0}}/o --step 1', '--step is that of --checkpoint'),
+    (
+      '--restored {0}/r --sharp {0}/data --data_dir {0} --output {0}/o',
+      '--data_dir is where the data of --dataset lie',
+    ),
     ('--restored {0}/runs --dataset {0}/data --output {0}/o', '{0}/runs holds no pictures'),
   ],
 )

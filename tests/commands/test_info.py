@@ -179,3 +179,24 @@ def test_damaged_checkpoints(tmp_path):
   (folder / 'default' / '_METADATA').write_text('{')
   with pytest.raises(UserError, match=f'{folder} is damaged'):
     describe.describe(tmp_path)
+
+
+def test_the_step_that_is_described_is_named(tmp_path, capsys):
+  saved.workdir(tmp_path, tiny_deblur.config(model__network='hinet'), {7: None, 9: None})
+  (tmp_path / 'checkpoints' / '9' / 'default' / '_METADATA').write_text('{')
+  assert describe.describe(tmp_path)['step'] == 7
+  assert 'Taking the one before it, of step 7' in capsys.readouterr().err
+
+
+def test_files_beside_the_scores(tmp_path):
+  """Copies that people make are passed over; a damaged file is named."""
+  saved.workdir(tmp_path, tiny_deblur.config(model__network='hinet'), {7: None})
+  folder = tmp_path / 'evaluations'
+  folder.mkdir()
+  (folder / 'step_7_copy.json').write_text('{}')
+  (folder / 'step_7.json').write_text('{"count": 2, "deblurred_psnr": 20.5}')
+  scores = {'evaluations/step_7.json': {'count': 2, 'deblurred_psnr': 20.5}}
+  assert describe.describe(tmp_path)['scores'] == scores
+  (tmp_path / 'evaluation.json').write_text('{"count": 2')
+  with pytest.raises(UserError, match=r'evaluation\.json cannot be read: .* evaluate again'):
+    describe.describe(tmp_path)

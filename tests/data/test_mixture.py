@@ -246,3 +246,55 @@ def test_a_continued_run_keeps_its_parts(tmp_path):
   run_config.keep_in(tmp_path / 'run', _config(tmp_path, photos=free), True)
   with pytest.raises(UserError, match=r'data\.parts\.gopro\.weight \(there 0\.5, now 0\.6\)'):
     run_config.keep_in(tmp_path / 'run', _config(tmp_path, gopro={'weight': 0.6}), True)
+
+
+@pytest.mark.parametrize(
+  ('gopro', 'photos', 'trains', 'holds_out'),
+  [
+    ({'root': 'all/GOPRO_Large'}, {'root': 'all'}, 'photos', 'gopro'),
+    ({'root': 'all/GOPRO_Large', 'evaluate': False}, {'root': 'all'}, 'gopro', 'photos'),
+    # The halves of one dataset, what nobody scores, what nobody trains on.
+    ({'root': 'all/GOPRO_Large'}, {'root': 'all/GOPRO_Large'}, None, None),
+    ({'root': 'all/GOPRO_Large', 'evaluate': False}, {'root': 'photos'}, None, None),
+    ({'root': 'all/GOPRO_Large', 'weight': 0.0}, {'root': 'photos'}, None, None),
+  ],
+)
+def test_no_part_trains_on_what_another_holds_out(tmp_path, gopro, photos, trains, holds_out):
+  """Photographs of a folder that also holds divided pairs, and the other way round."""
+  photo_folder.write(tmp_path / 'all', ['a', 'b', 'c', 'd'])
+  released.gopro(tmp_path / 'all/GOPRO_Large', numbers=(1, 2))
+  for part in (gopro, photos):
+    part |= {'root': str(tmp_path / part['root'])}
+  data = _config(tmp_path, gopro=gopro, photos=photos).data
+  open_source(data, 'test')  # a machine that scores alone may have nothing else
+  if not trains:
+    open_source(data, 'train')
+    return
+  with pytest.raises(UserError) as refusal:
+    open_source(data, 'train')
+  sentence = str(refusal.value)
+  assert sentence.startswith(f'config.data.parts.{trains} trains on pictures in ')
+  assert f'config.data.parts.{holds_out} holds out pictures in ' in sentence
+
+
+@pytest.mark.parametrize(('share', 'apart'), [(0.3, True), (0.5, False)])
+def test_parts_that_divide_the_same_photographs_alike_are_apart(tmp_path, share, apart):
+  same = {'source': 'photos', 'root': str(tmp_path / 'photos'), 'evaluate': True}
+  data = _config(tmp_path, embedded=same | {'held_out_share': share}).data
+  if apart:
+    open_source(data, 'train')
+    return
+  with pytest.raises(UserError, match=r'parts\.photos trains .*embedded holds out'):
+    open_source(data, 'train')
+
+
+def test_what_a_part_leaves_to_data_is_compared_as_it_is_there(tmp_path):
+  """So that a shipped config may name a part's field that an older run's did not."""
+  config = _config(tmp_path)
+  run_config.keep_in(tmp_path, config, has_checkpoint=True)
+  named = _config(tmp_path, gopro={'eval_root': '', 'shrink': 1})
+  run_config.keep_in(tmp_path, named, has_checkpoint=True)
+  run_config.keep_in(tmp_path, config, has_checkpoint=True)
+  other = _config(tmp_path, gopro={'shrink': 2})
+  with pytest.raises(UserError, match=r'data\.parts\.gopro\.shrink \(there 1, now 2\)'):
+    run_config.keep_in(tmp_path, other, has_checkpoint=True)

@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import cv2
@@ -579,3 +580,12 @@ def test_a_picture_without_a_header_may_be_passed_over(gopro, data):
   with pytest.raises(UserError, match=r'000047\.png cannot be read as a picture'):
     source.crop(0, 16, np.random.default_rng(0))
   np.testing.assert_array_equal(source.pair(1).blurry, picture(0))
+
+
+def test_a_name_that_is_no_utf_8_is_told(gopro):
+  """As old archives have them; no table of scores could hold it."""
+  for kind in ('blur', 'sharp'):
+    folder = os.fsencode(gopro / 'test' / 'GOPR3' / kind)
+    os.rename(os.path.join(folder, b'000001.png'), os.path.join(folder, b'caf\xe9.png'))
+  with pytest.raises(UserError, match=r"caf\\udce9\.png' has a name that is no UTF-8: rename it"):
+    FolderPairs(gopro, 'test')

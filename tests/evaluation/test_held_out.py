@@ -341,3 +341,24 @@ def test_an_evaluation_while_training_is_that_of_the_module(tiny, caplog):
   with jax.log_compiles():
     compare(halved)
   assert not [record for record in caplog.records if 'ompil' in record.getMessage()]
+
+
+def test_what_was_scored_is_called_by_what_tells_it_apart(tmp_path, monkeypatch):
+  """GoPro and HIDE may lie prepared in one folder, RealBlur's two lists in another."""
+  monkeypatch.chdir(tmp_path)
+  data = default.get_config().data
+  data.source = 'synthetic'
+  assert held_out.dataset_of(data) == 'synthetic'
+  data.update(source='tfds', root='prepared', name='hide')
+  assert held_out.dataset_of(data) == f'hide in {tmp_path}/prepared'
+  data.update(source='list', root='/RealBlur', list_name='RealBlur_R')
+  assert held_out.dataset_of(data) == 'RealBlur_R in /RealBlur'
+  data.update(source='folder', eval_root='/other')
+  assert held_out.dataset_of(data) == '/other'
+  data.update(source='mixture', root='', eval_root='')
+  data.parts = {
+    'gopro': {'source': 'folder', 'root': '/GOPRO_Large'},
+    'pairs': {'source': 'folder', 'root': '/pairs', 'evaluate': False},
+    'made': {'source': 'synthetic'},
+  }
+  assert held_out.dataset_of(data) == 'gopro: /GOPRO_Large, made: synthetic'

@@ -443,3 +443,11 @@ def test_labels_are_the_folders_names_where_these_are_unique():
 def test_a_score_of_zero_counts_and_a_missing_one_does_not():
   rows = [{'name': str(i), 'a_psnr': value} for i, value in enumerate((0.0, None, 30.0))]
   assert scoring.Scores(rows, ['a'], ('psnr',), {}).means('a') == {'psnr': 15.0}
+
+
+def test_the_blurry_pictures_alone_may_be_scored(source, tmp_path):
+  methods, protocol = [scoring.BlurryInput()], scoring.Protocol()
+  scores = scoring.score(source, methods, protocol)
+  found = scoring.write(tmp_path, scores, methods, protocol, 'noise')
+  assert found['differences'] == []
+  assert found['methods'][0]['means']['psnr'] == pytest.approx(decibels(20))

@@ -81,3 +81,17 @@ def test_what_was_trained_is_saved_before_it_is_evaluated(tmp_path):
     act(tmp_path, Failing(tmp_path), 'evaluate')
   np.testing.assert_array_equal(checkpoints.load(tmp_path)['generator']['params']['x'], [1, 2])
   assert not (tmp_path / 'metrics.jsonl').read_text()
+
+
+@pytest.mark.parametrize(('wanted', 'told'), [(4, True), (5, False), (0, False)])
+def test_a_trace_of_steps_that_are_done_is_told(tmp_path, capsys, wanted, told):
+  config = smoke.get_config()
+  config.log.profile_first_step = wanted
+  with (
+    Recorder(tmp_path, 4, 8, 4, lambda done: 1.0) as recorder,
+    checkpoints.Checkpoints(tmp_path, keep=2) as saved,
+    signals.StopSignals() as stop,
+  ):
+    Run(config, tmp_path, Evaluator(), recorder, saved, stop).begin(4, devices.replicate(STATE))
+  sentence = 'log.profile_first_step is 4, and step 4 is done: nothing is traced.'
+  assert (sentence in capsys.readouterr().err) == told

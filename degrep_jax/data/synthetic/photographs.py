@@ -15,7 +15,7 @@ from PIL import Image
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import to_8_bits
 from degrep_jax.data import blur_field
-from degrep_jax.data.folders import BLURRY, CROPS, GAMMA, SHARP, role
+from degrep_jax.data.folders import BLURRY, CROPS, GAMMA, SHARP, require_text, role
 from degrep_jax.data.pairs import (
   Crop,
   Pair,
@@ -92,7 +92,9 @@ class PhotographPairs(Source):
     self._errors: dict[int, str] = {}
     for number, (_, path) in enumerate(files):
       try:
-        _check(path, max(min_size, scene))
+        size = size_of(path)
+        check_size(*size, min_size, str(path))
+        check_size(*size, scene, str(path), 'held-out scene', 'scene')
       except UserError as error:
         if not defer_errors:
           raise
@@ -326,7 +328,8 @@ def _read_list(path: Path, scenes: set[str]) -> set[str]:
 
 
 def _find(base: Path) -> Iterator[tuple[str, Path]]:
-  """Yields (name without suffix, file); of pairs the sharp halves, whole ones if there are such."""
+  """Yields (name without suffix, file); of pairs the sharp halves, whole ones if there are such.
+  Raises UserError for a name that is no UTF-8."""
   with open_tree(base, scratch=base) as tree:
     paths = [PurePosixPath(path) for path in tree.paths]
   folders = {folder for path in paths for folder in path.parents[:-1]}
@@ -336,7 +339,9 @@ def _find(base: Path) -> Iterator[tuple[str, Path]]:
   left_out = {folder for folder in folders if _is_no_sharp_half(folder, roles[folder.parent])}
   for path in paths:
     if path.suffix.lower() in SUFFIXES and left_out.isdisjoint(path.parents):
-      yield path.with_suffix('').as_posix(), base / path
+      name = path.with_suffix('').as_posix()
+      require_text(name, base / path)
+      yield name, base / path
 
 
 def _is_no_sharp_half(folder: PurePosixPath, beside: set[str]) -> bool:
@@ -347,11 +352,6 @@ def _is_no_sharp_half(folder: PurePosixPath, beside: set[str]) -> bool:
     return True
   paired = any(part.removesuffix(CROPS) in SHARP for part in beside)
   return paired and own.removesuffix(CROPS) in (*BLURRY, GAMMA)
-
-
-def _check(path: Path, min_size: int) -> None:
-  """Raises UserError where a photograph is too small."""
-  check_size(*size_of(path), min_size, str(path))
 
 
 def size_of(path: Path) -> tuple[int, int]:

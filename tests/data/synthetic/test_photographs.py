@@ -1,3 +1,4 @@
+import os
 import struct
 import subprocess
 import sys
@@ -396,3 +397,18 @@ def test_two_files_of_one_name(tmp_path):
   Image.fromarray(photo_folder.photograph(0)).save(tmp_path / 'a.bmp')
   with pytest.raises(UserError, match='has two photographs for a; keep one'):
     PhotographPairs(tmp_path, 'train', BLUR)
+
+
+def test_a_name_that_is_no_utf_8_is_told(tmp_path):
+  photo_folder.write(tmp_path, ['a'])
+  (file,) = tmp_path.iterdir()
+  os.rename(file, os.path.join(os.fsencode(tmp_path), b'caf\xe9.png'))
+  with pytest.raises(UserError, match=r"caf\\udce9\.png' has a name that is no UTF-8: rename it"):
+    PhotographPairs(tmp_path, 'train', BLUR)
+
+
+def test_a_photograph_smaller_than_the_scenes_is_told(tmp_path):
+  photo_folder.write(tmp_path, ['a'])
+  message = r'a\.png is .*, smaller than the held-out scene of 999: lower data\.scene or remove'
+  with pytest.raises(UserError, match=message):
+    PhotographPairs(tmp_path, 'train', BLUR, scene=999)
