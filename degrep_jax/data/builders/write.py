@@ -61,7 +61,8 @@ def prepare(name: str, source: Path, data_dir: Path, pictures: str = '') -> None
 @contextlib.contextmanager
 def _owned(folder: Path) -> Iterator[None]:
   """Makes a dataset's folder, keeps other processes from preparing in it and clears it of what a
-  killed one left."""
+  killed one left. What it made and nothing came of is removed again."""
+  made = [place for place in (folder, *folder.parents) if not place.exists()]
   folder.mkdir(parents=True, exist_ok=True)
   handle = os.open(folder, os.O_RDONLY)
   try:
@@ -76,6 +77,9 @@ def _owned(folder: Path) -> Iterator[None]:
           shutil.rmtree(leftover)
     yield
   finally:
+    with contextlib.suppress(OSError):  # something lies there
+      for place in made:
+        place.rmdir()
     os.close(handle)
 
 

@@ -386,9 +386,7 @@ def test_a_damaged_picture_is_refused_and_nothing_is_left(gopro, tmp_path, kind)
   file.write_bytes(content)
   message = complaint('gopro', root, tmp_path / 'data')
   assert f'{kind}/000004.png cannot be decoded' in message
-  with pytest.raises(UserError, match='holds no gopro/full'):
-    PreparedPairs(tmp_path / 'data', 'gopro', 'test')
-  assert not [path for path in (tmp_path / 'data').rglob('*record*')]
+  assert not (tmp_path / 'data').exists()
 
 
 def test_partners_of_different_sizes_are_refused(small, tmp_path):
@@ -567,6 +565,14 @@ def test_the_command(small, tmp_path, monkeypatch):
 def test_a_source_that_is_not_there(tmp_path):
   arguments = ('--source', tmp_path / 'no', '--data_dir', tmp_path / 'data')
   refused(released.run('gopro', *arguments), f'{tmp_path / "no"} does not exist')
+  assert not list(tmp_path.iterdir())  # a folder that this command made for nothing
+
+
+def test_folders_that_were_there_are_left(tmp_path):
+  (tmp_path / 'data').mkdir()
+  with pytest.raises(UserError, match='nothing does not exist'):
+    prepare('gopro', tmp_path / 'nothing', tmp_path / 'data')
+  assert [*tmp_path.rglob('*')] == [tmp_path / 'data']
 
 
 def test_two_processes_do_not_prepare_the_same(small, tmp_path):
