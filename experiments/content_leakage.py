@@ -169,7 +169,8 @@ def given_maps(
 
 
 def transfer_gap(net: study.Trained, maps: np.ndarray, data: Crossed) -> dict[str, Any]:
-  """PSNR (P, B) of Gr by the maps of `GIVEN`, and of the sharp picture left as it is."""
+  """PSNR (P, B) of Gr by the maps of `GIVEN`, and of the sharp picture left as it is, which some
+  blurs leave as it is, too (`fields.region_psnr` keeps means finite)."""
   pictures, blurs = data.blurry.shape[:2]
   sharp = data.sharp.repeat(blurs, 0)
   results = {LEFT: sharp}
@@ -177,7 +178,7 @@ def transfer_gap(net: study.Trained, maps: np.ndarray, data: Crossed) -> dict[st
     results[name] = net.reblur(sharp, given.reshape(len(sharp), *maps.shape[2:]))
   truth = data.blurry.reshape(sharp.shape)
   return {
-    name: np.reshape([psnr(a, b) for a, b in zip(x, truth, strict=True)], (pictures, blurs))
+    name: np.reshape(list(map(fields.whole_psnr, x, truth)), (pictures, blurs))
     for name, x in results.items()
   }
 

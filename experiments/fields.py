@@ -147,6 +147,13 @@ def region_psnr(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float | None:
   return metrics.decibels(max(np.mean((a[mask].astype(np.float64) - b[mask]) ** 2), ROUNDING))
 
 
+def whole_psnr(a: np.ndarray, b: np.ndarray) -> float:
+  """`region_psnr` over the whole pictures."""
+  found = region_psnr(a, b, np.ones(a.shape[:2], bool))
+  assert found is not None
+  return found
+
+
 def psnrs(result: np.ndarray, truth: BlurExample) -> list[dict[str, float | None]]:
   """A row per scene: PSNR of what stands for its blurry picture, (N, S, S, 3) uint8, by region."""
   masks = regions(truth)

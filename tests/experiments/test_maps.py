@@ -217,6 +217,26 @@ def test_retrieval_leaves_out_pictures_of_the_same_photograph():
   assert rates['same_picture'] == 1
 
 
+def test_pictures_that_a_blur_leaves_as_they_are_have_a_score():
+  """Two sharp pictures under a blur of nothing and one that is 10 levels off; Gr does nothing."""
+  sharp = np.full((2, 8, 8, 3), 100, np.uint8)
+  data = content_leakage.Crossed(
+    sharp, np.stack([sharp, sharp + 10], 1), np.arange(2), np.array([1, 0]), ('a', 'b')
+  )
+
+  class Nothing:
+    def maps(self, pictures):
+      return np.zeros((len(pictures), 1, 1, 1), np.float32)
+
+    def reblur(self, pictures, maps):
+      return pictures
+
+  gap = content_leakage.transfer_gap(Nothing(), np.zeros((2, 2, 1, 1, 1), np.float32), data)
+  rounding = 10 * np.log10(255**2 * 12)  # of errors as rounding makes them
+  for scores in gap.values():
+    np.testing.assert_allclose(scores, [[rounding, 20 * np.log10(25.5)]] * 2)
+
+
 def test_other_maps_are_those_of_another_photograph_or_blur():
   numbers = np.stack(np.meshgrid(np.arange(6), np.arange(5), indexing='ij'), -1)
   given = content_leakage.given_maps(numbers, -numbers[:, 0], np.array([2, 3, 4, 5, 0, 1]))
