@@ -111,12 +111,6 @@ def check_evaluation(config: ml_collections.ConfigDict, devices: int) -> None:
 def _check_data(data: ml_collections.ConfigDict, place: str = 'data') -> None:
   _require(data.source in SOURCES, f'{place}.source', data.source, _one_of(SOURCES))
   _require(data.shrink >= 1, f'{place}.shrink', data.shrink, 'it must be 1 or more')
-  if place == 'data':  # a part may have it of `data`, for other parts
-    made, listed = data.source in ('photos', 'synthetic'), data.source == 'list'
-    demand = 'crops of photographs have random sizes as it is, set it to 1'
-    _require(data.shrink == 1 or not made, 'data.shrink', data.shrink, demand)
-    demand = f'lists name whole pictures, set it to {FULL}'
-    _require(data.pictures == FULL or not listed, 'data.pictures', data.pictures, demand)
   if data.source == 'mixture':
     for field in ('root', 'eval_root'):
       demand = 'each of data.parts has its own'
@@ -133,19 +127,19 @@ def _check_data(data: ml_collections.ConfigDict, place: str = 'data') -> None:
 
 def inputs(config: ml_collections.ConfigDict) -> tuple[str, ...]:
   """What a batch of the joint stage has, fields of `data.pairs.Crop`."""
-  photographs = _photographs(config.data)
+  sources = _training_sources(config.data).values()
+  photographs = [source for source in sources if source.source == 'photos']
   reference = any(part.reference_share for part in photographs)
   field = config.loss.blur_field and photographs
   given = {'blurry': True, 'sharp': True, 'reference': reference, 'field': field}
   return tuple(name for name, wanted in given.items() if wanted)
 
 
-def _photographs(data: ml_collections.ConfigDict) -> list[ml_collections.ConfigDict]:
-  """The sources of the training that are photographs."""
-  sources = [data]
-  if data.source == 'mixture':
-    sources = [part for part in parts_of(data).values() if part.weight]
-  return [source for source in sources if source.source == 'photos']
+def _training_sources(data: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigDict]:
+  """What is trained on by its place in the config: the data themselves, or parts of a mixture."""
+  if data.source != 'mixture':
+    return {'data': data}
+  return {f'data.parts.{name}': part for name, part in parts_of(data).items() if part.weight}
 
 
 def _check_files(data: ml_collections.ConfigDict, place: str) -> None:
@@ -170,13 +164,17 @@ def _check_files(data: ml_collections.ConfigDict, place: str) -> None:
 
 
 def _check_training_data(data: ml_collections.ConfigDict) -> None:
-  sources = {'data': data}
-  if data.source == 'mixture':
-    parts = parts_of(data)
-    sources = {f'data.parts.{name}': part for name, part in parts.items() if part.weight}
-  demand = 'name the folder that holds the training pictures'
-  for place, source in sources.items():
+  for place, source in _training_sources(data).items():
+    demand = 'name the folder that holds the training pictures'
     _require(source.root or source.source == 'synthetic', f'{place}.root', source.root, demand)
+    # What a part leaves to `data` may be meant for other parts.
+    own = data if place == 'data' else data.parts[place.removeprefix('data.parts.')]
+    unread = source.source in ('photos', 'synthetic') and 'shrink' in own and source.shrink > 1
+    demand = 'crops of photographs have random sizes as it is, set it to 1'
+    _require(not unread, f'{place}.shrink', source.shrink, demand)
+    unread = source.source == 'list' and 'pictures' in own and source.pictures != FULL
+    demand = f'lists name whole pictures, set it to {FULL}'
+    _require(not unread, f'{place}.pictures', source.pictures, demand)
 
 
 def _check_model(model: ml_collections.ConfigDict) -> None:
@@ -283,9 +281,10 @@ def _check_stage(config: ml_collections.ConfigDict) -> None:
   demand = f'the network {network} has no discriminator, leave it False'
   official = train.official_order
   _require(not official or row.can_reblur, 'train.official_order', official, demand)
-  unread = 'reference' in inputs(config) and not row.can_reblur
   demand = f'it is for Gr, which the network {network} does not have, set it to 0'
-  _require(not unread, 'data.reference_share', config.data.reference_share, demand)
+  for place, source in _training_sources(config.data).items():
+    unread = source.source == 'photos' and source.reference_share and not row.can_reblur
+    _require(not unread, f'{place}.reference_share', source.reference_share, demand)
   demand = f'only the joint stage has that ablation, not {network}'
   model = config.model
   for field in ('global_code', 'without_map'):

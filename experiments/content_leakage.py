@@ -169,8 +169,8 @@ def given_maps(
 
 
 def transfer_gap(net: study.Trained, maps: np.ndarray, data: Crossed) -> dict[str, Any]:
-  """PSNR (P, B) of Gr by the maps of `GIVEN`, and of the sharp picture left as it is, which some
-  blurs leave as it is, too (`fields.region_psnr` keeps means finite)."""
+  """PSNR (P, B) of Gr by the maps of `GIVEN`, and of the sharp picture left as it is. Some
+  blurs change nothing: `fields.whole_psnr` keeps their PSNR finite."""
   pictures, blurs = data.blurry.shape[:2]
   sharp = data.sharp.repeat(blurs, 0)
   results = {LEFT: sharp}
@@ -178,7 +178,9 @@ def transfer_gap(net: study.Trained, maps: np.ndarray, data: Crossed) -> dict[st
     results[name] = net.reblur(sharp, given.reshape(len(sharp), *maps.shape[2:]))
   truth = data.blurry.reshape(sharp.shape)
   return {
-    name: np.reshape(list(map(fields.whole_psnr, x, truth)), (pictures, blurs))
+    name: np.reshape(
+      [fields.whole_psnr(a, b) for a, b in zip(x, truth, strict=True)], (pictures, blurs)
+    )
     for name, x in results.items()
   }
 

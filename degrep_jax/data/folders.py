@@ -30,7 +30,7 @@ _WORD = re.compile(rf'(?<![^_-])(?:{"|".join((*BLURRY, *SHARP))})(?![^_-])')
 Locate = Callable[[str], str]
 
 
-def require_text(name: str, path: object) -> None:
+def require_utf8(name: str, path: object) -> None:
   """Raises UserError where a file's name is no UTF-8, which no table of scores could hold."""
   try:
     name.encode()

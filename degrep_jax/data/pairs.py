@@ -17,7 +17,7 @@ from PIL import Image
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import to_8_bits
 from degrep_jax.data.blur_field import unknown
-from degrep_jax.data.folders import find_pairs, require_text
+from degrep_jax.data.folders import find_pairs, require_utf8
 from degrep_jax.data.lists import read_list
 from degrep_jax.data.released.layouts import FULL, SUB_PICTURES
 from degrep_jax.data.released.splits import SPLITS
@@ -109,7 +109,7 @@ class FilePairs(Source):
     self._errors: dict[int, str] = {}
     for item, (name, blurry, sharp) in enumerate(files):
       try:
-        require_text(name, blurry)
+        require_utf8(name, blurry)
         header = read_header(blurry, str(blurry))
         require_partners(header, read_header(sharp, str(sharp)), str(blurry))
         check_size(*header.size, min_size, str(blurry))
@@ -248,7 +248,7 @@ def shrunk(picture: np.ndarray, size: int) -> np.ndarray:
 def check_size(
   width: int, height: int, min_size: int, name: str, what: str = 'training crop', by: str = 'crop'
 ) -> None:
-  """Raises UserError where a picture is too small for `what`, set `by` that field of the data."""
+  """Raises UserError where a picture is too small for `what`, which `data.<by>` sets."""
   if min(width, height) < min_size:
     raise UserError(
       f'{name} is {width}x{height}, smaller than the {what} of {min_size}: lower data.{by} or '

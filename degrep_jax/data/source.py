@@ -169,7 +169,7 @@ def _require_parts_apart(parts: Mapping[str, ml_collections.ConfigDict]) -> None
     sources = {tested.source, trained.source}
     folders = _folder(tested, 'test'), _folder(trained, 'train')
     alike = (
-      tested.root == trained.root
+      folders[0] == folders[1]
       and tested.held_out_share == trained.held_out_share
       and tested.held_out_list == trained.held_out_list
     )
@@ -184,12 +184,14 @@ def _require_parts_apart(parts: Mapping[str, ml_collections.ConfigDict]) -> None
 
 def _folder(data: ml_collections.ConfigDict, split: str) -> pathlib.Path | None:
   """Where the pictures of a split lie, links resolved; None where they are none of a folder."""
-  if data.source == 'tfds':
-    return None
   place = data.photographs if data.source == 'synthetic' else data.root
-  root = pathlib.Path(data.eval_root or place if split == 'test' else place)
+  if split == 'test':
+    place = data.eval_root or place
+  if data.source == 'tfds' or not place:
+    return None
+  root = pathlib.Path(place)
   divided = data.source != 'list' and has_splits(root)
-  return pathlib.Path(os.path.realpath(root / split if divided else root)) if root.name else None
+  return pathlib.Path(os.path.realpath(root / split if divided else root))
 
 
 def _overlap(one: pathlib.Path | None, other: pathlib.Path | None) -> bool:

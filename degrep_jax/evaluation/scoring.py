@@ -6,7 +6,6 @@ Everything that is scored is 8 bits, as it would be saved.
 
 import dataclasses
 import importlib.metadata
-import itertools
 import pathlib
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -169,11 +168,11 @@ class Scores:
     deblurring = [label for label in self.methods if self.compared.get(label, 'sharp') == 'sharp']
     restored = [label for label in deblurring if label != BLURRY]
     found = []
-    for first, other in itertools.product(restored[:1], restored[1:]):
+    for other in restored[1:]:
       for metric in self.metrics:
-        difference = self._difference(first, other, metric)
+        difference = self._difference(restored[0], other, metric)
         if difference is not None:
-          about = {'method': first, 'against': other, 'metric': metric}
+          about = {'method': restored[0], 'against': other, 'metric': metric}
           found.append(about | difference._asdict())
     return found
 

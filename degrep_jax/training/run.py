@@ -44,8 +44,9 @@ class Run:
     if first and processes.from_first(lambda: self._lacks_scores(first)):
       self.evaluate(first, state)
     traced = self._config.log.profile_first_step
-    if traced > first and processes.is_first():
-      self._trace = _profiler(self._config.log, self._workdir, first)
+    if traced > first:
+      if processes.is_first():
+        self._trace = _profiler(self._config.log, self._workdir, first)
     elif traced:
       say(f'log.profile_first_step is {traced}, and step {first} is done: nothing is traced.')
 

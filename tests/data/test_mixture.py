@@ -277,10 +277,20 @@ def test_no_part_trains_on_what_another_holds_out(tmp_path, gopro, photos, train
   assert f'config.data.parts.{holds_out} holds out pictures in ' in sentence
 
 
-@pytest.mark.parametrize(('share', 'apart'), [(0.3, True), (0.5, False)])
-def test_parts_that_divide_the_same_photographs_alike_are_apart(tmp_path, share, apart):
-  same = {'source': 'photos', 'root': str(tmp_path / 'photos'), 'evaluate': True}
-  data = _config(tmp_path, embedded=same | {'held_out_share': share}).data
+@pytest.mark.parametrize(
+  ('fields', 'apart'),
+  [
+    ({'source': 'photos', 'root': 'photos/', 'held_out_share': 0.3}, True),
+    ({'source': 'photos', 'root': 'photos', 'held_out_share': 0.5}, False),
+    ({'photographs': 'photos', 'held_out_share': 0.3}, True),
+    ({'photographs': 'photos/inner', 'held_out_share': 0.3}, False),
+  ],
+)
+def test_parts_that_divide_the_same_photographs_alike_are_apart(tmp_path, fields, apart):
+  photo_folder.write(tmp_path / 'photos' / 'inner', ['u', 'v', 'w', 'x', 'y', 'z'])
+  place = {name: f'{tmp_path}/{fields[name]}' for name in ('root', 'photographs') if name in fields}
+  data = _config(tmp_path, embedded=fields | place | {'evaluate': True}).data
+  photo_folder.write(tmp_path / 'photos', ['a', 'b', 'c', 'd', 'e', 'f'])
   if apart:
     open_source(data, 'train')
     return
@@ -298,3 +308,17 @@ def test_what_a_part_leaves_to_data_is_compared_as_it_is_there(tmp_path):
   other = _config(tmp_path, gopro={'shrink': 2})
   with pytest.raises(UserError, match=r'data\.parts\.gopro\.shrink \(there 1, now 2\)'):
     run_config.keep_in(tmp_path, other, has_checkpoint=True)
+
+
+def test_what_a_part_does_not_read_is_refused_where_the_part_has_it(tmp_path):
+  config = _config(tmp_path)
+  config.data.shrink = 2  # meant for the pairs
+  run_config.check(config, devices=1)
+  for part, field, value in (('photos', 'shrink', 2), ('embedded', 'shrink', 3)):
+    with pytest.raises(UserError, match=rf'config\.data\.parts\.{part}\.{field} is {value}: '):
+      run_config.check(_config(tmp_path, **{part: {field: value}}), devices=1)
+  deblurring = _config(tmp_path, photos={'reference_share': 0.5})
+  deblurring.model.network = 'msdi_net'
+  deblurring.loss.update(gan=0.0, reblur_l1=0.0)
+  with pytest.raises(UserError, match=r'parts\.photos\.reference_share is 0\.5: it is for Gr'):
+    run_config.check(deblurring, devices=1)

@@ -111,6 +111,15 @@ def test_held_out_pictures_are_not_trained_on(tmp_path, kind):
         open_source(data, split)
 
 
+def test_the_folder_one_is_in_is_a_folder_too(tmp_path, monkeypatch):
+  released.gopro(tmp_path, ('.', 'held_out'), (1, 2))
+  monkeypatch.chdir(tmp_path)
+  data = default.get_config().data
+  data.crop, data.root, data.eval_root = 16, '.', 'held_out'
+  with pytest.raises(UserError, match='eval_root, held_out, lie among those of'):
+    open_source(data, 'train')
+
+
 def test_a_half_downloaded_set_is_told(tmp_path, capsys):
   root = released.gopro(tmp_path, ('test/GOPR0384_11_00',), (1, 2, 4))
   open_pairs(root)

@@ -448,6 +448,7 @@ def test_evaluating_a_step_that_was_not_saved(whole):
   refused(run(workdir, '--mode=eval', '--step=5'), 'step 5', '2, 4, 6')
   refused(run(workdir, '--step=4'), '--step goes with --mode=eval')
   refused(run(workdir, '--devices=1'), '--devices and --memory go with --mode=plan')
+  refused(run(workdir, '--memory=1GiB'), '--devices and --memory go with --mode=plan')
 
 
 def test_evaluating_an_empty_workdir(tmp_path):

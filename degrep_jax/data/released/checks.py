@@ -10,7 +10,7 @@ import numpy as np
 
 from degrep_jax.common import console
 from degrep_jax.common.errors import UserError
-from degrep_jax.data.folders import require_text
+from degrep_jax.data.folders import require_utf8
 from degrep_jax.data.lists import Item
 from degrep_jax.data.pairs import decode
 from degrep_jax.data.released.layouts import Dataset, Layout, count_warnings, read_layout
@@ -71,7 +71,7 @@ def _check_names(items: tuple[Item, ...], tree: Tree) -> None:
     if (other := taken.setdefault(item.name, item)) is not item:
       one, two = (tree.locate(of.blurry) for of in (other, item))
       raise UserError(f'{one} and {two} would both be called {item.name!r}: rename one.')
-    require_text(item.name, tree.locate(item.blurry))
+    require_utf8(item.name, tree.locate(item.blurry))
 
 
 def _notes(dataset: Dataset, tree: Tree, layout: Layout) -> Iterator[str]:

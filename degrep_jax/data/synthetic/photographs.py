@@ -15,7 +15,7 @@ from PIL import Image
 from degrep_jax.common.errors import UserError
 from degrep_jax.common.pixels import to_8_bits
 from degrep_jax.data import blur_field
-from degrep_jax.data.folders import BLURRY, CROPS, GAMMA, SHARP, require_text, role
+from degrep_jax.data.folders import BLURRY, CROPS, GAMMA, SHARP, require_utf8, role
 from degrep_jax.data.pairs import (
   Crop,
   Pair,
@@ -340,7 +340,7 @@ def _find(base: Path) -> Iterator[tuple[str, Path]]:
   for path in paths:
     if path.suffix.lower() in SUFFIXES and left_out.isdisjoint(path.parents):
       name = path.with_suffix('').as_posix()
-      require_text(name, base / path)
+      require_utf8(name, base / path)
       yield name, base / path
 
 
