@@ -191,9 +191,11 @@ def _deblur(config: ml_collections.ConfigDict, constants: dict[str, Any] | None)
 
 
 def require_start(config: ml_collections.ConfigDict) -> None:
-  """Raises UserError where `config.train.start_from` names no network of the same kind."""
+  """Raises UserError where `config.train.start_from` names no network of the same kind, or
+  `config.train.init_from` no parts."""
   if config.train.start_from:
     _start(config)
+  _parts(config)
 
 
 def _start(config: ml_collections.ConfigDict) -> saved_networks.SavedNetwork:
@@ -224,6 +226,14 @@ def _started(config: ml_collections.ConfigDict, state: Any) -> Any:
 
 def _take_over(config: ml_collections.ConfigDict, state: DeblurState) -> DeblurState:
   """The state with E and pyramid of the workdirs that `config.train.init_from` names."""
+  parts = _parts(config)
+  expected = flax.serialization.to_state_dict(state.frozen)
+  checkpoints.require_same_shapes(config.train.init_from, parts, expected)
+  return state.replace(frozen=flax.serialization.from_state_dict(state.frozen, parts))
+
+
+def _parts(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """What the workdirs of `config.train.init_from` hold of E and pyramid."""
   parts: dict[str, Any] = {}
   for name in filter(None, map(str.strip, config.train.init_from.split(','))):
     workdir = pathlib.Path(name)
@@ -237,6 +247,4 @@ def _take_over(config: ml_collections.ConfigDict, state: DeblurState) -> DeblurS
         f'config.train.init_from names two workdirs that hold the {twice.pop()}: keep one of them.'
       )
     parts = merged(parts, found)
-  expected = flax.serialization.to_state_dict(state.frozen)
-  checkpoints.require_same_shapes(config.train.init_from, parts, expected)
-  return state.replace(frozen=flax.serialization.from_state_dict(state.frozen, parts))
+  return parts

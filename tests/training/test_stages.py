@@ -106,3 +106,12 @@ def test_what_is_not_there_is_told_before_anything_is_written(tmp_path):
   with pytest.raises(UserError, match=r'config\.train\.start_from: .* smal: is small meant'):
     train(config, tmp_path / 'run')
   assert not (tmp_path / 'run' / 'config.json').exists()
+
+
+def test_parts_that_are_not_there_are_told_before_anything_is_written(tmp_path):
+  config = tiny_deblur.config(
+    data__source='synthetic', train__init_from='runs/none', eval__tile=32, eval__batch_size=8
+  )
+  with pytest.raises(UserError, match=r'config\.train\.init_from: runs/none holds no checkpoint'):
+    train(config, tmp_path / 'run')
+  assert not (tmp_path / 'run' / 'config.json').exists()
