@@ -234,8 +234,8 @@ def _chosen(workdir: str | os.PathLike[str], step: int | None) -> list[pathlib.P
     near = _near(pathlib.Path(workdir))
     if not near and os.path.isfile(workdir):
       raise UserError(
-        f'{workdir} is a file, not a workdir, and of the files of degrep export those in safetensors '
-        'alone are read: degrep convert makes a workdir of weights of PyTorch.'
+        f'{workdir} is a file, not a workdir. Of the files of degrep export only safetensors are '
+        'read again; degrep convert makes a workdir of weights of PyTorch.'
       )
     what = f'is {near} meant?' if near else 'train there first, or name another workdir.'
     raise UserError(f'{workdir} holds no checkpoint: {what}')
