@@ -258,7 +258,7 @@ class Restorer:
     """
     require(
       self.can_reblur,
-      f'a {self.network} cannot reblur: that takes a network of the joint stage',
+      f'the network {self.network} cannot reblur: name one of the joint stage, as small_joint',
     )
     require(np.isfinite(strength), f'a strength of {strength}: it must be a number')
 
@@ -292,7 +292,7 @@ class Restorer:
     Raises:
       UserError: a network that has no E, or something that is no picture.
     """
-    require(self.has_map, f'a {self.network} has no degradation map: it has no encoder')
+    require(self.has_map, f'the network {self.network} has no degradation map: it has no encoder')
     return in_the_form_of(x, lambda pictures: self._maps(map(as_picture, pictures)))
 
   def apply(self, x: Any, sharp: Any = None, *, outputs: tuple[str, ...] | None = None) -> Any:

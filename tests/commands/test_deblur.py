@@ -127,7 +127,7 @@ def test_a_net_that_cannot_reblur_says_so_once(degrep_here, tmp_path):
   saved.workdir(tmp_path / 'net', tiny_deblur.config(model__network='hinet'), {7: None})
   flags = ('--like', 'in/a.jpg', '--checkpoint', 'net', '--output', 'out')
   status, _, err = degrep_here('reblur', 'in', *flags)
-  assert (status, err.count('a hinet cannot reblur')) == (2, 1)
+  assert (status, err.count('the network hinet cannot reblur')) == (2, 1)
   assert not (tmp_path / 'out').exists()
 
 
