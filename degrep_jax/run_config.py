@@ -111,18 +111,18 @@ def check_evaluation(config: ml_collections.ConfigDict, devices: int) -> None:
 def _check_data(data: ml_collections.ConfigDict, place: str = 'data') -> None:
   _require(data.source in SOURCES, f'{place}.source', data.source, _one_of(SOURCES))
   _require(data.shrink >= 1, f'{place}.shrink', data.shrink, 'it must be 1 or more')
-  if data.source == 'mixture':
-    for field in ('root', 'eval_root'):
-      demand = 'each of data.parts has its own'
-      _require(not data[field], f'{place}.{field}', data[field], demand)
+  mixture = data.source == 'mixture'
+  if not (mixture or data.source == 'synthetic'):
+    _check_files(data, place)
+    return
+  demand = f'set config.{place}.source=folder to read it'
+  if mixture:
+    demand = 'each of data.parts has its own'
+  for field in ('root', 'eval_root'):
+    _require(not data[field], f'{place}.{field}', data[field], demand)
+  if mixture:
     for name, part in parts_of(data).items():
       _check_data(part, f'{place}.parts.{name}')
-  elif data.source == 'synthetic':
-    for field in ('root', 'eval_root'):
-      demand = f'set config.{place}.source=folder to read it'
-      _require(not data[field], f'{place}.{field}', data[field], demand)
-  else:
-    _check_files(data, place)
 
 
 def inputs(config: ml_collections.ConfigDict) -> tuple[str, ...]:

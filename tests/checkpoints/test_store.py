@@ -527,7 +527,9 @@ def test_a_workdir_that_is_called_almost_so(tmp_path, monkeypatch, named, meant)
 def test_a_file_of_weights_is_no_workdir(tmp_path):
   file = tmp_path / 'net_g.pth'
   file.write_bytes(b'weights')
-  with pytest.raises(UserError, match=r'net_g\.pth is a file, not a workdir.*degrep convert makes'):
+  with pytest.raises(
+    UserError, match=r'net_g\.pth is a file, not a workdir\..* degrep convert makes'
+  ):
     checkpoints.load(file)
   save(tmp_path / 'net_g', 3)  # what degrep convert may have made of it
   with pytest.raises(UserError, match=f'holds no checkpoint: is {tmp_path}/net_g meant?'):

@@ -99,19 +99,16 @@ def test_another_network_is_refused_by_its_fields(network):
   assert 'set model.width (there 2, now 4).' in str(refusal.value)
 
 
-def test_what_is_not_there_is_told_before_anything_is_written(tmp_path):
-  config = tiny_joint.config(
-    data__source='synthetic', train__start_from='smal', eval__tile=32, eval__batch_size=8
-  )
-  with pytest.raises(UserError, match=r'config\.train\.start_from: .* smal: is small meant'):
-    train(config, tmp_path / 'run')
-  assert not (tmp_path / 'run' / 'config.json').exists()
-
-
-def test_parts_that_are_not_there_are_told_before_anything_is_written(tmp_path):
-  config = tiny_deblur.config(
-    data__source='synthetic', train__init_from='runs/none', eval__tile=32, eval__batch_size=8
-  )
-  with pytest.raises(UserError, match=r'config\.train\.init_from: runs/none holds no checkpoint'):
+@pytest.mark.parametrize(
+  ('kind', 'field', 'name', 'told'),
+  [
+    (tiny_joint, 'start_from', 'smal', '.* smal: is small meant'),
+    (tiny_deblur, 'init_from', 'runs/none', 'runs/none holds no checkpoint'),
+  ],
+)
+def test_what_is_not_there_is_told_before_anything_is_written(tmp_path, kind, field, name, told):
+  config = kind.config(data__source='synthetic', eval__tile=32, eval__batch_size=8)
+  config.train[field] = name
+  with pytest.raises(UserError, match=rf'config\.train\.{field}: {told}'):
     train(config, tmp_path / 'run')
   assert not (tmp_path / 'run' / 'config.json').exists()
