@@ -81,9 +81,9 @@ def test_a_new_network_restores_and_tells_of_itself(config, tmp_path, monkeypatc
   variables = {'params': state['generator']['params']}
   (expected,) = jax.jit(module.apply)(variables, picture[None])
   np.testing.assert_allclose(net.apply(picture)['deblurred'], expected[0], atol=1e-5)
-  with pytest.raises(UserError, match='a plain has no degradation map'):
+  with pytest.raises(UserError, match='the network plain has no degradation map'):
     net.degradation_map(picture)
-  with pytest.raises(UserError, match='a plain cannot reblur'):
+  with pytest.raises(UserError, match='the network plain cannot reblur'):
     net.reblur(picture, like=picture)
   told = []
   for flags in ([], ['--json']):
