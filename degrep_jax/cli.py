@@ -92,6 +92,10 @@ def run() -> None:
 
     main.run()
     return
+  if not arguments[0].startswith('-') and arguments[0] not in COMMANDS:
+    close = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
+    hint = f' (is {close[0]} meant?)' if close else ''
+    sys.exit(fail(f'there is no command {arguments[0]}{hint}: see degrep --help.'))
   args = _parser().parse_args(arguments)
   try:
     status = args.run(args)

@@ -3,6 +3,7 @@ config that comes with the package, or a file."""
 
 import os
 import pathlib
+import re
 import sys
 import time
 
@@ -102,16 +103,28 @@ def _parse(argv: list[str]) -> list[str]:
   try:
     return flags.FLAGS(argv)
   except flags.Error as error:
-    text = ' '.join(str(error).split())
-    if 'Non-boolean argument' in text:  # absl prints Python's tuple there
-      text = f'{text.partition("(")[0]}choose true or false.'
-    raise SystemExit(fail(text)) from None
+    raise SystemExit(fail(_in_words(str(error)))) from None
+  except SystemExit:
+    raise SystemExit(0) from None  # of --help, which absl calls a failure
   except Exception as error:  # a config is Python: its own code may raise anything
     text = str(error.args[0] if error.args else error).replace('\\n', ' ').replace("\\'", '')
     text = ' '.join(text.strip('\'"').split())
+    text = re.sub(r'^(\w+)\W? Did you mean "(\w+)".*', r'there is no field \1 (is \2 meant?)', text)
     if text.isidentifier():  # all that an error of a missing name says
       text = f'there is no {text}'
     raise SystemExit(fail(f'--config or a field of it is wrong: {text}')) from None
+
+
+def _in_words(error: str) -> str:
+  """What absl says of a flag, without what is for programmers."""
+  text = re.sub(r'flags? [^:]*=None: ', '', ' '.join(error.split()))
+  for pythons, ours in (
+    (r'\(?.?Non-boolean argument.*', 'choose true or false.'),
+    (r'invalid literal for int\(\).*', 'it must be a whole number.'),
+    (r'could not convert string to float.*', 'it must be a number.'),
+  ):
+    text = re.sub(pythons, ours, text)
+  return text
 
 
 def main(argv: list[str]) -> int:

@@ -237,7 +237,12 @@ def _chosen(workdir: str | os.PathLike[str], step: int | None) -> list[pathlib.P
         f'{workdir} is a file, not a workdir. Of the files of degrep export only safetensors are '
         'read again; degrep convert makes a workdir of weights of PyTorch.'
       )
-    what = f'is {near} meant?' if near else 'train there first, or name another workdir.'
+    if near:
+      what = f'is {near} meant?'
+    elif os.path.exists(workdir):
+      what = 'train there first, or name another workdir.'
+    else:
+      what = 'there is no such folder.'
     raise UserError(f'{workdir} holds no checkpoint: {what}')
   if step is not None and step not in steps:
     have = ', '.join(map(str, steps))

@@ -169,13 +169,20 @@ def test_other_folders_beside_the_steps_are_left_alone(tmp_path):
   assert checkpoints.load(tmp_path)['step'] == 4
 
 
-@pytest.mark.parametrize('folder', ['', 'run', 'run/checkpoints'])
-def test_a_workdir_without_checkpoints(tmp_path, folder):
+@pytest.mark.parametrize(
+  ('folder', 'what'),
+  [
+    ('', 'there is no such folder'),
+    ('run', 'train there first'),
+    ('run/checkpoints', 'train there first'),
+  ],
+)
+def test_a_workdir_without_checkpoints(tmp_path, folder, what):
   (tmp_path / folder).mkdir(parents=True, exist_ok=True)
   workdir = tmp_path / 'run'
   assert checkpoints.saved_steps(workdir) == []
   for read in (checkpoints.load, lambda workdir: checkpoints.restore(workdir, state())):
-    with pytest.raises(UserError, match='holds no checkpoint: train there first') as caught:
+    with pytest.raises(UserError, match=f'holds no checkpoint: {what}') as caught:
       read(workdir)
     assert str(workdir) in str(caught.value)
 
@@ -511,7 +518,6 @@ def test_a_checkpoint_of_earlier_times_is_continued(tmp_path):
     ('runs/net/checkpoints/3', 'runs/net'),
     ('runs/empty', None),
     ('runs', 'runs/net'),
-    ('no/where', None),
   ],
 )
 def test_a_workdir_that_is_called_almost_so(tmp_path, monkeypatch, named, meant):

@@ -386,14 +386,21 @@ def test_a_config_that_does_not_run(tmp_path):
 
 
 def test_an_unknown_field(tmp_path):
-  refused(run(tmp_path / 'run', '--config.train.stepz=3'), 'stepz', '"steps"')
+  for flag, told in (
+    ('--config.train.stepz=3', 'there is no field stepz (is steps meant?)'),
+    ('--config.trian.steps=3', 'there is no field trian (is train meant?)'),
+  ):
+    refused(run(tmp_path / 'run', flag), told)
   refused(run(tmp_path / 'run', '--config.train.precision=3'), 'there is no precision')
 
 
 def test_a_value_of_another_type(tmp_path):
-  refused(run(tmp_path / 'run', '--config.train.steps=many'), 'steps')
-  result = run(tmp_path / 'run', '--config.train.remat=perhaps')
-  refused(result, '--config.train.remat=perhaps: choose true or false')
+  for value, told in (
+    ('train.steps=many', 'it must be a whole number'),
+    ('loss.gan=much', 'it must be a number'),
+    ('train.remat=perhaps', 'choose true or false'),
+  ):
+    refused(run(tmp_path / 'run', f'--config.{value}'), f'--config.{value}: {told}.')
 
 
 def test_a_missing_config(tmp_path):
@@ -417,7 +424,15 @@ def test_a_config_found_by_its_name_has_the_defaults_that_it_came_with(tmp_path)
 
 def test_no_config_at_all():
   command = [sys.executable, '-m', 'degrep_jax.main', '--workdir=runs/none']
-  refused(subprocess.run(command, cwd=ROOT, capture_output=True, text=True), '--config=configs/')
+  result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  refused(result, 'degrep_jax: name a config, as --config=demo or --config=configs/')
+
+
+def test_help_is_no_failure():
+  command = [sys.executable, '-m', 'degrep_jax.main', '--help']
+  result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  assert (result.returncode, result.stderr) == (0, '')
+  assert '--config' in result.stdout and '--workdir' in result.stdout
 
 
 def test_a_batch_that_the_devices_cannot_share(tmp_path):
