@@ -4,7 +4,8 @@ python experiments/model_scores.py --pairs GoPro=GOPRO_Large --pairs other=PAIRS
   --tune=GOPRO_Large
 python experiments/model_scores.py --network ours=runs/small_deblur --pairs GoPro=GOPRO_Large
 
-Whole pictures, feathered tiles, 8 bits:
+Whole pictures, feathered tiles, 8 bits; all networks with the settings of `degrep deblur` for those
+that ship (`shipped.SETTINGS`):
 
 - pairs: PSNR and 3-D SSIM of the blurry input, of unsharp masking, of deconvolution with a Gaussian
   (Richardson-Lucy or Wiener, whichever does better), and of every network; gains over the input
@@ -53,7 +54,12 @@ from degrep_jax.inference.restorer import MODES
 
 ROOT = pathlib.Path(__file__).parents[1]
 SIZES = ('1280x720', '4000x3000')
-ENSEMBLES = (4, 8)  # of the best that ships
+# Of the best that ships, in rows of their own.
+OTHERS = {
+  'ensemble 1, strength 1': {'ensemble': 1, 'strength': 1.0},
+  'ensemble 2, strength 1': {'ensemble': 2, 'strength': 1.0},
+  'ensemble 8, strength 1': {'ensemble': 8, 'strength': 1.0},
+}
 COLOURS = ((0, 0, 0), (64, 64, 64), (128, 128, 128), (255, 255, 255), (200, 40, 40), (30, 90, 160))
 BEGIN, END = '<!-- model_scores.py -->', '<!-- end -->'  # of the tables in the page
 HELD_OUT = 0.1  # share of the photographs, as in configs/default.py
@@ -96,11 +102,17 @@ def networks(args: argparse.Namespace) -> dict[str, pathlib.Path]:
   }
 
 
-def identity(place: pathlib.Path) -> Any:
-  """What tells weights from others."""
+def opened(place: pathlib.Path, **options: Any) -> Restorer:
+  """The restorer of a network, with the settings of those that ship unless others are given."""
+  return Restorer.from_checkpoint(place, **(shipped.SETTINGS | options))
+
+
+def identity(place: pathlib.Path, **options: Any) -> Any:
+  """What tells weights, and how pictures are restored, from others."""
+  by = shipped.SETTINGS | options
   if place.is_file():
-    return shipped.sha256(place)
-  return [str(place.absolute()), checkpoints.saved_steps(place)[-1]]
+    return [shipped.sha256(place), by]
+  return [str(place.absolute()), checkpoints.saved_steps(place)[-1], by]
 
 
 def rows_of(cells: pathlib.Path, name: str, source: Source, method: Any, of: Any) -> list[dict]:
@@ -153,19 +165,17 @@ def score_pairs(args: argparse.Namespace, cells: pathlib.Path) -> dict[str, Any]
       setting = kept(cells / f'tuned_{label}.json', of, find)
       methods.append((classical.method(label, setting), setting))
   methods += [
-    (scoring.Checkpoint(label, Restorer.from_checkpoint(place)), identity(place))
+    (scoring.Checkpoint(label, opened(place)), identity(place))
     for label, place in networks(args).items()
   ]
   if best := shipped.names()[:1]:
     place = shipped.path(best[0])
     methods += [
       (
-        scoring.Checkpoint(
-          f'{best[0]}, ensemble of {size}', Restorer.from_checkpoint(place, ensemble=size)
-        ),
-        [identity(place), size],
+        scoring.Checkpoint(f'{best[0]}, {name}', opened(place, **options)),
+        identity(place, **options),
       )
-      for size in ENSEMBLES
+      for name, options in OTHERS.items()
     ]
   for text in args.pairs:
     name, folder = _named('pairs', text)
@@ -188,7 +198,7 @@ def score_photos(args: argparse.Namespace, cells: pathlib.Path) -> dict[str, Any
   files = split_files(args.photos, 'test', HELD_OUT, '')
 
   def measure(place: pathlib.Path) -> dict[str, Any]:
-    restorer = Restorer.from_checkpoint(place)
+    restorer = opened(place)
     pictures = [read_photograph(path) for _, path in files]
     restored = restorer.deblur(iter(pictures))
     psnr = [metrics.psnr(a, b) for a, b in zip(restored, pictures, strict=True)]
@@ -214,7 +224,7 @@ def score_flat(args: argparse.Namespace, cells: pathlib.Path) -> dict[str, Any]:
   def measure(place: pathlib.Path) -> dict[str, int]:
     changes = {}
     for mode in MODES:
-      restored = Restorer.from_checkpoint(place, mode=mode).deblur(iter(pictures))
+      restored = opened(place, mode=mode).deblur(iter(pictures))
       both = zip(restored, pictures, strict=True)
       changes[mode] = max(int(np.abs(a.astype(int) - b).max()) for a, b in both)
     return changes
@@ -234,7 +244,8 @@ def score_time(args: argparse.Namespace, cells: pathlib.Path) -> dict[str, Any]:
 
   def measure(place: pathlib.Path, size: str, run: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-      flags = f'--workdir={place}', f'--size={size}', f'--runs={run}', f'--child={folder}/out.npy'
+      flags = [f'--workdir={place}', f'--ensemble={shipped.SETTINGS["ensemble"]}', f'--size={size}']
+      flags += [f'--runs={run}', f'--child={folder}/out.npy']
       script = ROOT / 'experiments' / 'restore_benchmark.py'
       command = [sys.executable, str(script), *flags]
       environment = os.environ | {'PYTHONPATH': str(ROOT)}

@@ -46,6 +46,7 @@ _NETWORK = flags.DEFINE_enum(
 )
 _WIDTH = flags.DEFINE_integer('width', 8, 'Of that network.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run or file whose network is taken instead.')
+_ENSEMBLE = flags.DEFINE_integer('ensemble', 1, 'Views of a picture, whose mean is taken.')
 _SIZE = flags.DEFINE_string('size', '1999x1333', 'Width and height of the photograph.')
 _MEMORY = flags.DEFINE_float('memory', 4, 'GiB that the mode full may take.')
 _RUNS = flags.DEFINE_list('runs', list(RUNS)[:4], f'Which of {", ".join(RUNS)}.')
@@ -80,7 +81,7 @@ def child(name, file):
   """Measures one run and writes what it found."""
   if _CACHE.value:
     compilation_cache.enable()
-  options = RUNS[name] | {'memory': int(_MEMORY.value * 2**30)}
+  options = RUNS[name] | {'memory': int(_MEMORY.value * 2**30), 'ensemble': _ENSEMBLE.value}
   start = time.monotonic()
   if _WORKDIR.value:
     restorer = Restorer.from_checkpoint(_WORKDIR.value, **options)

@@ -19,7 +19,7 @@ def opened(
       for the task.
     task: of `shipped.TASKS`.
     step: of a workdir's checkpoint.
-    **options: as for `Restorer.from_checkpoint`.
+    **options: as for `Restorer.from_checkpoint`, or `pretrained` of one that ships.
 
   Raises:
     UserError: as `located`, a step of a network that has none, or as `Restorer.from_checkpoint`.
@@ -32,7 +32,7 @@ def opened(
     return Restorer.from_checkpoint(place, step=step, **options)
   if step is not None:
     raise UserError(f'{name} has no steps to choose from: leave out --step.')
-  restorer = Restorer.from_checkpoint(place, **options)
+  restorer = Restorer.pretrained(name, **options)
   say(f'Network: {name}, {restorer.title} of {restorer.about["parameters"]:,} parameters.')
   return restorer
 

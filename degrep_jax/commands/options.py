@@ -1,6 +1,7 @@
 """Arguments that several commands take, and how their values are read."""
 
 import argparse
+import math
 
 from degrep_jax import shipped
 from degrep_jax.common import units
@@ -61,16 +62,51 @@ def add_no_cache(parser: argparse._ActionsContainer) -> None:
   )
 
 
-def add_ensemble(parser: argparse._ActionsContainer) -> None:
-  """--ensemble, of every command that deblurs."""
+def add_ensemble(parser: argparse._ActionsContainer, ships: int | None = None) -> None:
+  """--ensemble, of every command that deblurs.
+
+  Args:
+    ships: of networks that ship, where these have a default of their own; the flag is None then
+      unless it is given.
+  """
   parser.add_argument(
     '--ensemble',
     type=int,
     choices=(1, 2, 4, 8),
-    default=1,
+    default=1 if ships is None else None,
     help='mean over so many mirrored and turned views of each picture, which takes as many times '
-    'the time (default: 1)',
+    f'the time (default: {_default(1, ships)})',
   )
+
+
+def add_strength(parser: argparse._ActionsContainer, ships: float) -> None:
+  """--strength, of what a network changes; None unless it is given."""
+  parser.add_argument(
+    '--strength',
+    type=number,
+    metavar='S',
+    help='of the change: 0 leaves the photograph as it is, 1 takes what the network makes of it, '
+    f'others lie on the line through both (default: {_default(1, ships)})',
+  )
+
+
+def _default(own: float, ships: float | None) -> str:
+  return str(own) if ships is None else f'{ships} for networks that ship, {own} for others'
+
+
+def number(text: str) -> float:
+  """A finite number.
+
+  Raises:
+    argparse.ArgumentTypeError: none.
+  """
+  try:
+    found = float(text)
+  except ValueError:
+    found = math.nan
+  if not math.isfinite(found):
+    raise argparse.ArgumentTypeError(f'{text!r} is no number')
+  return found
 
 
 def quantity(text: str) -> int:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from degrep_jax import shipped
 from degrep_jax.commands import options
 from degrep_jax.common.errors import UserError
 
@@ -102,9 +103,8 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, task: str, example
     "'.[onnx]' (default: jax)",
   )
   if task == 'deblur':
-    options.add_ensemble(net)
-  else:
-    parser.set_defaults(ensemble=1)
+    options.add_ensemble(net, shipped.SETTINGS['ensemble'])
+    options.add_strength(net, shipped.SETTINGS['strength'])
   options.add_step(net)
   options.add_no_cache(net)
 
@@ -169,6 +169,7 @@ def run(
     return batch.run(plan, lambda picture, progress: picture, settings, words)
   if not args.no_cache:
     compilation_cache.enable()
+  given = {name: getattr(args, name) for name in shipped.SETTINGS} if task == 'deblur' else {}
   restorer = network.opened(
     args.checkpoint,
     task,
@@ -178,7 +179,7 @@ def run(
     dtype=args.dtype,
     memory=args.memory,
     engine=args.engine,
-    ensemble=args.ensemble,
+    **{name: value for name, value in given.items() if value is not None},
   )
   return batch.run(plan, restore_by(restorer), settings, words)
 

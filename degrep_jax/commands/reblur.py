@@ -1,12 +1,11 @@
 """`degrep reblur SHARP... --like BLURRY [--output DIR] [--checkpoint NETWORK]`."""
 
 import argparse
-import math
 import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from degrep_jax.commands import photographs
+from degrep_jax.commands import options, photographs
 
 if TYPE_CHECKING:
   from degrep_jax import Restorer
@@ -36,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     '--strength',
-    type=_strength,
+    type=options.number,
     default=1.0,
     metavar='S',
     help="1 takes the blurry photograph's map, 0 the sharp one's own, others the line through both "
@@ -56,13 +55,3 @@ def run(args: argparse.Namespace) -> int:
     return lambda sharp, progress: restorer.reblur(sharp, like, args.strength, progress)
 
   return photographs.run(args, 'reblur', restore_by, 'reblurring', 'reblurred', 'blurred')
-
-
-def _strength(text: str) -> float:
-  try:
-    strength = float(text)
-  except ValueError:
-    strength = math.nan
-  if not math.isfinite(strength):
-    raise argparse.ArgumentTypeError(f'{text!r} is no number')
-  return strength

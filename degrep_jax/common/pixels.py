@@ -21,6 +21,13 @@ def to_uint8(picture: np.ndarray) -> np.ndarray:
   return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
+def in_floats(picture: np.ndarray) -> np.ndarray:
+  """float32 of unsigned integers, scaled to [0, 1], or of floats; what `finished` leads back."""
+  if picture.dtype.kind == 'u':
+    return picture.astype(np.float32) / np.float32(np.iinfo(picture.dtype).max)
+  return picture.astype(np.float32, copy=False)
+
+
 def finished(rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
   """Floats as a picture of a dtype: clipped to [0, 1], integers rounded over their range."""
   rows = np.clip(rows, 0, 1)

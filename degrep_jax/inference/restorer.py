@@ -64,7 +64,7 @@ class Restorer:
     about: what is known of the network: 'step' and 'config' (dict) of the training, 'parameters'
       (their number), 'checkpoint' (path), 'multiple' (of which the sides of its tiles must be) and
       'tile' (px, of its training and evaluation); None what is not known.
-    mode, tile, window, dtype, memory, batch, ensemble: as given, or the defaults.
+    mode, tile, window, dtype, memory, batch, ensemble, strength: as given, or the defaults.
   """
 
   def __init__(
@@ -81,6 +81,7 @@ class Restorer:
     encoder: str = 'tiles',
     engine: str = 'jax',
     ensemble: int = 1,
+    strength: float = 1.0,
     about: dict[str, Any] | None = None,
   ):
     """A restorer of a module; `from_checkpoint` is the usual way.
@@ -104,6 +105,8 @@ class Restorer:
         modes but 'full'; results differ by rounding.
       ensemble: of so many views of a picture (mirrored, turned) `deblur` gives the mean, 1, 2, 4 or
         8, for as many times the time; the other methods see the picture alone.
+      strength: of what `deblur` changes: 0 leaves the picture as it is, 1 gives what the network
+        makes of it, values between and above lie on the line through both.
       about: as the attribute, if there is more to tell than the module does.
 
     Raises:
@@ -143,7 +146,8 @@ class Restorer:
       f'a batch of {batch} tiles: it must be a positive multiple of the {devices} devices',
     )
     self.mode, self.tile, self.dtype, self.memory = mode, tile, dtype, memory
-    self.ensemble = ensemble
+    require(np.isfinite(strength), f'a strength of {strength}: it must be a number')
+    self.ensemble, self.strength = ensemble, float(strength)
     self.window = 3 * tile // 2 if window is None else window
     self._encoder = encoder
     self._programs: dict[Any, Any] = {}
@@ -187,12 +191,14 @@ class Restorer:
 
     Args:
       name: 'small' for instance; `degrep info` lists them. None takes the best that deblurs.
-      **options: as for `from_checkpoint`.
+      **options: as for `from_checkpoint`; those of `shipped.SETTINGS`, an ensemble of 2 and a
+        strength of 0.9, hold unless others are given.
 
     Raises:
       UserError: no network of that name ships, or an argument that has no such value.
     """
-    return cls.from_checkpoint(shipped.path(name or shipped.best('deblur')), **options)
+    place = shipped.path(name or shipped.best('deblur'))
+    return cls.from_checkpoint(place, **(shipped.SETTINGS | options))
 
   @property
   def programs(self) -> int:
@@ -228,11 +234,11 @@ class Restorer:
 
     def stream(pictures: Iterable[Any]) -> Iterator[np.ndarray]:
       pictures = map(as_picture, pictures)
-      if self.ensemble == 1:
+      if self.ensemble == self.strength == 1:
         return restored(pictures, finish=finished, progress=progress)
       told = share_of_all(progress, self.ensemble)
       restore = functools.partial(restored, progress=told)
-      return means(pictures, restore, self.ensemble, finished)
+      return means(pictures, restore, self.ensemble, self.strength)
 
     return in_the_form_of(x, stream)
 

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from degrep_jax.common.pixels import in_floats
+
 Predict = Callable[..., Any]  # stacks of tiles in, a tree of stacks of tiles out
 Finish = Callable[[np.ndarray, np.dtype], np.ndarray]
 Progress = Callable[[float], None]  # told the share of a picture that is done, up to 1
@@ -173,11 +175,8 @@ def window(
     side: of the part, px. What the picture lacks below and to the right is mirrored.
     padding: how, a mode of `numpy.pad`: 'symmetric' repeats the border, 'reflect' does not.
   """
-  part = picture[top : top + side, left : left + side]
+  part = in_floats(picture[top : top + side, left : left + side])
   missing = side - part.shape[0], side - part.shape[1]
-  if part.dtype.kind == 'u':
-    part = part.astype(np.float32) / np.float32(np.iinfo(part.dtype).max)
-  part = part.astype(np.float32, copy=False)
   return np.pad(part, ((0, missing[0]), (0, missing[1]), (0, 0)), mode=padding)  # type: ignore
 
 

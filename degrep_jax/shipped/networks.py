@@ -14,6 +14,10 @@ from degrep_jax.common.errors import UserError
 
 FOLDER = pathlib.Path(__file__).parent
 SCORES = 'scores.json'
+# How they restore where nothing else is asked for, as `Restorer` takes it. Two views gain up to
+# 0.2 dB on real frames for twice the time, seconds a photograph. A tenth of the photograph in the
+# result leaves sharp ones 0.9 dB nearer to what they were, and costs real frames 0.03 dB.
+SETTINGS: dict[str, Any] = {'ensemble': 2, 'strength': 0.9}
 TASKS = {'deblur': 'deblurs', 'map': 'has a degradation map', 'reblur': 'blurs pictures'}
 
 

@@ -143,6 +143,7 @@ def test_workdirs_that_hold_no_network(workdir, degrep_here, tmp_path):
     ('runs/empty', 'runs/empty holds no checkpoint: train there first, or name another workdir.'),
     ('runs/parts', 'runs/parts holds parts of a network alone: name the folder of a whole one.'),
     ('runs/nett', 'runs/nett holds no checkpoint: is runs/net meant?'),
+    ('there/not', 'there/not holds no checkpoint: there is no such folder.'),
   ):
     status, out, err = degrep_here('deblur', 'in/a.jpg', '--checkpoint', name)
     assert (status, out, err) == (2, '', f'degrep_jax: {words}\n')
@@ -238,10 +239,9 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
     'dtype': 'float32',
     'memory': 2**32,
     'engine': 'jax',
-    'ensemble': 1,
   }
   flags += ('--mode', 'full', '--window', 'off', '--dtype', 'bfloat16', '--memory', '500M')
-  flags += ('--engine', 'onnx', '--ensemble', '8')
+  flags += ('--engine', 'onnx', '--ensemble', '8', '--strength', '0.5')
   assert degrep_here('deblur', 'in', *flags, '--step', '3', '--no-cache')[0] == 0
   assert given == {
     'directory': 'net',
@@ -252,6 +252,7 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
     'memory': 500_000_000,
     'engine': 'onnx',
     'ensemble': 8,
+    'strength': 0.5,
   }
 
 
@@ -263,6 +264,7 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
     (['deblur', 'no', '--checkpoint', 'none', '--output', 'out'], 'no cannot be opened'),
     (['deblur', '*.gif', '--checkpoint', 'none', '--output', 'out'], '*.gif matches no file'),
     (['deblur', 'in', '--checkpoint', 'none', '--output', 'in'], 'is itself one of the pictures'),
+    (['deblur', 'in', '--strength', 'nan'], "'nan' is no number"),
     (['deblur', 'in', '--quality', '0'], "'0' is not between 1 and 100"),
     (['deblur', 'in', '--window', '0'], "'0' is neither a number of pixels nor off"),
     (['deblur', 'in', '--memory', 'lots'], "'lots' is no amount such as 500M or 4GiB"),
@@ -272,6 +274,7 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
       '--chekpoint is no flag of degrep deblur (is --checkpoint meant?); see degrep deblur --help',
     ),
     (['reblur', 'in', '--lke=a.jpg', '--checkpoint', 'none'], '--lke is no flag of degrep reblur'),
+    (['debur', 'in'], 'there is no command debur (is deblur meant?): see degrep --help'),
     (['map', 'in', '--xyz'], '--xyz is no flag of degrep map; see'),
     (['deblur', 'in', '--mode', 'whole'], "invalid choice: 'whole'"),
     (['reblur', 'in', '--checkpoint', 'none', '--output', 'out'], 'required: --like'),

@@ -260,7 +260,7 @@ def test_what_a_protocol_asks_of_the_network(
   calls = []
 
   class Same:
-    dtype, window, memory = 'float32', 384, 2**32
+    dtype, window, memory, strength = 'float32', 384, 2**32, 1.0
     about = dict.fromkeys(('checkpoint', 'step', 'parameters', 'config'))
 
     def deblur(self, pictures):

@@ -11,14 +11,16 @@ from degrep_jax.common.errors import UserError
 from degrep_jax.inference import ensemble
 
 # The views of a square picture, and the way back; the group is that of the square.
-FLIPS = (lambda x: x, np.fliplr, np.flipud, lambda x: np.rot90(x, 2))
-TURNS = (
-  (lambda x: np.rot90(np.flipud(x)), lambda x: np.flipud(np.rot90(x, -1))),
-  (lambda x: np.rot90(x), lambda x: np.rot90(x, -1)),
-  (lambda x: np.rot90(x, -1), lambda x: np.rot90(x)),
+VIEWS = (
+  (lambda x: x, lambda x: x),
   (lambda x: np.rot90(np.fliplr(x)), lambda x: np.fliplr(np.rot90(x, -1))),
+  (np.flipud, np.flipud),
+  (lambda x: np.rot90(x), lambda x: np.rot90(x, -1)),
+  (np.fliplr, np.fliplr),
+  (lambda x: np.rot90(x, -1), lambda x: np.rot90(x)),
+  (lambda x: np.rot90(x, 2), lambda x: np.rot90(x, 2)),
+  (lambda x: np.rot90(np.flipud(x)), lambda x: np.flipud(np.rot90(x, -1))),
 )
-VIEWS = (*((flip, flip) for flip in FLIPS), *TURNS)
 SIDE = 16
 
 
@@ -44,10 +46,31 @@ def test_a_result_is_the_mean_of_what_becomes_of_the_views(size):
   np.testing.assert_allclose(result, expected, rtol=0, atol=2 * FEW)  # eight more sums below 1
 
 
+@pytest.mark.parametrize('size', [1, 4])
+@pytest.mark.parametrize('strength', [0.0, 0.9, 1.5, -1.0])
+def test_strength_lies_on_the_line_from_the_picture_through_the_result(size, strength):
+  picture = np.float32(0.4) + noise(SIDE, SIDE).astype(np.float32) / 2550
+  at = [back(there(picture) * weights()) for there, back in VIEWS[:size]]
+  expected = np.clip((1 - strength) * picture + strength * np.mean(at, axis=0), 0, 1)
+  result = restorer(darker, ensemble=size, strength=strength).deblur(picture)
+  np.testing.assert_allclose(result, expected, rtol=0, atol=2 * FEW)
+
+
+def test_without_strength_pictures_stay_as_they_are_bit_for_bit():
+  net = restorer(darker, strength=0.0)
+  for dtype in (np.uint8, np.uint16, np.float64):
+    picture = noise(300, SIDE).astype(dtype)
+    if dtype == np.float64:
+      picture = (picture / 256).astype(np.float32).astype(dtype)
+    np.testing.assert_array_equal(net.deblur(picture), picture)
+  with pytest.raises(UserError, match='a strength of nan: it must be a number'):
+    restorer(strength=float('nan'))
+
+
 def test_the_views_are_the_eight_of_a_square_and_lead_back():
   picture = np.arange(6).reshape(2, 3, 1)
   views = [ensemble.seen(picture, number) for number in range(8)]
-  assert [view.shape for view in views] == [(2, 3, 1)] * 4 + [(3, 2, 1)] * 4
+  assert [view.shape for view in views] == [(2, 3, 1), (3, 2, 1)] * 4
   assert len({view.tobytes() for view in views}) == 8
   for number, view in enumerate(views):
     np.testing.assert_array_equal(ensemble.turned_back(view, number), picture)

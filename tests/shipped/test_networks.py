@@ -122,6 +122,21 @@ def _leaves(variables):
   return [np.asarray(x) for x in jax.tree.leaves(variables)]
 
 
+def test_two_views_are_restored_and_a_tenth_of_the_picture_stays(ship):
+  ship('small_joint')
+  one = Restorer.from_checkpoint(shipped.path('small_joint'))
+  picture = 0.3 + 0.4 * np.random.default_rng(0).random((33, 40, 3), np.float32)
+  turned = np.swapaxes(one.deblur(np.swapaxes(picture, 0, 1)), 0, 1)
+  alone = one.deblur(picture)
+  assert np.abs(turned - alone).max() > 0.01
+  assert min(turned.min(), alone.min()) > 0 and max(turned.max(), alone.max()) < 1  # no clipping
+  found = Restorer.pretrained().deblur(picture)
+  expected = 0.1 * picture + 0.45 * alone + 0.45 * turned
+  np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+  alone_again = Restorer.pretrained(ensemble=1, strength=1.0).deblur(picture)
+  np.testing.assert_array_equal(alone_again, alone)
+
+
 def test_no_network_need_be_named(ship, degrep, tmp_path):
   ship('small_joint')
   status, out, err = degrep('deblur', 'a.png')
@@ -136,7 +151,8 @@ def test_no_network_need_be_named(ship, degrep, tmp_path):
     assert (status, err.splitlines()[0]) == (0, first)
   status, _, err = degrep('export', '--format=safetensors', '--output=net.safetensors')
   assert status == 0 and (tmp_path / 'net.safetensors').is_file()
-  assert degrep('deblur', 'a.png', '--overwrite', '--checkpoint', 'net.safetensors')[0] == 0
+  flags = ('--overwrite', '--checkpoint', 'net.safetensors', '--ensemble', '2', '--strength', '0.9')
+  assert degrep('deblur', 'a.png', *flags)[0] == 0
   again = files.stored((tmp_path / 'a.deblurred.png').read_bytes())
   np.testing.assert_array_equal(again, restored)
 
