@@ -45,6 +45,8 @@ _PROCESS_ID = flags.DEFINE_integer('process_id', None, 'multihost: of this one, 
 _MEMORY = flags.DEFINE_list('memory', [], 'plan: of a device, as 16GiB; several with commas.')
 _DEVICES = flags.DEFINE_integer('devices', None, 'plan: of the training; by default those here.')
 
+_HELP = ('help', 'helpshort', 'helpfull', 'helpxml', '?')  # flags of absl's
+
 
 @flags.validator('config', message='name a config, as --config=demo or --config=configs/demo.py.')
 def _has_config(path) -> bool:
@@ -105,7 +107,9 @@ def _parse(argv: list[str]) -> list[str]:
   except flags.Error as error:
     raise SystemExit(fail(_in_words(str(error)))) from None
   except SystemExit:
-    raise SystemExit(0) from None  # of --help, which absl calls a failure
+    if any(argument.lstrip('-') in _HELP for argument in argv):  # which absl calls a failure
+      raise SystemExit(0) from None
+    raise  # of a config, which is Python
   except Exception as error:  # a config is Python: its own code may raise anything
     text = str(error.args[0] if error.args else error).replace('\\n', ' ').replace("\\'", '')
     text = ' '.join(text.strip('\'"').split())

@@ -55,11 +55,13 @@ from degrep_jax.inference.restorer import MODES
 ROOT = pathlib.Path(__file__).parents[1]
 SIZES = ('1280x720', '4000x3000')
 # Of the best that ships, in rows of their own.
-OTHERS = {
-  'ensemble 1, strength 1': {'ensemble': 1, 'strength': 1.0},
-  'ensemble 2, strength 1': {'ensemble': 2, 'strength': 1.0},
-  'ensemble 8, strength 1': {'ensemble': 8, 'strength': 1.0},
-}
+OTHERS: tuple[dict[str, Any], ...] = (
+  {'strength': 1.0, 'scales': 0},
+  {'ensemble': 2, 'strength': 1.0, 'scales': 0},
+  {'strength': 1.0},
+  {'ensemble': 4},
+  {'scales': 4_000_000},
+)
 COLOURS = ((0, 0, 0), (64, 64, 64), (128, 128, 128), (255, 255, 255), (200, 40, 40), (30, 90, 160))
 BEGIN, END = '<!-- model_scores.py -->', '<!-- end -->'  # of the tables in the page
 HELD_OUT = 0.1  # share of the photographs, as in configs/default.py
@@ -113,6 +115,15 @@ def identity(place: pathlib.Path, **options: Any) -> Any:
   if place.is_file():
     return [shipped.sha256(place), by]
   return [str(place.absolute()), checkpoints.saved_steps(place)[-1], by]
+
+
+def _told(options: dict[str, Any]) -> str:
+  """For example: ensemble 2, scales off."""
+  of = {name: 'off' if name == 'scales' and not value else value for name, value in options.items()}
+  return ', '.join(
+    f'{name} {value}' if isinstance(value, str) else f'{name} {value:,g}'
+    for name, value in of.items()
+  )
 
 
 def rows_of(cells: pathlib.Path, name: str, source: Source, method: Any, of: Any) -> list[dict]:
@@ -172,10 +183,10 @@ def score_pairs(args: argparse.Namespace, cells: pathlib.Path) -> dict[str, Any]
     place = shipped.path(best[0])
     methods += [
       (
-        scoring.Checkpoint(f'{best[0]}, {name}', opened(place, **options)),
+        scoring.Checkpoint(f'{best[0]}, {_told(options)}', opened(place, **options)),
         identity(place, **options),
       )
-      for name, options in OTHERS.items()
+      for options in OTHERS
     ]
   for text in args.pairs:
     name, folder = _named('pairs', text)
@@ -244,7 +255,8 @@ def score_time(args: argparse.Namespace, cells: pathlib.Path) -> dict[str, Any]:
 
   def measure(place: pathlib.Path, size: str, run: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-      flags = [f'--workdir={place}', f'--ensemble={shipped.SETTINGS["ensemble"]}', f'--size={size}']
+      flags = [f'--{name}={value}' for name, value in shipped.SETTINGS.items()]
+      flags += [f'--workdir={place}', f'--size={size}']
       flags += [f'--runs={run}', f'--child={folder}/out.npy']
       script = ROOT / 'experiments' / 'restore_benchmark.py'
       command = [sys.executable, str(script), *flags]
@@ -276,7 +288,8 @@ def ship(found: dict[str, Any], text: str) -> None:
       | {'psnr': of[name]['psnr'], 'gain': of[name]['gain']}
       for key, of in found.get('pairs', {}).items()
     }
-    scores[name] = {'sha256': shipped.sha256(shipped.path(name)), 'sets': sets}
+    weights = shipped.sha256(shipped.path(name))
+    scores[name] = {'sha256': weights, 'settings': shipped.SETTINGS, 'sets': sets}
   write_json(shipped.FOLDER / shipped.SCORES, scores)
   page = ROOT / 'docs' / 'models.md'
   before, _, rest = page.read_text().partition(BEGIN)

@@ -47,6 +47,8 @@ _NETWORK = flags.DEFINE_enum(
 _WIDTH = flags.DEFINE_integer('width', 8, 'Of that network.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run or file whose network is taken instead.')
 _ENSEMBLE = flags.DEFINE_integer('ensemble', 1, 'Views of a picture, whose mean is taken.')
+_STRENGTH = flags.DEFINE_float('strength', 1, 'Of the change.')
+_SCALES = flags.DEFINE_integer('scales', 0, 'Pixels of the largest size that is seen; 0 for one.')
 _SIZE = flags.DEFINE_string('size', '1999x1333', 'Width and height of the photograph.')
 _MEMORY = flags.DEFINE_float('memory', 4, 'GiB that the mode full may take.')
 _RUNS = flags.DEFINE_list('runs', list(RUNS)[:4], f'Which of {", ".join(RUNS)}.')
@@ -82,6 +84,7 @@ def child(name, file):
   if _CACHE.value:
     compilation_cache.enable()
   options = RUNS[name] | {'memory': int(_MEMORY.value * 2**30), 'ensemble': _ENSEMBLE.value}
+  options |= {'strength': _STRENGTH.value, 'scales': _SCALES.value}
   start = time.monotonic()
   if _WORKDIR.value:
     restorer = Restorer.from_checkpoint(_WORKDIR.value, **options)

@@ -117,7 +117,7 @@ def _add_protocol(group: argparse._ArgumentGroup) -> None:
     help='that whole pictures may take; with less they are restored in large windows (default: '
     '4GiB)',
   )
-  options.add_ensemble(group)
+  options.add_deblurring(group, ships=False)
   group.add_argument('--full', action='store_true', help='realblur: whole pictures, not tiles')
   group.add_argument(
     '--crop-border', type=int, default=0, metavar='PX', help='not scored, at every side'
@@ -167,7 +167,7 @@ def _show(summary: dict[str, Any], remarks: Iterable[str], output: pathlib.Path)
   from degrep_jax.evaluation import tables
 
   console = results()
-  console.print(f'{_sentence(summary["protocol"])}\n')
+  console.print(f'{_sentence(summary["protocol"])}\n', soft_wrap=True)
   console.print(tables.methods_table(summary))
   if summary['differences']:
     console.print()
@@ -187,6 +187,10 @@ def _sentence(protocol: dict[str, Any]) -> str:
     told.append(f'window {protocol["window"] or "off"}')
   if protocol.get('ensemble', 1) > 1:
     told.append(f'ensemble of {protocol["ensemble"]}')
+  if protocol.get('strength', 1) != 1:
+    told.append(f'strength {protocol["strength"]:g}')
+  if protocol.get('scales'):
+    told.append(f'scales up to {protocol["scales"]:,} pixels')
   told.append(protocol['channels'])
   if protocol['crop_border']:
     told.append(f'without a border of {protocol["crop_border"]}')
@@ -234,7 +238,7 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
       raise UserError(sentence)
   if not networks:
     return {}
-  by = {'tile': args.tile, 'ensemble': args.ensemble}
+  by = {'tile': args.tile, **options.given(args)}
   if not full:
     return {'mode': 'tiles', **by}
   given = {'window': args.window, 'memory': args.memory}

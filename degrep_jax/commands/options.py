@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from typing import Any
 
 from degrep_jax import shipped
 from degrep_jax.common import units
@@ -62,43 +63,68 @@ def add_no_cache(parser: argparse._ActionsContainer) -> None:
   )
 
 
-def add_ensemble(parser: argparse._ActionsContainer, ships: int | None = None) -> None:
-  """--ensemble, of every command that deblurs.
+DEBLURRING = ('ensemble', 'strength', 'scales')  # what `add_deblurring` adds
+
+
+def add_deblurring(parser: argparse._ActionsContainer, ships: bool) -> None:
+  """What makes more, or less, of a network that deblurs: the flags `DEBLURRING`, which are None
+  unless they are given.
 
   Args:
-    ships: of networks that ship, where these have a default of their own; the flag is None then
-      unless it is given.
+    ships: whether networks that ship have the defaults of `shipped.SETTINGS`.
   """
+
+  def default(name: str, own: str) -> str:
+    if not ships or name not in shipped.SETTINGS:
+      return f'(default: {own})'
+    told = f'{shipped.SETTINGS[name]:,}'
+    return f'(default: {told} for networks that ship, {own} for others)'
+
   parser.add_argument(
     '--ensemble',
     type=int,
     choices=(1, 2, 4, 8),
-    default=1 if ships is None else None,
     help='mean over so many mirrored and turned views of each picture, which takes as many times '
-    f'the time (default: {_default(1, ships)})',
+    f'the time {default("ensemble", "1")}',
   )
-
-
-def add_strength(parser: argparse._ActionsContainer, ships: float) -> None:
-  """--strength, of what a network changes; None unless it is given."""
   parser.add_argument(
     '--strength',
     type=number,
-    metavar='S',
-    help='of the change: 0 leaves the photograph as it is, 1 takes what the network makes of it, '
-    f'others lie on the line through both (default: {_default(1, ships)})',
+    metavar='0-2',
+    help="how much of the network's change to take: 0 none, 1 all, 2 twice as much "
+    f'{default("strength", "1")}',
+  )
+  parser.add_argument(
+    '--scales',
+    type=scales,
+    metavar='PIXELS|off',
+    help='see each picture at several sizes, the largest of so many pixels (or, where it has more '
+    'itself, of its own), and take the mean of the changes; takes at most twice the time of the '
+    'largest '
+    f'{default("scales", "off")}',
   )
 
 
-def _default(own: float, ships: float | None) -> str:
-  return str(own) if ships is None else f'{ships} for networks that ship, {own} for others'
+def given(args: argparse.Namespace) -> dict[str, Any]:
+  """Of the flags `DEBLURRING` those that were given, as `Restorer` takes them."""
+  found = {name: getattr(args, name) for name in DEBLURRING}
+  return {name: value for name, value in found.items() if value is not None}
+
+
+def scales(text: str) -> int:
+  """Pixels, 0 for 'off'.
+
+  Raises:
+    argparse.ArgumentTypeError: neither.
+  """
+  return 0 if text == 'off' else quantity(text)
 
 
 def number(text: str) -> float:
   """A finite number.
 
   Raises:
-    argparse.ArgumentTypeError: none.
+    argparse.ArgumentTypeError: the text is none.
   """
   try:
     found = float(text)

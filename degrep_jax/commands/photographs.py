@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from degrep_jax import shipped
 from degrep_jax.commands import options
 from degrep_jax.common.errors import UserError
 
@@ -103,8 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser, what: str, task: str, example
     "'.[onnx]' (default: jax)",
   )
   if task == 'deblur':
-    options.add_ensemble(net, shipped.SETTINGS['ensemble'])
-    options.add_strength(net, shipped.SETTINGS['strength'])
+    options.add_deblurring(net, ships=True)
   options.add_step(net)
   options.add_no_cache(net)
 
@@ -169,7 +167,6 @@ def run(
     return batch.run(plan, lambda picture, progress: picture, settings, words)
   if not args.no_cache:
     compilation_cache.enable()
-  given = {name: getattr(args, name) for name in shipped.SETTINGS} if task == 'deblur' else {}
   restorer = network.opened(
     args.checkpoint,
     task,
@@ -179,7 +176,7 @@ def run(
     dtype=args.dtype,
     memory=args.memory,
     engine=args.engine,
-    **{name: value for name, value in given.items() if value is not None},
+    **(options.given(args) if task == 'deblur' else {}),
   )
   return batch.run(plan, restore_by(restorer), settings, words)
 

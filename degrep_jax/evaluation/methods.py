@@ -84,8 +84,8 @@ class Checkpoint(Method):
   @property
   def settings(self) -> dict[str, Any]:
     """What decides on the result besides the weights: mode, tile, dtype, the size of an ensemble,
-    strength; of whole pictures also window (0: norms over all of it) and memory, bytes."""
-    fields = ['mode', 'tile', 'dtype', 'ensemble', 'strength']
+    strength, scales; of whole pictures also window (0: norms over all of it) and memory, bytes."""
+    fields = ['mode', 'tile', 'dtype', 'ensemble', 'strength', 'scales']
     if self._restorer.mode == 'full':
       fields += ['window', 'memory']
     return {field: getattr(self._restorer, field) for field in fields}

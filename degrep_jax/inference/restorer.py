@@ -7,6 +7,7 @@ TensorFlow; nothing is compiled before the first picture.
 import copy
 import functools
 import itertools
+import numbers
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,11 +21,12 @@ import ml_collections
 import numpy as np
 
 from degrep_jax import shipped
-from degrep_jax.common.pixels import finished
+from degrep_jax.common.pixels import finished, in_floats
 from degrep_jax.inference import engines, saved_networks, tiles
-from degrep_jax.inference.ensemble import SIZES, means, share_of_all
+from degrep_jax.inference.ensemble import SIZES, together
 from degrep_jax.inference.pictures import as_picture, in_the_form_of, mirrored_to, pairs, require
 from degrep_jax.inference.saved_networks import TILE
+from degrep_jax.inference.scales import factors
 from degrep_jax.inference.windows import Windows
 from degrep_jax.models import factory, local_norm, spectral_norm
 from degrep_jax.models.variables import DTYPES, cast, count_parameters
@@ -64,7 +66,7 @@ class Restorer:
     about: what is known of the network: 'step' and 'config' (dict) of the training, 'parameters'
       (their number), 'checkpoint' (path), 'multiple' (of which the sides of its tiles must be) and
       'tile' (px, of its training and evaluation); None what is not known.
-    mode, tile, window, dtype, memory, batch, ensemble, strength: as given, or the defaults.
+    mode, tile, window, dtype, memory, batch, ensemble, strength, scales: as given, or the defaults.
   """
 
   def __init__(
@@ -82,6 +84,7 @@ class Restorer:
     engine: str = 'jax',
     ensemble: int = 1,
     strength: float = 1.0,
+    scales: int = 0,
     about: dict[str, Any] | None = None,
   ):
     """A restorer of a module; `from_checkpoint` is the usual way.
@@ -97,7 +100,8 @@ class Restorer:
       dtype: 'bfloat16' computes in it, but for E and all statistics; results stay float32.
       memory: bytes that the mode 'full' may take besides the pictures, on each device. It decides
         on the size of the windows and with that, a little, on the result. What the other modes
-        take depends on the batch alone.
+        take depends on the batch alone, but where an ensemble, a strength or scales are asked for:
+        then all take some 28 bytes more for every pixel of a picture.
       batch: tiles at a time, a multiple of the devices; None: as many as make 512x512 px on each.
       encoder: what E sees in the mode 'full': 'tiles' of the picture, whose maps are put together,
         or the whole picture 'resized' to one tile, whose map is spread over it.
@@ -105,8 +109,13 @@ class Restorer:
         modes but 'full'; results differ by rounding.
       ensemble: of so many views of a picture (mirrored, turned) `deblur` gives the mean, 1, 2, 4 or
         8, for as many times the time; the other methods see the picture alone.
-      strength: of what `deblur` changes: 0 leaves the picture as it is, 1 gives what the network
-        makes of it, values between and above lie on the line through both.
+      strength: of what `deblur` changes, 0 to 2: 0 leaves the picture as it is (floats become
+        float32, clipped to [0, 1]), 1 gives what the network makes of it, others lie on the line
+        through both.
+      scales: pixels, 0 or more. 0: `deblur` sees a picture as it is. Otherwise it sees it at
+        several sizes, in steps of the root of 2: smaller ones down to a quarter of its sides or a
+        tile, larger ones up to four times its sides or so many pixels. The changes are averaged as
+        `inference.scales` says. Takes up to twice the time of the largest.
       about: as the attribute, if there is more to tell than the module does.
 
     Raises:
@@ -146,8 +155,12 @@ class Restorer:
       f'a batch of {batch} tiles: it must be a positive multiple of the {devices} devices',
     )
     self.mode, self.tile, self.dtype, self.memory = mode, tile, dtype, memory
-    require(np.isfinite(strength), f'a strength of {strength}: it must be a number')
-    self.ensemble, self.strength = ensemble, float(strength)
+    _require_number(strength)
+    require(0 <= strength <= 2, f'a strength of {strength}: choose between 0 and 2')
+    require(
+      isinstance(scales, numbers.Integral) and scales >= 0, f'scales of {scales!r}: 0, or pixels'
+    )
+    self.ensemble, self.strength, self.scales = int(ensemble), float(strength), int(scales)
     self.window = 3 * tile // 2 if window is None else window
     self._encoder = encoder
     self._programs: dict[Any, Any] = {}
@@ -191,8 +204,8 @@ class Restorer:
 
     Args:
       name: 'small' for instance; `degrep info` lists them. None takes the best that deblurs.
-      **options: as for `from_checkpoint`; those of `shipped.SETTINGS`, an ensemble of 2 and a
-        strength of 0.9, hold unless others are given.
+      **options: as for `from_checkpoint`; those of `shipped.SETTINGS`, a strength of 0.9 and
+        scales of a million pixels, hold unless others are given.
 
     Raises:
       UserError: no network of that name ships, or an argument that has no such value.
@@ -228,17 +241,27 @@ class Restorer:
       UserError: something that is no picture (of an iterable when it is reached).
     """
 
-    def restored(pictures: Iterable[np.ndarray], **options: Any) -> Iterator[np.ndarray]:
-      for result in self._restored(((x,) for x in pictures), ('deblurred',), **options):
+    def restored(
+      pictures: Iterable[np.ndarray],
+      progress: tiles.Progress | None,
+      finish: tiles.Finish = tiles.as_it_is,
+    ) -> Iterator[np.ndarray]:
+      each = ((x,) for x in pictures)
+      for result in self._restored(each, ('deblurred',), finish=finish, progress=progress):
         yield result['deblurred']
 
     def stream(pictures: Iterable[Any]) -> Iterator[np.ndarray]:
       pictures = map(as_picture, pictures)
-      if self.ensemble == self.strength == 1:
-        return restored(pictures, finish=finished, progress=progress)
-      told = share_of_all(progress, self.ensemble)
-      restore = functools.partial(restored, progress=told)
-      return means(pictures, restore, self.ensemble, self.strength)
+      if self.ensemble == self.strength == 1 and not self.scales:
+        return restored(pictures, progress, finished)
+      return together(
+        pictures,
+        restored,
+        size=self.ensemble,
+        strength=self.strength,
+        factors=functools.partial(factors, most=self.scales, least=self.tile),
+        progress=progress,
+      )
 
     return in_the_form_of(x, stream)
 
@@ -266,7 +289,7 @@ class Restorer:
       self.can_reblur,
       f'the network {self.network} cannot reblur: name one of the joint stage, as small_joint',
     )
-    require(np.isfinite(strength), f'a strength of {strength}: it must be a number')
+    _require_number(strength)
 
     def examples(pictures: Iterable[Any]) -> Iterator[Pictures]:
       for one, other in pairs(pictures, like, 'like'):
@@ -490,6 +513,12 @@ def _prepared(variables: dict[str, Any], dtype: str) -> dict[str, Any]:
   return variables | {'params': cast(variables['params'], dtype)}
 
 
+def _require_number(strength: Any) -> None:
+  most = float(np.finfo(np.float32).max)
+  number = isinstance(strength, numbers.Real) and abs(float(strength)) <= most
+  require(number, f'a strength of {strength!r}: it must be a number')
+
+
 def _count(outputs: tuple[str, ...]) -> int:
   """Of the pictures that a window's program needs: blurry, sharp, or both."""
   return 2 if 'reblurred' in outputs and len(outputs) > 1 else 1
@@ -521,10 +550,7 @@ def _see(net, pictures, *, outputs, strengths=None, maps=()):
 
 def _resized(picture: np.ndarray, side: int) -> np.ndarray:
   """A picture as one tile, as E itself resizes: bilinear, half-pixel centres, no antialiasing."""
-  if picture.dtype.kind == 'u':
-    picture = picture / np.float32(np.iinfo(picture.dtype).max)
-  picture = picture.astype(np.float32, copy=False)
-  return cv2.resize(picture, (side, side), interpolation=cv2.INTER_LINEAR)
+  return cv2.resize(in_floats(picture), (side, side), interpolation=cv2.INTER_LINEAR)
 
 
 def _spread(degradation_map: np.ndarray, size: list[int]) -> np.ndarray:

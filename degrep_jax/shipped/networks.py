@@ -14,10 +14,9 @@ from degrep_jax.common.errors import UserError
 
 FOLDER = pathlib.Path(__file__).parent
 SCORES = 'scores.json'
-# How they restore where nothing else is asked for, as `Restorer` takes it. Two views gain up to
-# 0.2 dB on real frames for twice the time, seconds a photograph. A tenth of the photograph in the
-# result leaves sharp ones 0.9 dB nearer to what they were, and costs real frames 0.03 dB.
-SETTINGS: dict[str, Any] = {'ensemble': 2, 'strength': 0.9}
+# How they restore where nothing else is asked for, as `Restorer` takes it; docs/models.md says what
+# each setting gains and costs, and on which pictures it was chosen.
+SETTINGS: dict[str, Any] = {'strength': 0.9, 'scales': 1_000_000}
 TASKS = {'deblur': 'deblurs', 'map': 'has a degradation map', 'reblur': 'blurs pictures'}
 
 
@@ -92,11 +91,12 @@ def located(checkpoint: str) -> tuple[str, str]:
 
 
 def scores(name: str) -> dict[str, Any]:
-  """What was measured of the weights that are here: set of pictures to its scores; empty where
-  others were measured, or none."""
+  """What was measured of the weights that are here, by `SETTINGS`: set of pictures to its scores;
+  empty where others were measured, or none."""
   file = FOLDER / SCORES
   found = json.loads(file.read_text()).get(name, {}) if file.is_file() else {}
-  return found.get('sets', {}) if found.get('sha256') == sha256(path(name)) else {}
+  measured = found.get('sha256'), found.get('settings')
+  return found.get('sets', {}) if measured == (sha256(path(name)), SETTINGS) else {}
 
 
 def sha256(file: pathlib.Path) -> str:

@@ -241,7 +241,7 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
     'engine': 'jax',
   }
   flags += ('--mode', 'full', '--window', 'off', '--dtype', 'bfloat16', '--memory', '500M')
-  flags += ('--engine', 'onnx', '--ensemble', '8', '--strength', '0.5')
+  flags += ('--engine', 'onnx', '--ensemble', '8', '--strength', '0', '--scales', 'off')
   assert degrep_here('deblur', 'in', *flags, '--step', '3', '--no-cache')[0] == 0
   assert given == {
     'directory': 'net',
@@ -252,7 +252,8 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
     'memory': 500_000_000,
     'engine': 'onnx',
     'ensemble': 8,
-    'strength': 0.5,
+    'strength': 0.0,
+    'scales': 0,
   }
 
 
@@ -265,6 +266,7 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
     (['deblur', '*.gif', '--checkpoint', 'none', '--output', 'out'], '*.gif matches no file'),
     (['deblur', 'in', '--checkpoint', 'none', '--output', 'in'], 'is itself one of the pictures'),
     (['deblur', 'in', '--strength', 'nan'], "'nan' is no number"),
+    (['deblur', 'in', '--scales', '0'], "'0' is no amount such as 500M or 4GiB"),
     (['deblur', 'in', '--quality', '0'], "'0' is not between 1 and 100"),
     (['deblur', 'in', '--window', '0'], "'0' is neither a number of pixels nor off"),
     (['deblur', 'in', '--memory', 'lots'], "'lots' is no amount such as 500M or 4GiB"),
@@ -274,7 +276,8 @@ def test_options_reach_the_restorer(degrep_here, monkeypatch):
       '--chekpoint is no flag of degrep deblur (is --checkpoint meant?); see degrep deblur --help',
     ),
     (['reblur', 'in', '--lke=a.jpg', '--checkpoint', 'none'], '--lke is no flag of degrep reblur'),
-    (['debur', 'in'], 'there is no command debur (is deblur meant?): see degrep --help'),
+    (['debur', 'in'], "there is no command 'debur' (is deblur meant?); see degrep --help"),
+    (['in'], "there is no command 'in' (is degrep deblur in meant?); see degrep --help"),
     (['map', 'in', '--xyz'], '--xyz is no flag of degrep map; see'),
     (['deblur', 'in', '--mode', 'whole'], "invalid choice: 'whole'"),
     (['reblur', 'in', '--checkpoint', 'none', '--output', 'out'], 'required: --like'),

@@ -220,21 +220,21 @@ def test_an_older_step_into_the_workdir(place, networks, evaluate, monkeypatch):
 @pytest.mark.parametrize(
   ('flags', 'asked', 'told'),
   [
-    ('', {'mode': 'tiles', 'tile': 256, 'ensemble': 1}, 'released: mode tiles, tile 256'),
-    ('--tile 64', {'mode': 'tiles', 'tile': 64, 'ensemble': 1}, 'released: mode tiles, tile 64'),
+    ('', {'mode': 'tiles', 'tile': 256}, 'released: mode tiles, tile 256'),
+    ('--tile 64', {'mode': 'tiles', 'tile': 64}, 'released: mode tiles, tile 64'),
     (
       '--protocol full_frame',
-      {'mode': 'full', 'tile': 256, 'ensemble': 1},
+      {'mode': 'full', 'tile': 256},
       'mode full, tile 256, window 384',
     ),
     (
       '--protocol full_frame --window off --memory 1.5GiB',
-      {'mode': 'full', 'tile': 256, 'ensemble': 1, 'window': 0, 'memory': 3 * 2**29},
+      {'mode': 'full', 'tile': 256, 'window': 0, 'memory': 3 * 2**29},
       'full_frame: mode full, tile 256, window off',
     ),
     (
       '--protocol full_frame --window 96 --tile 64',
-      {'mode': 'full', 'tile': 64, 'ensemble': 1, 'window': 96},
+      {'mode': 'full', 'tile': 64, 'window': 96},
       'full_frame: mode full, tile 64, window 96',
     ),
     (
@@ -243,13 +243,18 @@ def test_an_older_step_into_the_workdir(place, networks, evaluate, monkeypatch):
       'released: mode tiles, tile 256, ensemble of 8',
     ),
     (
+      '--strength 0.9 --scales 1M',
+      {'mode': 'tiles', 'tile': 256, 'strength': 0.9, 'scales': 1_000_000},
+      'released: mode tiles, tile 256, strength 0.9, scales up to 1,000,000 pixels',
+    ),
+    (
       '--protocol realblur',
-      {'mode': 'tiles', 'tile': 256, 'ensemble': 1},
+      {'mode': 'tiles', 'tile': 256},
       'realblur: mode tiles, tile 256',
     ),
     (
       '--protocol realblur --full --window off',
-      {'mode': 'full', 'tile': 256, 'ensemble': 1, 'window': 0},
+      {'mode': 'full', 'tile': 256, 'window': 0},
       'realblur: mode full, tile 256, window off',
     ),
   ],
@@ -260,7 +265,8 @@ def test_what_a_protocol_asks_of_the_network(
   calls = []
 
   class Same:
-    dtype, window, memory, strength = 'float32', 384, 2**32, 1.0
+    dtype, window, memory = 'float32', 384, 2**32
+    ensemble, strength, scales = 1, 1.0, 0
     about = dict.fromkeys(('checkpoint', 'step', 'parameters', 'config'))
 
     def deblur(self, pictures):

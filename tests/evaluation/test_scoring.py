@@ -39,7 +39,7 @@ class Brighter:
   """Pretends to restore: adds to every value. Counts how far it has read ahead."""
 
   mode, tile, dtype, window, memory = 'tiles', 256, 'float32', 384, 2**32
-  ensemble, strength = 1, 1.0
+  ensemble, strength, scales = 1, 1.0, 0
 
   def __init__(self, by, step=7):
     self.by, self.given, self.taken, self.ahead = by, 0, 0, 0
@@ -313,7 +313,8 @@ def test_scores_protocol_versions_and_config_are_written(source, tmp_path):
 
 def test_settings_are_those_that_matter():
   restorer = Brighter(0)
-  of_tiles = {'mode': 'tiles', 'tile': 256, 'dtype': 'float32', 'ensemble': 1, 'strength': 1.0}
+  of_tiles = {'mode': 'tiles', 'tile': 256, 'dtype': 'float32'}
+  of_tiles |= {'ensemble': 1, 'strength': 1.0, 'scales': 0}
   assert scoring.Checkpoint('a', restorer).settings == of_tiles
   restorer.mode = 'full'
   of_whole = of_tiles | {'mode': 'full', 'window': 384, 'memory': 2**32}

@@ -47,7 +47,7 @@ def test_a_result_is_the_mean_of_what_becomes_of_the_views(size):
 
 
 @pytest.mark.parametrize('size', [1, 4])
-@pytest.mark.parametrize('strength', [0.0, 0.9, 1.5, -1.0])
+@pytest.mark.parametrize('strength', [0.0, 0.9, 1.5, 2.0])
 def test_strength_lies_on_the_line_from_the_picture_through_the_result(size, strength):
   picture = np.float32(0.4) + noise(SIDE, SIDE).astype(np.float32) / 2550
   at = [back(there(picture) * weights()) for there, back in VIEWS[:size]]
@@ -56,15 +56,33 @@ def test_strength_lies_on_the_line_from_the_picture_through_the_result(size, str
   np.testing.assert_allclose(result, expected, rtol=0, atol=2 * FEW)
 
 
-def test_without_strength_pictures_stay_as_they_are_bit_for_bit():
-  net = restorer(darker, strength=0.0)
-  for dtype in (np.uint8, np.uint16, np.float64):
-    picture = noise(300, SIDE).astype(dtype)
-    if dtype == np.float64:
-      picture = (picture / 256).astype(np.float32).astype(dtype)
-    np.testing.assert_array_equal(net.deblur(picture), picture)
-  with pytest.raises(UserError, match='a strength of nan: it must be a number'):
-    restorer(strength=float('nan'))
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_without_strength_pictures_stay_as_they_are_bit_for_bit(dtype):
+  picture = noise(300, SIDE).astype(dtype)
+  np.testing.assert_array_equal(restorer(darker, strength=0.0).deblur(picture), picture)
+
+
+def test_without_strength_floats_are_rounded_to_float32_and_clipped():
+  picture = np.random.default_rng(0).uniform(-0.1, 1.1, (20, SIDE, 3))
+  result = restorer(darker, strength=0.0).deblur(picture)
+  assert result.dtype == np.float64
+  np.testing.assert_array_equal(result, np.clip(picture.astype(np.float32), 0, 1))
+
+
+@pytest.mark.parametrize(
+  ('wrong', 'sentence'),
+  [
+    (float('nan'), 'a strength of nan: it must be a number'),
+    (1e39, r'a strength of 1e\+39: it must be a number'),  # too large for float32
+    ('x', "a strength of 'x': it must be a number"),
+    (None, 'a strength of None: it must be a number'),
+    (-0.1, 'a strength of -0.1: choose between 0 and 2'),
+    (2.5, 'a strength of 2.5: choose between 0 and 2'),
+  ],
+)
+def test_what_is_no_strength_is_refused(wrong, sentence):
+  with pytest.raises(UserError, match=sentence):
+    restorer(strength=wrong)
 
 
 def test_the_views_are_the_eight_of_a_square_and_lead_back():

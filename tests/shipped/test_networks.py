@@ -122,19 +122,20 @@ def _leaves(variables):
   return [np.asarray(x) for x in jax.tree.leaves(variables)]
 
 
-def test_two_views_are_restored_and_a_tenth_of_the_picture_stays(ship):
+def test_several_sizes_are_restored_and_a_tenth_of_the_picture_stays(ship):
   ship('small_joint')
-  one = Restorer.from_checkpoint(shipped.path('small_joint'))
   picture = 0.3 + 0.4 * np.random.default_rng(0).random((33, 40, 3), np.float32)
-  turned = np.swapaxes(one.deblur(np.swapaxes(picture, 0, 1)), 0, 1)
-  alone = one.deblur(picture)
-  assert np.abs(turned - alone).max() > 0.01
-  assert min(turned.min(), alone.min()) > 0 and max(turned.max(), alone.max()) < 1  # no clipping
+  plain = Restorer.from_checkpoint(shipped.path('small_joint')).deblur(picture)
   found = Restorer.pretrained().deblur(picture)
-  expected = 0.1 * picture + 0.45 * alone + 0.45 * turned
-  np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
-  alone_again = Restorer.pretrained(ensemble=1, strength=1.0).deblur(picture)
-  np.testing.assert_array_equal(alone_again, alone)
+  by_hand = Restorer.from_checkpoint(
+    shipped.path('small_joint'), ensemble=1, strength=0.9, scales=1_000_000
+  )
+  np.testing.assert_array_equal(found, by_hand.deblur(picture))
+  one_size = Restorer.pretrained(scales=0).deblur(picture)
+  np.testing.assert_allclose(one_size, 0.1 * picture + 0.9 * plain, rtol=0, atol=1e-6)
+  assert np.abs(found - one_size).max() > 0.01
+  alone = Restorer.pretrained(strength=1.0, scales=0).deblur(picture)
+  np.testing.assert_array_equal(alone, plain)
 
 
 def test_no_network_need_be_named(ship, degrep, tmp_path):
@@ -151,7 +152,7 @@ def test_no_network_need_be_named(ship, degrep, tmp_path):
     assert (status, err.splitlines()[0]) == (0, first)
   status, _, err = degrep('export', '--format=safetensors', '--output=net.safetensors')
   assert status == 0 and (tmp_path / 'net.safetensors').is_file()
-  flags = ('--overwrite', '--checkpoint', 'net.safetensors', '--ensemble', '2', '--strength', '0.9')
+  flags = ('--overwrite', '--checkpoint', 'net.safetensors', '--strength', '0.9', '--scales', '1M')
   assert degrep('deblur', 'a.png', *flags)[0] == 0
   again = files.stored((tmp_path / 'a.deblurred.png').read_bytes())
   np.testing.assert_array_equal(again, restored)
@@ -198,9 +199,10 @@ def test_what_ships_is_listed(ship, degrep):
   folder = ship('small_joint', 'small_hinet')
   file = folder / 'small_joint.safetensors'
   measured = {'gopro': {'pictures': 6, 'blurry': 23.81, 'psnr': 24.9}}
+  here = {'settings': shipped.SETTINGS, 'sets': measured}
   scores = {
-    'small_joint': {'sha256': shipped.sha256(file), 'sets': measured},
-    'small_hinet': {'sha256': 'of other weights', 'sets': measured},
+    'small_joint': {'sha256': shipped.sha256(file)} | here,
+    'small_hinet': {'sha256': 'of other weights'} | here,
   }
   (folder / shipped.SCORES).write_text(json.dumps(scores))
   status, out, err = degrep('info')
@@ -213,6 +215,10 @@ def test_what_ships_is_listed(ship, degrep):
   status, out, _ = degrep('info', 'small_joint')
   assert status == 0 and out.startswith(f'{file}: joint net, step 7')
   assert 'gopro, 6 pictures: 24.90 dB' in out and parameters in out
+  # Nor those of other settings.
+  scores['small_joint']['settings'] = {'strength': 1.0}
+  (folder / shipped.SCORES).write_text(json.dumps(scores))
+  assert '24.90 dB' not in degrep('info', 'small_joint')[1]
   found = json.loads(degrep('info', '--json')[1])
   assert found['small_joint']['measured'] == measured and not found['small_hinet']['measured']
   assert found['small_joint']['bytes'] == file.stat().st_size

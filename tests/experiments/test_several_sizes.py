@@ -1,0 +1,66 @@
+"""What seeing a picture at several sizes gains: the table, and the command on one small pair."""
+
+import json
+import subprocess
+import sys
+
+import child
+import numpy as np
+import pytest
+import quick
+import several_sizes
+from command import ROOT
+from scipy import ndimage
+from skimage import data
+
+from degrep_jax.common.pixels import write_png
+
+
+def test_the_table_has_a_column_per_size():
+  found = {
+    'a': {
+      1.0: {'pictures': 2, 'gain': 0.5, 'least': -0.1, 'energy': -30.0},
+      'together': {'pictures': 2, 'gain': 0.75, 'least': 0.2, 'energy': -29.0},
+    },
+    several_sizes.SHARP: {
+      0.5: {'pictures': 3, 'gain': 50.0, 'least': 40.0},
+      'together': {'pictures': 3, 'gain': 52.0, 'least': 41.0},
+    },
+  }
+  assert several_sizes.markdown(found).splitlines() == [
+    '| pictures | 0.5 | 1 | together |',
+    '|---|---|---|---|',
+    '| a, 2 |  | +0.50, least -0.10 (-30.0) | +0.75, least +0.20 (-29.0) |',
+    '| sharp photographs, 3 | 50.0, least 40.0 |  | 52.0, least 41.0 |',
+  ]
+
+
+def test_decibels_are_of_255():
+  x, y = np.full((4, 4, 3), 1.2, np.float32), np.full((4, 4, 3), 0.9, np.float32)
+  assert several_sizes.decibels(x, y) == pytest.approx(20, abs=1e-4)  # 1.2 is clipped to 1
+
+
+@pytest.mark.slow
+def test_the_command_prints_and_writes_a_row_per_set(tmp_path):
+  sharp = data.coffee()[100:228, 200:360]
+  blurry = np.uint8(np.rint(ndimage.uniform_filter(sharp.astype(float), (1, 9, 1))))
+  for folder, picture in (('blur', blurry), ('sharp', sharp), ('photos', sharp)):
+    (tmp_path / folder).mkdir()
+    write_png(tmp_path / folder / 'a.png', picture)
+  flags = [f'--pairs=coffee={tmp_path}', '--resize', '1', '0.5', '--scales=50000']
+  flags.append(f'--output={tmp_path}/out')
+  done = subprocess.run(
+    [sys.executable, 'experiments/several_sizes.py', *flags],
+    cwd=ROOT,
+    env=child.environment(quick.XLA_FLAGS),
+    capture_output=True,
+    text=True,
+    timeout=600,
+  )
+  assert done.returncode == 0, done.stderr[-2000:]
+  *_, head, _, whole, half = done.stdout.splitlines()
+  assert head == '| pictures | 1 | 1.4 | 2 | 2.8 | together |'
+  assert whole.startswith('| coffee, 1 |') and half.startswith('| coffee x 0.5, 1 |')
+  found = json.loads((tmp_path / 'out' / 'several_sizes.json').read_text())
+  assert set(found['coffee']) == {'1.0', '1.4142135623730951', 'together'}
+  assert all(np.isfinite(of['gain']) for of in found['coffee'].values())
