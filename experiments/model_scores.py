@@ -13,8 +13,8 @@ that ship (`shipped.SETTINGS`):
   the training pairs of `--tune`, by mean PSNR over four of them.
 - photos: PSNR between sharp photographs that were held back from training and what becomes of them.
 - flat: the largest change of pictures of one colour, in all modes, in levels of 255.
-- time: seconds of the second picture of its size and peak memory of the process, by both engines.
-  Nothing else should run on the machine then.
+- time: of those that ship, seconds of the second picture of its size and peak memory of the
+  process, by both engines. Nothing else should run on the machine then.
 
 `--part` chooses some of these. Every cell is a file in cells/ of the output, and not measured again
 while weights and pictures are the same; scores.json has all of them. `--ship` also writes
@@ -119,11 +119,10 @@ def identity(place: pathlib.Path, **options: Any) -> Any:
 
 def _told(options: dict[str, Any]) -> str:
   """For example: ensemble 2, scales off."""
-  of = {name: 'off' if name == 'scales' and not value else value for name, value in options.items()}
-  return ', '.join(
-    f'{name} {value}' if isinstance(value, str) else f'{name} {value:,g}'
-    for name, value in of.items()
-  )
+  told = {name: f'{value:,}'.removesuffix('.0') for name, value in options.items()}
+  if options.get('scales') == 0:
+    told['scales'] = 'off'
+  return ', '.join(f'{name} {value}' for name, value in told.items())
 
 
 def rows_of(cells: pathlib.Path, name: str, source: Source, method: Any, of: Any) -> list[dict]:
@@ -276,6 +275,7 @@ def score_time(args: argparse.Namespace, cells: pathlib.Path) -> dict[str, Any]:
       for run in ('feathered', 'feathered by ONNX')
     }
     for label, place in networks(args).items()
+    if label in shipped.names()
   }
 
 

@@ -58,15 +58,16 @@ def _pairs(pairs: dict[str, Any]) -> str:
 def _care(found: dict[str, Any]) -> str:
   """Markdown: what happens to sharp and flat pictures, and what restoring takes."""
   labels = [*found.get('photos', found.get('flat', found.get('time', {})))]
-  rows: dict[str, list[str]] = {}
+  rows: dict[str, dict[str, str]] = {}
   for label in labels:
     if of := found.get('photos', {}).get(label):
       for row, figure in (('mean', of['psnr']), ('least', of['least'])):
         name = f'sharp photographs to themselves, dB: {row}'
-        rows.setdefault(name, []).append(f'{float(figure):.1f}')
+        rows.setdefault(name, {})[label] = f'{float(figure):.1f}'
     for mode, change in found.get('flat', {}).get(label, {}).items():
-      rows.setdefault(f'flat pictures, largest change, {mode}', []).append(str(change))
+      rows.setdefault(f'flat pictures, largest change, {mode}', {})[label] = str(change)
     for run, of in found.get('time', {}).get(label, {}).items():
-      rows.setdefault(f'{run}: seconds', []).append(f'{of["seconds"]:.1f}')
-      rows.setdefault(f'{run}: peak, MiB', []).append(f'{of["peak_mib"]:,.0f}')
-  return fields.markdown(['', *labels], [[name, *cells] for name, cells in rows.items()])
+      rows.setdefault(f'{run}: seconds', {})[label] = f'{of["seconds"]:.1f}'
+      rows.setdefault(f'{run}: peak, MiB', {})[label] = f'{of["peak_mib"]:,.0f}'
+  table = [[name, *(cells.get(label, '') for label in labels)] for name, cells in rows.items()]
+  return fields.markdown(['', *labels], table)

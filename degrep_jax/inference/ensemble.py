@@ -9,6 +9,7 @@ import collections
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 
+import cv2
 import numpy as np
 
 from degrep_jax.common.pixels import finished, in_floats
@@ -16,6 +17,7 @@ from degrep_jax.inference import scales
 
 SIZES = (1, 2, 4, 8)
 _ROWS = 256  # at a time, to need no further picture of floats
+_SQUARE = 16  # px
 
 Progress = Callable[[float], None]
 
@@ -56,8 +58,9 @@ def together(
   """Yields every picture changed by what several looks at it have in common, `finished`.
 
   At each of its sizes it is seen in `size` views, whose mean less the picture is the change; that
-  of the sizes together is the mean, weighted by the squares of their energies. Holds some 28 bytes
-  a pixel of the picture besides what restoring takes.
+  of the sizes together is the mean, weighted by the squares of their energies. What is of one
+  colour stays: see `structure`. Holds some 32 bytes a pixel of the picture besides what restoring
+  takes.
 
   Args:
     pictures: `(H, W, C)` each, uint8, uint16 or floats in [0, 1].
@@ -92,11 +95,14 @@ def together(
   for first in results:
     picture, found = waiting.popleft()
     rest = itertools.chain([first], results)
+    there = structure(picture)[..., None]
     change, weights = _change(picture, found[0], _mean(rest, size)), 0.0
+    change *= there
     if found[1:]:
       weights = scales.energy(change) ** 2
     for factor in found[1:]:
       one = _change(picture, factor, _mean(rest, size))
+      one *= there
       weight = scales.energy(one) ** 2
       weights += weight
       if weight:  # the mean of what there is so far moves towards it
@@ -104,6 +110,26 @@ def together(
         one *= np.float32(weight / weights)
         change += one
     yield _changed(picture, change, strength)
+
+
+def structure(picture: np.ndarray) -> np.ndarray:
+  """Where a picture `(H, W, C)` has anything to restore, float32 `(H, W)`.
+
+  0 where all within some 40 px is of one colour, 1 where it differs by two levels of 255 or more,
+  between these in proportion. What is of one colour was so before any blur; yet networks may change
+  it in the mode 'full', whose norms find no variance there.
+  """
+  height, width = picture.shape[:2]
+  fill = ((0, -height % _SQUARE), (0, -width % _SQUARE), (0, 0))
+  squares = np.pad(picture, fill, 'edge').reshape(
+    (height + fill[0][1]) // _SQUARE, _SQUARE, (width + fill[1][1]) // _SQUARE, _SQUARE, -1
+  )
+  near = np.ones((5, 5), np.uint8)  # squares
+  most = cv2.dilate(in_floats(squares.max((1, 3))), near)
+  least = cv2.erode(in_floats(squares.min((1, 3))), near)
+  found = np.clip((most - least).max(-1) * np.float32(255 / 2), 0, 1)
+  whole = cv2.resize(found, (squares.shape[2] * _SQUARE, squares.shape[0] * _SQUARE))
+  return whole[:height, :width]
 
 
 def _shares(factors: list[float], size: int) -> list[tuple[float, float]]:

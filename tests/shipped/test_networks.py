@@ -215,10 +215,10 @@ def test_what_ships_is_listed(ship, degrep):
   status, out, _ = degrep('info', 'small_joint')
   assert status == 0 and out.startswith(f'{file}: joint net, step 7')
   assert 'gopro, 6 pictures: 24.90 dB' in out and parameters in out
+  found = json.loads(degrep('info', '--json')[1])
+  assert found['small_joint']['measured'] == measured and not found['small_hinet']['measured']
+  assert found['small_joint']['bytes'] == file.stat().st_size
   # Nor those of other settings.
   scores['small_joint']['settings'] = {'strength': 1.0}
   (folder / shipped.SCORES).write_text(json.dumps(scores))
   assert '24.90 dB' not in degrep('info', 'small_joint')[1]
-  found = json.loads(degrep('info', '--json')[1])
-  assert found['small_joint']['measured'] == measured and not found['small_hinet']['measured']
-  assert found['small_joint']['bytes'] == file.stat().st_size
