@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import itertools
 import os
+import shlex
 import sys
 
 from degrep_jax.common.errors import UserError, fail, first_line, is_out_of_memory
@@ -95,7 +96,7 @@ def run() -> None:
   if not arguments[0].startswith('-') and arguments[0] not in COMMANDS:
     close = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
     if os.path.exists(arguments[0]):
-      close = [f'degrep deblur {arguments[0]}']
+      close = [f'degrep deblur {shlex.quote(arguments[0])}']
     hint = f' (is {close[0]} meant?)' if close else ''
     sys.exit(fail(f'there is no command {arguments[0]!r}{hint}; see degrep --help.'))
   args = _parser().parse_args(arguments)
@@ -120,7 +121,6 @@ def run() -> None:
     if not is_out_of_memory(error):
       raise
     why, what = first_line(error), 'where the command has --memory, --tile or --batch, lower these'
-    what += ', and --scales off --strength 1 needs less'
     sys.exit(fail(f'the memory does not suffice ({why}): {what}.'))
 
 

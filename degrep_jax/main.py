@@ -106,10 +106,12 @@ def _parse(argv: list[str]) -> list[str]:
     return flags.FLAGS(argv)
   except flags.Error as error:
     raise SystemExit(fail(_in_words(str(error)))) from None
-  except SystemExit:
+  except SystemExit as end:
     if any(argument.lstrip('-') in _HELP for argument in argv):  # which absl calls a failure
       raise SystemExit(0) from None
-    raise  # of a config, which is Python
+    raise SystemExit(
+      fail(f'the config ended the program: {end.code or "it says no more"}')
+    ) from None
   except Exception as error:  # a config is Python: its own code may raise anything
     text = str(error.args[0] if error.args else error).replace('\\n', ' ').replace("\\'", '')
     text = ' '.join(text.strip('\'"').split())

@@ -17,7 +17,8 @@ that ship (`shipped.SETTINGS`):
   process, by both engines. Nothing else should run on the machine then.
 
 `--part` chooses some of these. Every cell is a file in cells/ of the output, and not measured again
-while weights and pictures are the same; scores.json has all of them. `--ship` also writes
+while weights, settings and pictures are the same (remove them where the code that restores has
+changed); scores.json has all of them. `--ship` also writes
 degrep_jax/shipped/scores.json, and the table into docs/models.md.
 """
 
@@ -76,7 +77,8 @@ def kept(file: pathlib.Path, of: Any, measure: Callable[[], Any]) -> Any:
   return json.loads(file.read_text())['found']
 
 
-def _named(flag: str, text: str) -> tuple[str, str]:
+def named(flag: str, text: str) -> tuple[str, str]:
+  """(name, place) of NAME=PLACE, given to a flag; raises UserError where it is something else."""
   name, _, place = text.partition('=')
   if not name or not place:
     raise UserError(f'--{flag} {text} is not understood: write NAME=PLACE.')
@@ -96,7 +98,7 @@ def files_of(folder: str | os.PathLike) -> str:
 
 def networks(args: argparse.Namespace) -> dict[str, pathlib.Path]:
   """Label to the file or workdir of every network."""
-  named = dict(_named('network', text) for text in args.network)
+  named = dict(named('network', text) for text in args.network)
   if taken := named.keys() & set(shipped.names()):
     raise UserError(f'--network: {", ".join(taken)} ships under that name; choose another.')
   return {name: shipped.path(name) for name in shipped.names()} | {
@@ -188,7 +190,7 @@ def score_pairs(args: argparse.Namespace, cells: pathlib.Path) -> dict[str, Any]
       for options in OTHERS
     ]
   for text in args.pairs:
-    name, folder = _named('pairs', text)
+    name, folder = named('pairs', text)
     source, files = open_pairs(folder), files_of(folder)
     rows = {
       method.label: rows_of(cells, name, source, method, [of, files]) for method, of in methods
@@ -301,7 +303,7 @@ def main(args: argparse.Namespace) -> None:
   """Measures what is missing, prints, writes."""
   networks(args)  # refuses before it measures
   for text in args.pairs:
-    _named('pairs', text)
+    named('pairs', text)
   given = {'pairs': args.pairs, 'photos': args.photos}
   parts = [part for part in args.part if given.get(part, True)]
   if args.ship and not (args.tune and set(parts) == set(PARTS)):

@@ -1,14 +1,16 @@
-"""What seeing a picture at several sizes gains: the table "At several sizes" of docs/models.md.
+r"""What seeing a picture at several sizes gains: the table "At several sizes" of docs/models.md.
 
-python experiments/several_sizes.py --pairs GoPro=GOPRO_Large --pairs REDS=PAIRS --photos=PHOTOS
-python experiments/several_sizes.py --pairs GoPro=GOPRO_Large --split=train --resize 1 0.5 0.25
+python experiments/several_sizes.py --pairs GoPro=GOPRO_Large --resize 1 0.5 0.25 2
+python experiments/several_sizes.py --pairs REDS_small=REDS_SMALL --photos=PHOTOS
+python experiments/several_sizes.py --pairs 'GoPro, training=GOPRO_Large' --split=train --every=5 \
+  --resize 1 0.5 0.25
 
-For every set of pairs, also with sides so many times as long (`--resize`): mean and least gain in
-PSNR by the network that ships, at each size alone (1: the picture as it is) and by all together, as
+For every set of pairs, also with sides so many times as long (`--resize`): mean gain in PSNR by the
+network that ships, at each size alone (1: the picture as it is) and by all together, as
 `degrep_jax/inference/scales.py` weighs them, at strength 1, in floats. In brackets the mean energy
 of the change, in dB: the network changes most at about the size where it gains most, which is why
 energies can weigh. `--photos` adds held-back sharp photographs: PSNR between them and what becomes
-of them, mean and least.
+of them. Least gains of each size are in several_sizes.json.
 """
 
 import argparse
@@ -68,6 +70,8 @@ def gains(several: Restorer, one: Restorer, of: Iterator[Pair]) -> Any:
   rows: dict[float | str, list[list[float]]] = {}
   for blurry, sharp in of:
     before = decibels(blurry, sharp)
+    if not np.isfinite(before):  # there is nothing to gain
+      continue
     for size, change in changes(several, one, blurry).items():
       energy = 10 * np.log10(max(scales.energy(change), 1e-12))
       rows.setdefault(size, []).append([decibels(blurry + change, sharp) - before, energy])
@@ -98,17 +102,19 @@ def markdown(found: dict[str, dict[float | str, dict[str, float]]]) -> str:
   titles = [f'{size:.2g}' for size in sizes]
   lines = [f'| pictures | {" | ".join(titles)} | {TOGETHER} |', f'|---|{"---|" * (len(sizes) + 1)}']
   for name, of in found.items():
-    cells = [_cell(of.get(size), name) for size in (*sizes, TOGETHER)]
+    cells = [_cell(of.get(size), size) for size in (*sizes, TOGETHER)]
     lines.append(f'| {name}, {of[TOGETHER]["pictures"]} | {" | ".join(cells)} |')
   return '\n'.join(lines)
 
 
-def _cell(of: dict[str, float] | None, name: str) -> str:
+def _cell(of: dict[str, float] | None, size: float | str) -> str:
   if of is None:
     return ''
-  if name == SHARP:
+  if 'energy' not in of:
     return f'{of["gain"]:.1f}, least {of["least"]:.1f}'
-  return f'{of["gain"]:+.2f}, least {of["least"]:+.2f} ({of["energy"]:.1f})'
+  if size == TOGETHER:
+    return f'{of["gain"]:+.2f}, least {of["least"]:+.2f}'
+  return f'{of["gain"]:+.2f} ({of["energy"]:.1f})'
 
 
 SHARP = 'sharp photographs'
@@ -119,8 +125,7 @@ def main(args: argparse.Namespace) -> None:
   several = Restorer.pretrained(args.network, strength=1.0, scales=args.scales)
   one = Restorer.pretrained(args.network, strength=1.0, scales=0)
   found = {}
-  for text in args.pairs:
-    name, _, folder = text.partition('=')
+  for name, folder in (model_scores.named('pairs', text) for text in args.pairs):
     for factor in args.resize:
       label = name if factor == 1 else f'{name} x {factor:g}'
       found[label] = gains(several, one, pairs(folder, args.split, args.every, factor))

@@ -137,8 +137,8 @@ def _process(
         raise
       width, height = photo.size
       raise UserError(
-        f'{job.name} of {width}x{height} needs more memory than there is: lower --memory or leave '
-        'out --mode full.'
+        f'{job.name} of {width}x{height} needs more memory than there is: leave out --mode full or '
+        'lower --memory; degrep deblur needs least by --scales off --ensemble 1 --strength 1.'
       ) from error
 
   def write(work: tuple[Job, Photo, Photo]) -> Photo:

@@ -67,8 +67,7 @@ DEBLURRING = ('ensemble', 'strength', 'scales')  # what `add_deblurring` adds
 
 
 def add_deblurring(parser: argparse._ActionsContainer, ships: bool) -> None:
-  """What makes more, or less, of a network that deblurs: the flags `DEBLURRING`, which are None
-  unless they are given.
+  """The flags `DEBLURRING`, of how a network that deblurs is used; None unless they are given.
 
   Args:
     ships: whether networks that ship have the defaults of `shipped.SETTINGS`.
@@ -89,7 +88,7 @@ def add_deblurring(parser: argparse._ActionsContainer, ships: bool) -> None:
   )
   parser.add_argument(
     '--strength',
-    type=number,
+    type=_strength,
     metavar='0-2',
     help="how much of the network's change to take: 0 none, 1 all, 2 twice as much "
     f'{default("strength", "1")}',
@@ -99,8 +98,8 @@ def add_deblurring(parser: argparse._ActionsContainer, ships: bool) -> None:
     type=scales,
     metavar='PIXELS|off',
     help='see each picture at several sizes, the largest of so many pixels (or, where it has more '
-    'itself, of its own), and take the mean of the changes; takes at most twice the time of the '
-    'largest '
+    'itself, its own), and take the mean of the changes; takes the time of two pictures of the '
+    'largest size '
     f'{default("scales", "off")}',
   )
 
@@ -117,7 +116,18 @@ def scales(text: str) -> int:
   Raises:
     argparse.ArgumentTypeError: neither.
   """
-  return 0 if text == 'off' else quantity(text)
+  try:
+    return 0 if text == 'off' else units.quantity(text)
+  except ValueError:
+    told = f'{text!r} is neither a number of pixels, such as 1M, nor off'
+    raise argparse.ArgumentTypeError(told) from None
+
+
+def _strength(text: str) -> float:
+  found = number(text)
+  if not 0 <= found <= 2:
+    raise argparse.ArgumentTypeError(f'{text!r} is not between 0 and 2')
+  return found
 
 
 def number(text: str) -> float:

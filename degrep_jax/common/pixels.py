@@ -24,7 +24,9 @@ def to_uint8(picture: np.ndarray) -> np.ndarray:
 def in_floats(picture: np.ndarray) -> np.ndarray:
   """float32 of unsigned integers, scaled to [0, 1], or of floats; what `finished` leads back."""
   if picture.dtype.kind == 'u':
-    return picture.astype(np.float32) / np.float32(np.iinfo(picture.dtype).max)
+    values = picture.astype(np.float32)
+    values /= np.float32(np.iinfo(picture.dtype).max)
+    return values
   return picture.astype(np.float32, copy=False)
 
 

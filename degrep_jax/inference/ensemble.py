@@ -1,5 +1,5 @@
-"""Several looks at a picture, mirrored and turned (self-ensemble) and at several sizes; the change
-that they have in common, and how much of it a result takes.
+"""Several looks at a picture, mirrored and turned (self-ensemble) and at several sizes; what they
+change together, and how much of it a result takes.
 
 Source of the self-ensemble: Timofte et al., CVPR 2016, "Seven ways to improve example-based single
 image super resolution", section 3.5; the field calls it x8 or "+".
@@ -9,7 +9,6 @@ import collections
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 
-import cv2
 import numpy as np
 
 from degrep_jax.common.pixels import finished, in_floats
@@ -17,7 +16,6 @@ from degrep_jax.inference import scales
 
 SIZES = (1, 2, 4, 8)
 _ROWS = 256  # at a time, to need no further picture of floats
-_SQUARE = 16  # px
 
 Progress = Callable[[float], None]
 
@@ -52,15 +50,14 @@ def together(
   *,
   size: int,
   strength: float,
-  factors: Callable[[tuple[int, int]], list[float]],
+  factors: Callable[[tuple[int, int]], list[float]] | None = None,
   progress: Progress | None = None,
 ) -> Iterator[np.ndarray]:
-  """Yields every picture changed by what several looks at it have in common, `finished`.
+  """Yields every picture with what several looks change of it, `finished`.
 
-  At each of its sizes it is seen in `size` views, whose mean less the picture is the change; that
-  of the sizes together is the mean, weighted by the squares of their energies. What is of one
-  colour stays: see `structure`. Holds some 32 bytes a pixel of the picture besides what restoring
-  takes.
+  At each of its sizes it is seen in `size` views, whose mean less the picture is the change. The
+  changes at several sizes are averaged, weighted by the squares of their energies; places of one
+  colour stay (`scales.structure`).
 
   Args:
     pictures: `(H, W, C)` each, uint8, uint16 or floats in [0, 1].
@@ -68,7 +65,7 @@ def together(
       float32 in the size of the look, one by one and in order.
     size: views at each of the sizes, of `SIZES`.
     strength: of the change in the result, 0 none, 1 all.
-    factors: (height, width) of a picture to its sizes, as `scales.factors`.
+    factors: (height, width) of a picture to its sizes, as `scales.factors`; None: as it is.
     progress: told of the share of a picture that is done, of one after the other.
   """
   waiting: collections.deque[tuple[np.ndarray, list[float]]] = collections.deque()
@@ -76,13 +73,14 @@ def together(
 
   def looks() -> Iterator[np.ndarray]:
     for picture in pictures:
-      found = factors(picture.shape[:2])
+      found = factors(picture.shape[:2]) if factors else [1.0]
       # A copy: who gave the picture may write into it while it waits.
       waiting.append((picture.copy(), found))
       shares.extend(_shares(found, size))
       for factor in found:
-        look = picture if factor == 1 else scales.resized(in_floats(picture), factor)
+        look = picture if factor == 1 else scales.resized(picture, factor)
         yield from (seen(look, number) for number in range(size))
+        del look  # which would stay in memory until the next is made
 
   def told(share: float) -> None:
     first, last = shares[0]
@@ -95,41 +93,23 @@ def together(
   for first in results:
     picture, found = waiting.popleft()
     rest = itertools.chain([first], results)
-    there = structure(picture)[..., None]
-    change, weights = _change(picture, found[0], _mean(rest, size)), 0.0
-    change *= there
-    if found[1:]:
-      weights = scales.energy(change) ** 2
-    for factor in found[1:]:
+    del first
+    if not factors:
+      yield _changed(picture, _change(picture, 1.0, _mean(rest, size)), strength)
+      continue
+    mask = scales.structure(picture)[..., None]
+    change, weights = np.zeros((*picture.shape[:2], 3), np.float32), 0.0
+    for factor in found:
       one = _change(picture, factor, _mean(rest, size))
-      one *= there
+      one *= mask
       weight = scales.energy(one) ** 2
       weights += weight
       if weight:  # the mean of what there is so far moves towards it
         one -= change
         one *= np.float32(weight / weights)
         change += one
+      del one
     yield _changed(picture, change, strength)
-
-
-def structure(picture: np.ndarray) -> np.ndarray:
-  """Where a picture `(H, W, C)` has anything to restore, float32 `(H, W)`.
-
-  0 where all within some 40 px is of one colour, 1 where it differs by two levels of 255 or more,
-  between these in proportion. What is of one colour was so before any blur; yet networks may change
-  it in the mode 'full', whose norms find no variance there.
-  """
-  height, width = picture.shape[:2]
-  fill = ((0, -height % _SQUARE), (0, -width % _SQUARE), (0, 0))
-  squares = np.pad(picture, fill, 'edge').reshape(
-    (height + fill[0][1]) // _SQUARE, _SQUARE, (width + fill[1][1]) // _SQUARE, _SQUARE, -1
-  )
-  near = np.ones((5, 5), np.uint8)  # squares
-  most = cv2.dilate(in_floats(squares.max((1, 3))), near)
-  least = cv2.erode(in_floats(squares.min((1, 3))), near)
-  found = np.clip((most - least).max(-1) * np.float32(255 / 2), 0, 1)
-  whole = cv2.resize(found, (squares.shape[2] * _SQUARE, squares.shape[0] * _SQUARE))
-  return whole[:height, :width]
 
 
 def _shares(factors: list[float], size: int) -> list[tuple[float, float]]:
@@ -149,7 +129,7 @@ def _mean(results: Iterator[np.ndarray], size: int) -> np.ndarray:
 def _change(picture: np.ndarray, factor: float, result: np.ndarray) -> np.ndarray:
   """What became of a look at the picture less the look, in the size of the picture."""
   if factor != 1:
-    result -= scales.resized(in_floats(picture), factor)
+    result -= scales.resized(picture, factor)
     return scales.resized_back(result, picture.shape[:2])
   for top in range(0, len(picture), _ROWS):
     rows = np.s_[top : top + _ROWS]

@@ -100,8 +100,8 @@ class Restorer:
       dtype: 'bfloat16' computes in it, but for E and all statistics; results stay float32.
       memory: bytes that the mode 'full' may take besides the pictures, on each device. It decides
         on the size of the windows and with that, a little, on the result. What the other modes
-        take depends on the batch alone, but where an ensemble, a strength or scales are asked for:
-        then all take some 28 bytes more for every pixel of a picture.
+        take depends on the batch alone. In all modes a strength takes some 30 bytes more for every
+        pixel of a picture, scales 50 for every pixel of the largest, an ensemble 15 besides.
       batch: tiles at a time, a multiple of the devices; None: as many as make 512x512 px on each.
       encoder: what E sees in the mode 'full': 'tiles' of the picture, whose maps are put together,
         or the whole picture 'resized' to one tile, whose map is spread over it.
@@ -259,7 +259,9 @@ class Restorer:
         restored,
         size=self.ensemble,
         strength=self.strength,
-        factors=functools.partial(factors, most=self.scales, least=self.tile),
+        factors=functools.partial(factors, most=self.scales, least=self.tile)
+        if self.scales
+        else None,
         progress=progress,
       )
 

@@ -27,7 +27,6 @@ def noise(*shape):
     ((720, 1280), 4_000_000, [0.5, ROOT / 2, 1, ROOT, 2]),
     ((1, 5), 1_000_000, [1, ROOT, 2, 2 * ROOT, 4]),
     ((2000, 100), 1, [1]),
-    ((3000, 4000), 0, [1]),
   ],
 )
 def test_which_sizes_a_picture_is_seen_at(size, most, expected):
@@ -136,3 +135,28 @@ def test_who_gives_pictures_may_write_into_them_afterwards():
 def test_what_is_no_number_of_pixels_is_refused(wrong):
   with pytest.raises(UserError, match=r'scales of .*: 0, or pixels'):
     restorer(scales=wrong)
+
+
+@pytest.mark.parametrize(('levels', 'expected'), [(0, 0), (1, 0.5), (2, 1), (200, 1)])
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
+def test_structure_is_where_a_picture_is_not_of_one_colour(levels, expected, dtype):
+  picture = np.full((203, 301, 3), 40, np.uint8)
+  picture[100, 150, 1] += levels
+  if dtype == np.uint16:
+    picture = picture.astype(np.uint16) * 257
+  elif dtype == np.float32:
+    picture = picture / np.float32(255)
+  there = scales.structure(picture)
+  assert there.shape == (203, 301) and there.dtype == np.float32
+  # In squares of 16 px, to the second around that of the pixel.
+  np.testing.assert_allclose(there[72:136, 120:184], expected, rtol=0, atol=1e-4)
+  away = np.hypot(*(np.mgrid[:203, :301] - np.array([100, 150])[:, None, None])) > 90
+  assert not there[away].any()
+
+
+def test_what_is_of_one_colour_stays():
+  picture = np.full((200, 220, 3), 90, np.uint8)
+  picture[:, :20] = noise(200, 20)
+  result = restorer(lambda x, _: x + 0.2, strength=0.9, scales=1).deblur(picture)
+  np.testing.assert_array_equal(result[:, 120:], 90)
+  assert np.abs(result[:, 8:30].astype(int) - picture[:, 8:30]).max() >= 45  # 0.9 of 0.2 * 255

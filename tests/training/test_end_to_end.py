@@ -435,13 +435,16 @@ def test_help_is_no_failure():
   assert '--config' in result.stdout and '--workdir' in result.stdout
 
 
-def test_a_config_that_ends_the_program_is_a_failure(tmp_path):
+@pytest.mark.parametrize('told', ['the data are not mounted', ''])
+def test_a_config_that_ends_the_program_is_a_failure(tmp_path, told):
   config = tmp_path / 'configs' / 'mine.py'
   config.parent.mkdir()
-  config.write_text("import sys\n\n\ndef get_config():\n  sys.exit('the data are not mounted')\n")
+  config.write_text(f'import sys\n\n\ndef get_config():\n  sys.exit({told!r})\n')
   command = [sys.executable, '-m', 'degrep_jax.main', f'--config={config}', '--workdir=x']
   result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-  assert (result.returncode, result.stderr) == (1, 'the data are not mounted\n')
+  assert result.returncode == 2
+  sentence = f'the config ended the program: {told or "it says no more"}'
+  assert result.stderr == f'degrep_jax: {sentence}\n'
 
 
 def test_a_batch_that_the_devices_cannot_share(tmp_path):
