@@ -16,6 +16,7 @@ from scipy import ndimage
 from skimage import data
 
 from degrep_jax.common.pixels import write_png
+from degrep_jax.data.synthetic.photographs import split_files
 
 
 def test_the_table_has_a_column_per_size():
@@ -59,9 +60,13 @@ def test_gains_are_those_of_each_size_and_of_all():
 def test_the_command_prints_and_writes_a_row_per_set(tmp_path):
   sharp = data.coffee()[100:228, 200:360]
   blurry = np.uint8(np.rint(ndimage.uniform_filter(sharp.astype(float), (1, 9, 1))))
-  for folder, picture in (('blur', blurry), ('sharp', sharp), ('photos', sharp)):
+  for folder, picture in (('blur', blurry), ('sharp', sharp)):
     (tmp_path / folder).mkdir()
     write_png(tmp_path / folder / 'a.png', picture)
+  (tmp_path / 'photos').mkdir()
+  for number in range(20):  # of which some are held back
+    write_png(tmp_path / 'photos' / f'{number}.png', sharp[:40, :60])
+  held_back = len(split_files(tmp_path / 'photos', 'test', 0.1, ''))
   flags = [f'--pairs=coffee={tmp_path}', '--resize', '1', '0.5', '--scales=50000']
   flags += [f'--photos={tmp_path}/photos', f'--output={tmp_path}/out']
   done = subprocess.run(
@@ -74,8 +79,8 @@ def test_the_command_prints_and_writes_a_row_per_set(tmp_path):
   )
   assert done.returncode == 0, done.stderr[-2000:]
   *_, head, _, whole, half, kept = done.stdout.splitlines()
-  assert kept.startswith('| sharp photographs, 1 |')
-  assert head == '| pictures | 1 | 1.4 | 2 | 2.8 | together |'
+  assert kept.startswith(f'| sharp photographs, {held_back} |') and held_back > 0
+  assert head == '| pictures | 1 | 1.4 | 2 | 2.8 | 4 | together |'
   assert whole.startswith('| coffee, 1 |') and half.startswith('| coffee x 0.5, 1 |')
   found = json.loads((tmp_path / 'out' / 'several_sizes.json').read_text())
   assert set(found['coffee']) == {'1.0', '1.4142135623730951', 'together'}
