@@ -98,11 +98,11 @@ def files_of(folder: str | os.PathLike) -> str:
 
 def networks(args: argparse.Namespace) -> dict[str, pathlib.Path]:
   """Label to the file or workdir of every network."""
-  named = dict(named('network', text) for text in args.network)
-  if taken := named.keys() & set(shipped.names()):
+  places = dict(named('network', text) for text in args.network)
+  if taken := places.keys() & set(shipped.names()):
     raise UserError(f'--network: {", ".join(taken)} ships under that name; choose another.')
   return {name: shipped.path(name) for name in shipped.names()} | {
-    label: pathlib.Path(place) for label, place in named.items()
+    label: pathlib.Path(place) for label, place in places.items()
   }
 
 
