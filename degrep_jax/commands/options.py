@@ -76,7 +76,7 @@ def add_deblurring(parser: argparse._ActionsContainer, ships: bool) -> None:
   def default(name: str, own: str) -> str:
     if not ships or name not in shipped.SETTINGS:
       return f'(default: {own})'
-    told = f'{shipped.SETTINGS[name]:,}'
+    told = str(shipped.SETTINGS[name]).replace('000000', 'M')
     return f'(default: {told} for networks that ship, {own} for others)'
 
   parser.add_argument(

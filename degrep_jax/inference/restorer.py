@@ -158,7 +158,8 @@ class Restorer:
     _require_number(strength)
     require(0 <= strength <= 2, f'a strength of {strength}: choose between 0 and 2')
     require(
-      isinstance(scales, numbers.Integral) and scales >= 0, f'scales of {scales!r}: 0, or pixels'
+      isinstance(scales, numbers.Integral) and scales >= 0,
+      f'scales of {scales!r}: it must be 0, for one size, or a number of pixels, as 1_000_000',
     )
     self.ensemble, self.strength, self.scales = int(ensemble), float(strength), int(scales)
     self.window = 3 * tile // 2 if window is None else window

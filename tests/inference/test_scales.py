@@ -133,7 +133,9 @@ def test_who_gives_pictures_may_write_into_them_afterwards():
 
 @pytest.mark.parametrize('wrong', [-1, 0.5, None, '1M'])
 def test_what_is_no_number_of_pixels_is_refused(wrong):
-  with pytest.raises(UserError, match=r'scales of .*: 0, or pixels'):
+  with pytest.raises(
+    UserError, match=r'scales of .*: it must be 0, for one size, or a number of pixels'
+  ):
     restorer(scales=wrong)
 
 
