@@ -13,11 +13,10 @@ import numpy as np
 
 from degrep_jax.common.pixels import finished, in_floats
 from degrep_jax.inference import scales
+from degrep_jax.inference.tiles import Progress
 
 SIZES = (1, 2, 4, 8)
 _ROWS = 256  # at a time, to need no further picture of floats
-
-Progress = Callable[[float], None]
 
 
 def seen(picture: np.ndarray, number: int) -> np.ndarray:
@@ -129,6 +128,7 @@ def _mean(results: Iterator[np.ndarray], size: int) -> np.ndarray:
 def _change(picture: np.ndarray, factor: float, result: np.ndarray) -> np.ndarray:
   """What became of a look at the picture less the look, in the size of the picture."""
   if factor != 1:
+    # The look is made again: kept until its result comes it would cost 12 bytes a pixel.
     result -= scales.resized(picture, factor)
     return scales.resized_back(result, picture.shape[:2])
   for top in range(0, len(picture), _ROWS):

@@ -4,16 +4,14 @@ commands at the smallest size."""
 import argparse
 import csv
 import json
-import subprocess
 import sys
 
-import child
+import command
 import jax
 import numpy as np
 import optax
 import photo_folder
 import pytest
-import quick
 import saved
 from command import ROOT
 from flax import linen as nn
@@ -518,12 +516,9 @@ def folder(tmp_path_factory):
 
 
 def run(name, folder, output, *flags):
-  command = [sys.executable, f'experiments/{name}.py', '--smoke', *SMALL[name], *flags]
-  command += [f'--nets={folder / "nets"}', f'--output={folder / output}']
-  environment = child.environment(quick.XLA_FLAGS)
-  result = subprocess.run(
-    command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200
-  )
+  places = [f'--nets={folder / "nets"}', f'--output={folder / output}']
+  flags = ['--smoke', *SMALL[name], *flags, *places]
+  result = command.experiment(f'{name}.py', *flags, timeout=1200)
   assert result.returncode == 0, result.stderr[-4000:]
   reports, tables = [], {}
   for path in sorted((folder / output).iterdir()):

@@ -1,25 +1,13 @@
 """The table of what restoring a large photograph takes, at a small size."""
 
-import subprocess
-import sys
-
-import child
+import command
 import pytest
-import quick
-from command import ROOT
 
 
 @pytest.mark.slow
 def test_the_command_prints_a_row_per_run():
   flags = ['--size=300x260', '--runs=tiles,full', '--once', '--width=2']
-  done = subprocess.run(
-    [sys.executable, 'experiments/restore_benchmark.py', *flags],
-    cwd=ROOT,
-    env=child.environment(quick.XLA_FLAGS),
-    capture_output=True,
-    text=True,
-    timeout=600,
-  )
+  done = command.experiment('restore_benchmark.py', *flags)
   assert done.returncode == 0, done.stderr[-2000:]
   heading, *rows = done.stdout.splitlines()
   assert 'peak, MiB' in heading

@@ -2,15 +2,11 @@
 
 import json
 import math
-import subprocess
-import sys
 
-import child
+import command
 import numpy as np
 import pytest
-import quick
 import several_sizes
-from command import ROOT
 from plain_nets import restorer
 from scipy import ndimage
 from skimage import data
@@ -69,14 +65,7 @@ def test_the_command_prints_and_writes_a_row_per_set(tmp_path):
   held_back = len(split_files(tmp_path / 'photos', 'test', 0.1, ''))
   flags = [f'--pairs=coffee={tmp_path}', '--resize', '1', '0.5', '--scales=50000']
   flags += [f'--photos={tmp_path}/photos', f'--output={tmp_path}/out']
-  done = subprocess.run(
-    [sys.executable, 'experiments/several_sizes.py', *flags],
-    cwd=ROOT,
-    env=child.environment(quick.XLA_FLAGS),
-    capture_output=True,
-    text=True,
-    timeout=600,
-  )
+  done = command.experiment('several_sizes.py', *flags)
   assert done.returncode == 0, done.stderr[-2000:]
   *_, head, _, whole, half, kept = done.stdout.splitlines()
   assert kept.startswith(f'| sharp photographs, {held_back} |') and held_back > 0

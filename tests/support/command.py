@@ -35,6 +35,18 @@ def run(workdir, *flags, config='configs/smoke.py', devices=1):
   )
 
 
+def experiment(script, *flags, timeout=600):
+  """Runs a script of experiments/."""
+  return subprocess.run(
+    [sys.executable, f'experiments/{script}', *flags],
+    cwd=ROOT,
+    env=child.environment(quick.XLA_FLAGS),
+    capture_output=True,
+    text=True,
+    timeout=timeout,
+  )
+
+
 @contextlib.contextmanager
 def started(workdir, *flags, config='configs/smoke.py', devices=1, compiled=None):
   """The command under way, to be disturbed; it is over when the context is left.
